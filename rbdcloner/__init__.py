@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copy-on-write disks from Glance images in Ceph, with their lineage."""

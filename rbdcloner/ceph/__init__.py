@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ceph: the few verbs the service needs, and librbd's way of doing them."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lineage database: tables, migrations and every query."""

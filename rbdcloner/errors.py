@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error of the service; a class's docstring is its message.
+
+Facts are named and JSON-plain, so that an error crosses the wire as itself:
+``NameTaken(pool='vms', name='a_disk')``.
+"""
+
+from typing import Any
+from typing import ClassVar
+
+
+class Error(Exception):
+    """Something went wrong in rbdcloner."""
+
+    #: The same call may succeed later without anybody's help.
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, **facts: Any) -> None:
+        # oslo.messaging rebuilds a remote error as type(**kwargs).
+        self.kwargs = facts
+        template = (type(self).__doc__ or '').strip()
+        super().__init__(template.format(**facts))
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidArgument(Error):
+    """{argument} is not valid: {reason}."""
+
+
+class InternalError(Error):
+    """The service failed unexpectedly; its log has the cause under {request}."""
+
+
+class ConfigurationError(Error):
+    """{problem}. {remedy}."""
+
+
+# Images in Glance
+
+
+class ImageError(Error):
+    """An image cannot be used."""
+
+
+class ImageNotFound(ImageError):
+    """Glance has no image {image_id}."""
+
+
+class ImageNotActive(ImageError):
+    """Image {image_id} is {status}, not active."""
+
+
+class ImageHidden(ImageError):
+    """Image {image_id} is hidden."""
+
+
+class ImageForbidden(ImageError):
+    """Image {image_id} is not available to project {project_id}."""
+
+
+class ImageNotCloneable(ImageError):
+    """Image {image_id} cannot be cloned: {summary}."""
+
+
+class ImageTooBig(ImageError):
+    """Image {image_id} has {image_bytes} bytes, the disk only {size_bytes}."""
+
+
+class GlanceUnavailable(Error):
+    """Glance did not answer: {reason}."""
+
+    retryable = True
+
+
+class GlanceForbidden(Error):
+    """Glance refused this service's credentials for {act}."""
+
+
+# Disks
+
+
+class DiskNotFound(Error):
+    """There is no disk {name} in pool {pool}."""
+
+
+class DiskExists(Error):
+    """Disk {name} in pool {pool} exists."""
+
+
+class DiskDiffers(Error):
+    """Disk {name} in pool {pool} exists with {field} {recorded}, not {asked}."""
+
+
+class NameTaken(Error):
+    """Pool {pool} has an image {name} that this service did not make."""
+
+
+class DiskBusy(Error):
+    """Disk {name} in pool {pool} is {state}, and another request works on it."""
+
+    retryable = True
+
+
+class DiskInUse(Error):
+    """Disk {name} in pool {pool} is open at {watchers}."""
+
+    retryable = True
+
+
+class DiskHasSnapshots(Error):
+    """Disk {name} in pool {pool} has snapshots or clones."""
+
+
+class ShrinkRefused(Error):
+    """Disk {name} has {recorded_bytes} bytes and is not shrunk to {size_bytes}."""
+
+
+class PoolNotServed(Error):
+    """Pool {pool} is not one that this service makes disks in ({served})."""
+
+
+# Lineage
+
+
+class ParentNotFound(Error):
+    """There is no parent {parent}."""
+
+
+class ParentReleased(Error):
+    """Parent {parent} is being released and takes no child."""
+
+    retryable = True
+
+
+class ParentHasChildren(Error):
+    """Parent {parent} has living children: {children}."""
+
+
+class RowMoved(Error):
+    """The row of {name} is no longer as this request left it ({expected})."""
+
+    retryable = True
+
+
+class DatabaseUnavailable(Error):
+    """The lineage database did not answer: {reason}."""
+
+    retryable = True
+
+
+class DatabaseRevision(Error):
+    """The lineage database is at revision {current}, this release needs {needed}."""
+
+
+# Ceph
+
+
+class CephError(Error):
+    """Ceph refused a request."""
+
+
+class CephUnavailable(CephError):
+    """Ceph did not answer in time ({act}); what came of it is unknown."""
+
+    retryable = True
+
+
+class CephForbidden(CephError):
+    """This service's Ceph key may not {act} in pool {pool}."""
+
+
+class CephAuthentication(CephError):
+    """Ceph does not accept this service's key ({client})."""
+
+
+class CephRefused(CephError):
+    """Ceph refused to {act}: {reason}."""
+
+
+class OutOfSpace(CephError):
+    """Pool {pool} is full."""
+
+
+class PoolNotFound(CephError):
+    """Ceph has no pool {pool}."""
+
+
+class RbdImageNotFound(CephError):
+    """Pool {pool} has no RBD image {image}."""
+
+
+class RbdImageExists(CephError):
+    """Pool {pool} already has an RBD image {image}."""
+
+
+class RbdImageInUse(CephError):
+    """RBD image {image} in pool {pool} is open at {watchers}."""
+
+    retryable = True
+
+
+class RbdImageHasSnapshots(CephError):
+    """RBD image {image} in pool {pool} has snapshots."""
+
+
+class SnapshotNotFound(CephError):
+    """RBD image {image} in pool {pool} has no snapshot {snapshot}."""
+
+
+class SnapshotTrashed(CephError):
+    """Snapshot {snapshot} of RBD image {image} in pool {pool} is in the trash."""
+
+
+class SnapshotUnprotected(CephError):
+    """Snapshot {snapshot} of RBD image {image} in pool {pool} is not protected."""
+
+
+class SnapshotHasChildren(CephError):
+    """Snapshot {snapshot} of RBD image {image} in pool {pool} has children."""
+
+
+# Messages
+
+
+class ServiceUnavailable(Error):
+    """No rbdcloner-manager answered {method} within {timeout_s} s."""
+
+    retryable = True
+
+
+class VersionRefused(Error):
+    """{method} needs RPC version {needed}; {reason}."""

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nouns that the rooms hand each other, frozen.
+
+Words are Ceph's. Identity is by id: a name is an attribute that Nova reuses
+and the trash frees. An id that is not known yet is the empty string (an
+image's) or ``None`` (a snapshot's).
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import datetime
+import enum
+
+from rbdcloner.states import ParentState
+from rbdcloner.states import State
+
+
+class CloneFormat(enum.IntEnum):
+    """Ceph's ``rbd_default_clone_format``: who records the child, and where.
+
+    Under v1 the parent snapshot must be protected and ``rbd_children`` of the
+    child's pool lists the child; under v2 the parent's header does.
+    """
+
+    V1 = 1
+    V2 = 2
+
+
+class Protector(enum.StrEnum):
+    """Who protected a parent snapshot."""
+
+    NOBODY = 'nobody'
+    OTHERS = 'others'
+    SERVICE = 'service'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Image:
+    """An RBD image: identified by (fsid, pool, namespace, id)."""
+
+    fsid: str
+    pool: str
+    namespace: str
+    name: str
+    id: str = ''
+
+    def __str__(self) -> str:
+        path = (self.pool, self.namespace, self.name)
+        return '/'.join(part for part in path if part)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot of an RBD image: identified by its image and its id."""
+
+    image: Image
+    name: str
+    id: int | None = None
+
+    def __str__(self) -> str:
+        return f'{self.image}@{self.name}'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    """What Ceph says of a snapshot at one moment."""
+
+    snapshot: Snapshot
+    size_bytes: int
+    order: int
+    protected: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What Ceph says of an RBD image at one moment.
+
+    ``parent_image_id`` is empty for an image without a parent. ``tag`` is the
+    uuid of the clone row that made the image, empty when nothing was written.
+    """
+
+    image: Image
+    size_bytes: int
+    parent_image_id: str
+    tag: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GlanceLocation:
+    """Where Glance says that an image's data lies."""
+
+    url: str
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GlanceImage:
+    """What Glance says of an image; ``members`` are project ids."""
+
+    id: str
+    status: str
+    disk_format: str
+    size_bytes: int
+    hidden: bool
+    visibility: str
+    owner: str
+    members: frozenset[str]
+    locations: tuple[GlanceLocation, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parent:
+    """A row: a snapshot that children are, or were, taken from."""
+
+    id: int
+    snapshot: Snapshot
+    size_bytes: int
+    order: int
+    glance_image_id: str
+    protector: Protector
+    state: ParentState
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DiskRequest:
+    """What a caller asks of ``create_disk``, checked."""
+
+    image_id: str
+    name: str
+    pool: str
+    size_bytes: int
+    instance_uuid: str
+    project_id: str
+    host: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clone:
+    """A row: a child image, whom it descends from, and what was promised.
+
+    ``fence`` counts the owners that the row has had; only its last owner may
+    move the row. ``lease_expires_at`` is by the database's clock, UTC, and
+    ``None`` when nobody is at work.
+    """
+
+    id: int
+    uuid: str
+    image: Image
+    size_bytes: int
+    clone_format: CloneFormat
+    parent: Parent
+    glance_image_id: str
+    instance_uuid: str
+    project_id: str
+    host: str
+    state: State
+    reason: str
+    owner: str
+    fence: int
+    lease_expires_at: datetime.datetime | None
+    created_at: datetime.datetime
+    updated_at: datetime.datetime

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The states of a clone and of a parent, and what may follow what.
+
+This is the only home of the state machine: :mod:`rbdcloner.db.lineage` asks
+:func:`may_follow` at its one door, and ``python -m rbdcloner.states`` draws
+it for the documentation.
+"""
+
+import enum
+
+
+class State(enum.StrEnum):
+    """What a clone's row promises about its RBD image."""
+
+    RESERVED = 'reserved'
+    """The name is promised; the image may not exist, or be half made."""
+
+    READY = 'ready'
+    """The image exists with the recorded size and belongs to its caller."""
+
+    RESIZING = 'resizing'
+    """The image has the old size or the new one."""
+
+    DELETING = 'deleting'
+    """The caller does not want the image any more; it may still exist."""
+
+    UNDOING = 'undoing'
+    """Making the image failed; what exists of it is being removed."""
+
+    DELETED = 'deleted'
+    """The image is gone, as its caller asked."""
+
+    FAILED = 'failed'
+    """The image was never delivered and nothing of it is left."""
+
+
+class ParentState(enum.StrEnum):
+    """Whether a parent snapshot takes children."""
+
+    ACTIVE = 'active'
+    """Children may be taken."""
+
+    RELEASING = 'releasing'
+    """No child is taken; what we hold on the snapshot is being given back."""
+
+    RELEASED = 'released'
+    """Nothing of ours is on the snapshot."""
+
+
+_FOLLOWERS: dict[State, frozenset[State]] = {
+    State.RESERVED: frozenset(
+        {State.READY, State.UNDOING, State.DELETING}
+    ),
+    State.READY: frozenset({State.RESIZING, State.DELETING}),
+    State.RESIZING: frozenset({State.READY, State.DELETING}),
+    State.DELETING: frozenset({State.DELETED}),
+    State.UNDOING: frozenset({State.FAILED}),
+    State.DELETED: frozenset(),
+    State.FAILED: frozenset(),
+}
+
+#: Nothing follows; the name is free.
+FINAL = frozenset(s for s, after in _FOLLOWERS.items() if not after)
+
+#: The name is taken.
+LIVE = frozenset(State) - FINAL
+
+#: Somebody is at work; a dead worker can leave a row here.
+IN_PROGRESS = LIVE - {State.READY}
+
+
+def may_follow(before: State, after: State) -> bool:
+    """Tell whether a row in *before* may be moved to *after*."""
+    return after in _FOLLOWERS[before]
+
+
+def draw() -> str:
+    """Return the machine in Graphviz's language."""
+    lines = ['digraph clone {']
+    for state in State:
+        shape = 'doublecircle' if state in FINAL else 'circle'
+        style = ', style=dashed' if state in IN_PROGRESS else ''
+        lines.append(f'  {state} [shape={shape}{style}];')
+    lines += [
+        f'  {before} -> {after};'
+        for before in State
+        for after in State
+        if may_follow(before, after)
+    ]
+    return '\n'.join([*lines, '}'])
+
+
+if __name__ == '__main__':
+    print(draw())
