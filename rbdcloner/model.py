@@ -86,6 +86,22 @@ class ImageFacts:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """What this service's key can do with a pool, found by acting.
+
+    ``initialised``: the pool is marked for rbd (``rbd pool init``). ``full``:
+    it, or the cluster, takes no writes.
+    """
+
+    pool: str
+    exists: bool
+    initialised: bool
+    readable: bool
+    writable: bool
+    full: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class GlanceLocation:
     """Where Glance says that an image's data lies."""
 

@@ -24,6 +24,7 @@ from typing import Protocol
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
+from rbdcloner.model import PoolFacts
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 
@@ -57,6 +58,12 @@ class Driver(Protocol):
     @property
     def fsid(self) -> str:
         """The cluster's fsid, known since the connection was made."""
+
+    def probe(self, pool: str) -> PoolFacts:
+        """Find out what this key can do with *pool*, by acting.
+
+        Writes a small object beside the images and removes it.
+        """
 
     def find_snapshot(
         self, pool: str, namespace: str, image: str, snapshot: str
