@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether an image may be used, and which of its locations may be cloned.
 
-Pure: nothing here looks at Ceph or Glance. What Ceph has to say of a
-candidate is :mod:`rbdcloner.cloning.verdict`'s.
+Rules without I/O, but for :func:`judge`: it asks Ceph about the locations
+that the rules leave.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,9 @@ import re
 from urllib import parse
 
 from rbdcloner import errors
+from rbdcloner.ceph.driver import Driver
 from rbdcloner.model import GlanceImage
+from rbdcloner.model import SnapshotFacts
 
 _SCHEME = 'rbd://'
 _A_SCHEME = re.compile('[A-Za-z][A-Za-z0-9+.-]{0,30}')
@@ -56,6 +58,17 @@ class Refusal(enum.StrEnum):
     REFUSED = 'refused', 'Ceph refused to open it'
 
 
+# Classes first to last: the first that fits is the reason.
+_REASONS: tuple[tuple[type[errors.CephError], Refusal], ...] = (
+    (errors.PoolNotFound, Refusal.POOL_MISSING),
+    (errors.RbdImageNotFound, Refusal.IMAGE_MISSING),
+    (errors.SnapshotNotFound, Refusal.SNAPSHOT_MISSING),
+    (errors.SnapshotTrashed, Refusal.SNAPSHOT_TRASHED),
+    (errors.CephForbidden, Refusal.FORBIDDEN),
+    (errors.CephRefused, Refusal.REFUSED),
+)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Location:
     """The four parts of a location, as Ceph knows them (unquoted)."""
@@ -64,6 +77,34 @@ class Location:
     pool: str
     image: str
     snapshot: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What Ceph says of the snapshot to clone; ``None`` if there is none.
+
+    ``location`` is its url as Glance has it. ``refusals`` are (redacted url,
+    reason) of the locations that were tried before it, in order.
+    """
+
+    location: str
+    facts: SnapshotFacts | None
+    refusals: tuple[tuple[str, Refusal], ...]
+
+    @property
+    def cloneable(self) -> bool:
+        """Whether there is a snapshot to clone."""
+        return self.facts is not None
+
+    @property
+    def summary(self) -> str:
+        """The verdict on one line, for a log or an error."""
+        if self.cloneable:
+            return f'{redact(self.location)} can be cloned'
+        return '; '.join(
+            f'{reason} ({url})' if url else str(reason)
+            for url, reason in self.refusals
+        )
 
 
 def parse_location(url: str) -> Location | Refusal:
@@ -85,7 +126,7 @@ def parse_location(url: str) -> Location | Refusal:
     return Location(*parts)
 
 
-def judge(
+def candidates(
     image: GlanceImage, fsid: str
 ) -> Iterator[tuple[str, Location | Refusal]]:
     """Yield each location's url with its parts, or why it is out, in order.
@@ -103,11 +144,31 @@ def judge(
             yield location.url, found
 
 
-def usable(image: GlanceImage, project_id: str) -> None:
+def judge(image: GlanceImage, ceph: Driver) -> Verdict:
+    """Try *image*'s locations in order until Ceph confirms one.
+
+    Only looks; as many look-ups as there are candidates before a good one.
+
+    :raises CephUnavailable: Ceph did not answer, so nothing is decided.
+    :raises CephAuthentication: the key itself is wrong, so nothing is.
+    """
+    refusals: list[tuple[str, Refusal]] = []
+    for url, found in candidates(image, ceph.fsid):
+        if isinstance(found, Location):
+            looked = _look(found, ceph)
+            if isinstance(looked, SnapshotFacts):
+                return Verdict(url, looked, tuple(refusals))
+        else:
+            looked = found
+        refusals.append((redact(url) if url else '', looked))
+    return Verdict('', None, tuple(refusals))
+
+
+def check_usable(image: GlanceImage, project_id: str | None = None) -> None:
     """Return if *project_id* may make disks of *image* now.
 
-    Members of a shared image may use it whether or not they have accepted
-    it: acceptance only changes what Glance lists.
+    ``None`` asks only whether anybody may. Members of a shared image may use
+    it accepted or not: accepting only changes what Glance lists.
 
     :raises ImageNotActive: there is no data yet, or no more.
     :raises ImageHidden: its owner has hidden it.
@@ -117,7 +178,7 @@ def usable(image: GlanceImage, project_id: str) -> None:
         raise errors.ImageNotActive(image_id=image.id, status=image.status)
     if image.hidden:
         raise errors.ImageHidden(image_id=image.id)
-    if not _available(image, project_id):
+    if project_id is not None and not _available(image, project_id):
         raise errors.ImageForbidden(image_id=image.id, project_id=project_id)
 
 
@@ -172,3 +233,19 @@ def _available(image: GlanceImage, project_id: str) -> bool:
     if image.owner == project_id:
         return True
     return image.visibility == 'shared' and project_id in image.members
+
+
+def _look(location: Location, ceph: Driver) -> SnapshotFacts | Refusal:
+    """Return Ceph's facts of *location*, or why it does not give them.
+
+    Glance knows no RBD namespaces: its images lie in the default one.
+    """
+    try:
+        return ceph.find_snapshot(
+            location.pool, '', location.image, location.snapshot
+        )
+    except errors.CephError as exc:
+        for error, reason in _REASONS:
+            if isinstance(exc, error):
+                return reason
+        raise

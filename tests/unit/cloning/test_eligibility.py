@@ -110,7 +110,7 @@ def test_what_glance_quotes_is_unquoted(parts):
 )
 def test_every_location_is_judged_in_order(urls, disk_format, expected):
     image = an_image(*urls, disk_format=disk_format)
-    judged = list(eligibility.judge(image, FSID))
+    judged = list(eligibility.candidates(image, FSID))
     assert [found for _url, found in judged] == expected
     assert tuple(url for url, _found in judged) == (urls or ('',))
 
@@ -135,7 +135,7 @@ def test_every_refusal_has_a_code_and_a_sentence():
     ],
 )
 def test_an_image_available_to_the_project_is_usable(changes):
-    eligibility.usable(an_image(**changes), 'asker')
+    eligibility.check_usable(an_image(**changes), 'asker')
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,12 @@ def test_an_image_available_to_the_project_is_usable(changes):
 )
 def test_an_image_that_is_not_for_the_project_is_refused(changes, error):
     with pytest.raises(error):
-        eligibility.usable(an_image(**changes), 'asker')
+        eligibility.check_usable(an_image(**changes), 'asker')
 
 
 def test_no_project_is_not_the_owner_of_an_unowned_image():
     with pytest.raises(errors.ImageForbidden):
-        eligibility.usable(an_image(visibility='private', owner=''), '')
+        eligibility.check_usable(an_image(visibility='private', owner=''), '')
 
 
 @pytest.mark.parametrize(
@@ -204,3 +204,94 @@ def test_what_is_shown_is_one_short_printable_line(text):
 def test_no_key_survives_redaction(noise):
     url = f'swift://user:{noise}SECRET{noise}@host/container/object'
     assert 'SECRET' not in eligibility.redact(url)
+
+
+class Looker:
+    """A cluster to look at: answers by image name, or raises them."""
+
+    fsid = FSID
+
+    def __init__(self, **answers):
+        self._answers = answers
+
+    def find_snapshot(self, pool, namespace, image, snapshot):
+        answer = self._answers[image]
+        if isinstance(answer, Exception):
+            raise answer
+        of = model.Image(FSID, pool, namespace, image, '1234')
+        return model.SnapshotFacts(
+            model.Snapshot(of, snapshot, answer), 1 << 30, 22, True
+        )
+
+
+def at(image):
+    return f'rbd://{FSID}/images/{image}/snap'
+
+
+def test_the_first_good_location_is_chosen_and_those_before_are_named():
+    urls = ('swift://u:SECRET@h/c', at('gone'), at('good'), at('better'))
+    driver = Looker(
+        gone=errors.RbdImageNotFound(pool='images', image='gone'),
+        good=7,
+        better=8,
+    )
+    found = eligibility.judge(an_image(*urls), driver)
+    assert found.cloneable
+    assert found.location == at('good')
+    assert found.facts.snapshot.id == 7
+    assert found.facts.snapshot.image.namespace == ''
+    assert found.refusals == (
+        ('swift://***@h/c', Refusal.NOT_RBD),
+        (at('gone'), Refusal.IMAGE_MISSING),
+    )
+    assert found.summary == f'{at("good")} can be cloned'
+
+
+@pytest.mark.parametrize(
+    ('error', 'reason'),
+    [
+        (errors.PoolNotFound(pool='p'), 'pool-missing'),
+        (errors.RbdImageNotFound(pool='p', image='i'), 'image-missing'),
+        (
+            errors.SnapshotNotFound(pool='p', image='i', snapshot='s'),
+            'snapshot-missing',
+        ),
+        (
+            errors.SnapshotTrashed(pool='p', image='i', snapshot='s'),
+            'snapshot-trashed',
+        ),
+        (errors.CephForbidden(act='open', pool='p'), 'forbidden'),
+        (errors.CephRefused(act='open', reason='EIO'), 'refused'),
+    ],
+)
+def test_what_ceph_refuses_has_a_name(error, reason):
+    found = eligibility.judge(an_image(at('bad')), Looker(bad=error))
+    assert not found.cloneable
+    assert found.location == ''
+    assert found.refusals == ((at('bad'), reason),)
+    assert found.summary == f'{reason} ({at("bad")})'
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        errors.CephUnavailable(act='open'),
+        errors.CephAuthentication(client='client.rbdcloner'),
+    ],
+)
+def test_nothing_is_decided_when_ceph_does_not_answer(error):
+    driver = Looker(bad=error, good=7)
+    with pytest.raises(type(error)):
+        eligibility.judge(an_image(at('bad'), at('good')), driver)
+
+
+def test_an_image_without_locations_says_so():
+    found = eligibility.judge(an_image(), Looker())
+    assert found.refusals == (('', Refusal.NO_LOCATION),)
+    assert found.summary == 'no-location'
+
+
+def test_without_a_project_only_the_image_is_looked_at():
+    eligibility.check_usable(an_image(visibility='private'))
+    with pytest.raises(errors.ImageHidden):
+        eligibility.check_usable(an_image(hidden=True))
