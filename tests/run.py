@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the suites, each in a process of its own, and sum what they count.
+
+The servers start once, in the background, while the suites that need none
+run; the others find them by ``RBDCLONER_STACK``. Suites run one after the
+other: beside each other they would share two cores and one cluster, their
+seconds would say nothing and their lines would mix.
+"""
+
+import argparse
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from xml.etree import ElementTree
+
+from tests.stack import Stack
+
+ROOT = pathlib.Path(__file__).parents[1]
+NOTHING_COLLECTED = 5  # pytest's exit code
+GRACE_S = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """Tests of one folder on one interpreter."""
+
+    folder: str
+    needs_stack: bool = False
+    python: str = 'PYTHON'
+    """The environment variable that names the interpreter."""
+    label: str = ''
+
+    @property
+    def name(self) -> str:
+        return f'{self.folder} {self.label}'.strip()
+
+
+SUITES = (
+    Suite('static'),
+    Suite('unit'),
+    Suite('unit', python='PYTHON_SQLALCHEMY20', label='(SQLAlchemy 2.0)'),
+    Suite('migrations', needs_stack=True),
+    Suite(
+        'migrations',
+        needs_stack=True,
+        python='PYTHON_SQLALCHEMY20',
+        label='(SQLAlchemy 2.0)',
+    ),
+    Suite('ceph', needs_stack=True),
+    Suite('functional', needs_stack=True),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a suite came to; a skipped test is a failed one."""
+
+    name: str
+    passed: int
+    failed: int
+    seconds: float
+
+
+class BackgroundStack:
+    """The servers, started by a thread so that other work goes on."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._stack = Stack(folder)
+        self._thread = threading.Thread(target=self._start)
+        self._error: BaseException | None = None
+
+    def _start(self) -> None:
+        try:
+            self._stack.setUp()
+        except BaseException as exc:  # raised by wait(), in the main thread
+            self._error = exc
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return once every server is ready.
+
+        :raises Exception: what kept a server from starting
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def end(self) -> None:
+        """End every server, also while they start or if none was started."""
+        if self._thread.ident is None:
+            return
+        self._stack.abandon()
+        self._thread.join()
+        if self._error is None:
+            self._stack.cleanUp()
+
+
+def count(report: pathlib.Path, exit_code: int) -> tuple[int, int]:
+    """Passed and failed of a JUnit report; a crash is one failure."""
+    passed = failed = 0
+    if exit_code >= 0 and report.exists():
+        for case in ElementTree.parse(report).iter('testcase'):
+            bad = any(
+                child.tag in ('error', 'failure', 'skipped') for child in case
+            )
+            passed, failed = passed + (not bad), failed + bad
+    if not failed and exit_code:
+        failed = 1
+    return passed, failed
+
+
+def run_suite(suite: Suite, expression: str | None) -> Result:
+    """Run one suite with its output on ours."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder, 'junit.xml')
+        command = [os.environ[suite.python], '-m', 'pytest', '-v']
+        command += [f'--junitxml={report}', f'tests/{suite.folder}']
+        if expression:
+            command += ['-k', expression]
+        exit_code = run_to_end(command)
+        if expression and exit_code == NOTHING_COLLECTED:
+            exit_code = 0
+        passed, failed = count(report, exit_code)
+    return Result(suite.name, passed, failed, time.monotonic() - started)
+
+
+def run_to_end(command: Sequence[str]) -> int:
+    """Run a command; when we are interrupted, end it and all it started."""
+    # A session of its own: else Ctrl-C reaches it twice, from the terminal
+    # and from us, and the second one breaks off its tidying up.
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+        raise
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def run_suites(
+    suites: Sequence[Suite], expression: str | None, stack: BackgroundStack
+) -> Iterator[Result]:
+    """Run the suites in order and give each one's result."""
+    for suite in suites:
+        print(f'\n=== {suite.name}', flush=True)
+        result = None
+        if suite.needs_stack:
+            result = attempt(f'{suite.name}: no servers', stack.wait)
+        result = result or run_suite(suite, expression)
+        print(f'=== {line(result)}', flush=True)
+        yield result
+
+
+def attempt(name: str, step: Callable[[], None]) -> Result | None:
+    """Do the step; what goes wrong is shown, and is one failed result."""
+    started = time.monotonic()
+    try:
+        step()
+    except Exception:
+        traceback.print_exc()
+        return Result(name, 0, 1, time.monotonic() - started)
+    return None
+
+
+def run_all(suites: Sequence[Suite], expression: str | None) -> list[Result]:
+    """Run the suites, with servers if one needs them, and end the servers."""
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix='rbdcloner-') as folder:
+        os.environ['RBDCLONER_STACK'] = folder
+        stack = BackgroundStack(pathlib.Path(folder))
+        try:
+            if any(suite.needs_stack for suite in suites):
+                stack.start()
+            results.extend(run_suites(suites, expression, stack))
+        finally:
+            # Impatience would leave servers running.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            failure = attempt('end of the servers', stack.end)
+    return [*results, failure] if failure else results
+
+
+def line(result: Result) -> str:
+    """A result as a row of the table."""
+    return (
+        f'{result.name:28} {result.passed:6} passed {result.failed:6} failed'
+        f' {result.seconds:8.1f} s'
+    )
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    names = list(dict.fromkeys(suite.folder for suite in SUITES))
+    parser = argparse.ArgumentParser(prog='tools/test')
+    parser.add_argument(
+        'suites',
+        nargs='*',
+        metavar='SUITE',
+        help=f'what to run, of: {", ".join(names)} (all)',
+    )
+    parser.add_argument(
+        '-k', metavar='EXPR', help="choose tests by pytest's expression"
+    )
+    chosen = parser.parse_args(arguments)
+    if unknown := set(chosen.suites) - set(names):
+        parser.error(f'no such suite: {", ".join(sorted(unknown))}')
+    chosen.suites = chosen.suites or names
+    return chosen
+
+
+def main(arguments: Sequence[str]) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    chosen = parse(arguments)
+    suites = [suite for suite in SUITES if suite.folder in chosen.suites]
+    results = run_all(suites, chosen.k)
+    passed = sum(result.passed for result in results)
+    failed = sum(result.failed for result in results)
+    if not passed and not failed:
+        print('\nno test was run')
+        failed = 1
+    print('', *map(line, results), sep='\n')
+    print(f'{passed} passed, {failed} failed', flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
