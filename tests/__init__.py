@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What proves the service: unit suites and suites over real servers."""

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The texts that Ceph's daemons and clients read: configuration, keyrings."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import os
+import pathlib
+import struct
+import time
+
+MGR_MODULES = pathlib.Path('/usr/share/ceph/mgr')
+
+# The modules that Ceph 16 runs whatever is configured: without one of them the
+# cluster is in HEALTH_ERR. All others only cost start-up time.
+MGR_ALWAYS_ON = frozenset(
+    [
+        'balancer',
+        'crash',
+        'devicehealth',
+        'orchestrator',
+        'pg_autoscaler',
+        'progress',
+        'rbd_support',
+        'status',
+        'telemetry',
+        'volumes',
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class User:
+    """A Ceph entity, its key and what it may do."""
+
+    name: str
+    key: str
+    caps: dict[str, str]
+
+    def keyring(self) -> str:
+        """The entity's section of a keyring file."""
+        lines = [f'[{self.name}]', f'\tkey = {self.key}']
+        lines += [f'\tcaps {who} = "{cap}"' for who, cap in self.caps.items()]
+        return '\n'.join(lines) + '\n'
+
+
+def new_key() -> str:
+    """A fresh cephx key, as ``ceph-authtool --gen-print-key`` makes it."""
+    secret = os.urandom(16)
+    header = struct.pack('<hiih', 1, int(time.time()), 0, len(secret))
+    return base64.b64encode(header + secret).decode()
+
+
+def disabled_mgr_modules() -> str:
+    """All installed mgr modules that Ceph can do without."""
+    installed = {one.parent.name for one in MGR_MODULES.glob('*/__init__.py')}
+    return ' '.join(sorted(installed - MGR_ALWAYS_ON))
+
+
+def ceph_conf(
+    folder: pathlib.Path, fsid: str, mon_port: int, osd_size_bytes: int
+) -> str:
+    """ceph.conf of a cluster whose everything lives in ``folder``."""
+    return f"""\
+[global]
+fsid = {fsid}
+mon initial members = a
+mon host = v2:127.0.0.1:{mon_port}/0
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+ms bind msgr1 = false
+ms bind ipv6 = false
+auth cluster required = cephx
+auth service required = cephx
+auth client required = cephx
+keyring = {folder}/$cluster.$name.keyring
+run dir = {folder}/run
+pid file =
+log file = {folder}/$name.log
+admin socket = {folder}/run/$name.asok
+heartbeat file =
+crash dir = {folder}/crash
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 8
+osd pool default pgp num = 8
+osd pool default pg autoscale mode = off
+osd crush chooseleaf type = 0
+[mon]
+mon data = {folder}/mon
+mon allow pool delete = true
+mon allow pool size one = true
+mon warn on pool no redundancy = false
+mon data avail warn = 2
+mon data avail crit = 1
+mon pg warn min per osd = 0
+mon cluster log file = {folder}/cluster.log
+auth allow insecure global id reclaim = false
+mgr initial modules =
+paxos propose interval = 0.05
+[mgr]
+mgr data = {folder}/mgr
+mgr disabled modules = {disabled_mgr_modules()}
+mgr stats period = 1
+[osd]
+osd data = {folder}/osd
+osd objectstore = bluestore
+bluestore block size = {osd_size_bytes}
+bluestore fsck on mkfs = false
+osd memory target = 939524096
+[client]
+rbd default features = 61
+admin socket =
+log file =
+"""

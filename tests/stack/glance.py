@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Glance API with the rbd store, without Keystone, on SQLite.
+
+Glance runs in a virtual environment of its own, whose folder the environment
+variable RBDCLONER_GLANCE_VENV names. gunicorn serves it: it is pure Python
+and reads chunked uploads without any option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import io
+import os
+import pathlib
+import time
+from typing import IO
+from typing import Any
+
+from glanceclient import client as glance_client
+from keystoneauth1 import noauth
+from keystoneauth1 import session
+
+from tests.stack import ceph
+from tests.stack import ports
+from tests.stack import process
+from tests.stack import server
+
+VENV_VARIABLE = 'RBDCLONER_GLANCE_VENV'
+# UnauthenticatedContextMiddleware gives a context without any role, which the
+# default policies refuse. Here everybody may do everything.
+OPEN_POLICY = ''.join(
+    f'{name}: "@"\n'
+    for name in (
+        *('default', 'context_is_admin', 'service_api'),
+        *('add_image', 'delete_image', 'get_image', 'get_images'),
+        *('modify_image', 'publicize_image', 'communitize_image'),
+        *('download_image', 'upload_image', 'deactivate', 'reactivate'),
+        *('delete_image_location', 'get_image_location', 'set_image_location'),
+        *('fetch_image_location', 'add_image_location'),
+        *('add_member', 'delete_member', 'get_member', 'get_members'),
+        *('modify_member', 'manage_image_cache', 'copy_image'),
+    )
+)
+
+
+class Glance(server.Server):
+    """A running Glance; daemon: ``glance``.
+
+    ``conf`` adds or overrides options, by section: ``{'rbd':
+    {'rbd_store_chunk_size': 4}}``. ``policy`` is the text of policy.yaml.
+    """
+
+    name = 'glance'
+
+    def __init__(
+        self,
+        stack_folder: pathlib.Path | str,
+        cluster: ceph.Ceph,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        conf: Mapping[str, Mapping[str, object]] | None = None,
+        policy: str = OPEN_POLICY,
+    ) -> None:
+        self._cluster = cluster
+        self._conf = conf or {}
+        self._policy = policy
+        super().__init__(stack_folder, settings)
+
+    def _choose(self) -> dict[str, Any]:
+        try:
+            venv = os.environ[VENV_VARIABLE]
+        except KeyError:
+            message = f'{VENV_VARIABLE} is not set: source tools/bootstrap'
+            raise process.StackError(message) from None
+        return {'port': ports.claim(), 'venv': venv}
+
+    @property
+    def url(self) -> str:
+        """The image endpoint."""
+        return f'http://127.0.0.1:{self.settings["port"]}'
+
+    def _program(self, name: str) -> pathlib.Path:
+        return pathlib.Path(self.settings['venv']) / 'bin' / name
+
+    def _make_daemons(self) -> list[process.Daemon]:
+        command = [
+            self._program('gunicorn'),
+            *('--bind', f'127.0.0.1:{self.settings["port"]}'),
+            *('--workers', 1, '--threads', 8, '--timeout', 0),
+            *('--graceful-timeout', 10, '--no-control-socket'),
+            *('--worker-tmp-dir', self.folder),
+            'glance.wsgi.api:application',
+        ]
+        environment = {'OS_GLANCE_CONFIG_DIR': str(self.folder)}
+        return [
+            process.Daemon(
+                self.name,
+                self.stack_folder,
+                command,
+                self._ready,
+                env=environment,
+            )
+        ]
+
+    def _ready(self) -> bool:
+        if not ports.is_open(self.settings['port']):
+            return False
+        answer = session.Session().get(
+            f'{self.url}/healthcheck', timeout=30, raise_exc=False
+        )
+        return bool(answer.status_code == 200)
+
+    def _prepare(self) -> None:
+        for name in ('staging', 'tasks', 'cache'):
+            (self.folder / name).mkdir()
+        (self.folder / 'policy.yaml').write_text(self._policy)
+        (self.folder / 'glance-api.conf').write_text(self._conf_text())
+        self._run(
+            *(self._program('glance-manage'), '--config-file'),
+            *(self.folder / 'glance-api.conf', 'db_sync'),
+        )
+
+    def _conf_text(self) -> str:
+        options = self._default_conf()
+        for section, overrides in self._conf.items():
+            options.setdefault(section, {}).update(overrides)
+        lines = []
+        for section, values in options.items():
+            lines.append(f'[{section}]')
+            lines += [f'{key} = {value}' for key, value in values.items()]
+        return '\n'.join(lines) + '\n'
+
+    def _default_conf(self) -> dict[str, dict[str, object]]:
+        paste = self._program('').parent / 'etc/glance/glance-api-paste.ini'
+        return {
+            'DEFAULT': {
+                'log_file': self.stack_folder / 'log' / 'glance-api.log',
+                'show_multiple_locations': True,
+                'show_image_direct_url': True,
+                'enabled_backends': 'rbd:rbd',
+                'enabled_import_methods': '[glance-direct]',
+                'worker_self_reference_url': self.url,
+                'image_cache_dir': self.folder / 'cache',
+            },
+            'glance_store': {'default_backend': 'rbd'},
+            'rbd': {
+                'rbd_store_ceph_conf': self._cluster.conf,
+                'rbd_store_user': 'glance',
+                'rbd_store_pool': 'images',
+                'rbd_store_chunk_size': 8,
+            },
+            'os_glance_staging_store': {
+                'filesystem_store_datadir': self.folder / 'staging'
+            },
+            'os_glance_tasks_store': {
+                'filesystem_store_datadir': self.folder / 'tasks'
+            },
+            'database': {
+                'connection': f'sqlite:///{self.folder}/glance.sqlite'
+            },
+            'paste_deploy': {'flavor': '', 'config_file': paste},
+            'oslo_policy': {'policy_file': self.folder / 'policy.yaml'},
+        }
+
+    def client(self) -> Any:
+        """A python-glanceclient for this Glance."""
+        return glance_client.Client(
+            '2',
+            session=session.Session(auth=noauth.NoAuth(endpoint=self.url)),
+            endpoint_override=self.url,
+        )
+
+    def upload(
+        self,
+        name: str,
+        data: str | pathlib.Path | bytes | IO[bytes],
+        disk_format: str = 'raw',
+        visibility: str = 'public',
+        **properties: Any,
+    ) -> Any:
+        """Make an active image of a file (path or open) or of bytes."""
+        images = self.client().images
+        image = images.create(
+            name=name,
+            disk_format=disk_format,
+            container_format=properties.pop('container_format', 'bare'),
+            visibility=visibility,
+            **properties,
+        )
+        if isinstance(data, str | pathlib.Path):
+            with open(data, 'rb') as opened:
+                images.upload(image.id, opened)
+        else:
+            source = io.BytesIO(data) if isinstance(data, bytes) else data
+            images.upload(image.id, source)
+        return self._when_active(image.id)
+
+    def _when_active(self, image_id: str, timeout_s: float = 60) -> Any:
+        images = self.client().images
+        deadline = time.monotonic() + timeout_s
+        while (image := images.get(image_id)).status != 'active':
+            if image.status == 'killed' or time.monotonic() > deadline:
+                raise process.StackError(f'image {image_id}: {image.status}')
+            time.sleep(process.POLL_S)
+        return image
+
+    def delete(self, image_id: str) -> None:
+        """Delete an image."""
+        self.client().images.delete(image_id)
