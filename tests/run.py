@@ -15,16 +15,17 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from xml.etree import ElementTree
 
-from tests.stack import Stack
+from tests.stack import StackError
+from tests.stack import down
 
 ROOT = pathlib.Path(__file__).parents[1]
 NOTHING_COLLECTED = 5  # pytest's exit code
@@ -73,39 +74,53 @@ class Result:
 
 
 class BackgroundStack:
-    """The servers, started by a thread so that other work goes on."""
+    """The servers, started by another process so that work goes on here."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self._stack = Stack(folder)
-        self._thread = threading.Thread(target=self._start)
-        self._error: BaseException | None = None
-
-    def _start(self) -> None:
-        try:
-            self._stack.setUp()
-        except BaseException as exc:  # raised by wait(), in the main thread
-            self._error = exc
+    def __init__(self) -> None:
+        name = f'rbdcloner-{secrets.token_hex(4)}'
+        self.folder = pathlib.Path('/tmp', name)  # short: it holds sockets
+        self._starter: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        self._starter = spawn(
+            [sys.executable, '-m', 'tests.stack', 'up', str(self.folder)]
+        )
 
     def wait(self) -> None:
         """Return once every server is ready.
 
-        :raises Exception: what kept a server from starting
+        :raises StackError: when they did not start; they have said why
         """
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
+        if self._starter is None or self._starter.wait():
+            raise StackError('the servers did not start')
 
     def end(self) -> None:
         """End every server, also while they start or if none was started."""
-        if self._thread.ident is None:
-            return
-        self._stack.abandon()
-        self._thread.join()
-        if self._error is None:
-            self._stack.cleanUp()
+        if self._starter is not None and self._starter.poll() is None:
+            interrupt(self._starter)
+        down(self.folder)
+
+
+def spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own.
+
+    Else Ctrl-C reaches it twice, from the terminal and from us, and the
+    second one breaks off its tidying up.
+    """
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def interrupt(process: subprocess.Popen[bytes]) -> None:
+    """End a process that we started, with time to tidy up."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def count(report: pathlib.Path, exit_code: int) -> tuple[int, int]:
@@ -139,23 +154,12 @@ def run_suite(suite: Suite, expression: str | None) -> Result:
 
 
 def run_to_end(command: Sequence[str]) -> int:
-    """Run a command; when we are interrupted, end it and all it started."""
-    # A session of its own: else Ctrl-C reaches it twice, from the terminal
-    # and from us, and the second one breaks off its tidying up.
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    """Run a command; in the end nothing of its session runs any more."""
+    process = spawn(command)
     try:
         return process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_S)
-        raise
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        interrupt(process)
 
 
 def run_suites(
@@ -186,17 +190,16 @@ def attempt(name: str, step: Callable[[], None]) -> Result | None:
 def run_all(suites: Sequence[Suite], expression: str | None) -> list[Result]:
     """Run the suites, with servers if one needs them, and end the servers."""
     results: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix='rbdcloner-') as folder:
-        os.environ['RBDCLONER_STACK'] = folder
-        stack = BackgroundStack(pathlib.Path(folder))
-        try:
-            if any(suite.needs_stack for suite in suites):
-                stack.start()
-            results.extend(run_suites(suites, expression, stack))
-        finally:
-            # Impatience would leave servers running.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            failure = attempt('end of the servers', stack.end)
+    stack = BackgroundStack()
+    os.environ['RBDCLONER_STACK'] = str(stack.folder)
+    try:
+        if any(suite.needs_stack for suite in suites):
+            stack.start()
+        results.extend(run_suites(suites, expression, stack))
+    finally:
+        # Impatience would leave servers running.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        failure = attempt('end of the servers', stack.end)
     return [*results, failure] if failure else results
 
 
