@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """An in-memory Ceph cluster behind the driver's interface, for unit tests.
 
-The suite ``tests/ceph/suite.py`` proves it and librbd alike. Beside the
+The suite ``tests/driver_suite.py`` proves it and librbd alike. Beside the
 driver's verbs it has what others do to a cluster (``add_…``, ``write``,
-``watch``, ``remove_snapshot``) and what can go wrong: :attr:`CephDouble.on_act`
-is told of each elementary act before and after it, and may raise;
-:meth:`CephDouble.fail` makes acts fail. A watch that was open when a test
-died (a ``BaseException``) stays, as a killed client's does, until
+``watch``, ``remove_snapshot``) and what can go wrong:
+:attr:`CephDouble.on_act` is told of each elementary act before and after it,
+and may raise; :meth:`CephDouble.fail` makes acts fail. A watch that was open
+when a test died (a ``BaseException``) stays, as a killed client's does, until
 :meth:`CephDouble.expire_watches`.
 """
 
@@ -125,14 +125,21 @@ class CephDouble:
     # What a test does to the cluster
 
     def add_pool(
-        self, pool: str, access: Access = 'write', full: bool = False,
+        self,
+        pool: str,
+        access: Access = 'write',
+        full: bool = False,
         initialised: bool = True,
     ) -> None:
         """Make *pool*, or change what it allows."""
         self._pools[pool] = _Pool(access, full, initialised)
 
     def add_image(
-        self, pool: str, name: str, size_bytes: int, namespace: str = '',
+        self,
+        pool: str,
+        name: str,
+        size_bytes: int,
+        namespace: str = '',
         order: int = 22,
     ) -> Image:
         """Make an image as somebody else would."""
@@ -148,8 +155,11 @@ class CephDouble:
         with self._lock:
             held = self._image(image)
             snapshot = _Snapshot(
-                next(self._numbers), name, held.size_bytes,
-                self._data(held), protected,
+                next(self._numbers),
+                name,
+                held.size_bytes,
+                self._data(held),
+                protected,
             )
             held.snapshots.append(snapshot)
             return Snapshot(self._noun(held), name, snapshot.id)
@@ -162,7 +172,6 @@ class CephDouble:
                 raise errors.CephRefused(act='remove', reason='protected')
             if self._children(held):
                 held.trashed = True
-                held.name = f'trashed-{held.id}'
             else:
                 image.snapshots.remove(held)
 
@@ -201,13 +210,17 @@ class CephDouble:
         with self._lock:
             for image in self._images.values():
                 image.watchers = [
-                    watcher for watcher in image.watchers
+                    watcher
+                    for watcher in image.watchers
                     if watcher not in self._dead_watchers
                 ]
             self._dead_watchers.clear()
 
     def fail(
-        self, act: str, error: BaseException, times: int = 1,
+        self,
+        act: str,
+        error: BaseException,
+        times: int = 1,
         when: When = 'before',
     ) -> None:
         """Make verb *act* raise *error* the next *times* it is called.
@@ -222,14 +235,16 @@ class CephDouble:
     def images(self, pool: str, namespace: str = '') -> dict[str, str]:
         """Return the pool's images, name → id, without its trash."""
         return {
-            i.name: i.id for i in self._images.values()
+            i.name: i.id
+            for i in self._images.values()
             if (i.pool, i.namespace, i.trashed) == (pool, namespace, False)
         }
 
     def trashed(self, pool: str) -> dict[str, str]:
         """Return the pool's trash, id → the name that it had."""
         return {
-            i.id: i.name for i in self._images.values()
+            i.id: i.name
+            for i in self._images.values()
             if i.pool == pool and i.trashed
         }
 
@@ -241,9 +256,12 @@ class CephDouble:
         if held is None:
             return PoolFacts(pool, False, False, False, False, False)
         return PoolFacts(
-            pool, exists=True, initialised=held.initialised,
+            pool,
+            exists=True,
+            initialised=held.initialised,
             readable=held.access != 'none',
-            writable=held.access == 'write', full=held.full,
+            writable=held.access == 'write',
+            full=held.full,
         )
 
     def find_snapshot(
@@ -256,7 +274,9 @@ class CephDouble:
             parent, held = self._snapshot(wanted)
             return SnapshotFacts(
                 Snapshot(self._noun(parent), held.name, held.id),
-                held.size_bytes, parent.order, held.protected,
+                held.size_bytes,
+                parent.order,
+                held.protected,
             )
 
     def find_image(self, image: Image) -> ImageFacts | None:
@@ -267,22 +287,29 @@ class CephDouble:
                 return None
 
     def clone(
-        self, parent: Snapshot, child: Image, clone_format: CloneFormat,
+        self,
+        parent: Snapshot,
+        child: Image,
+        clone_format: CloneFormat,
         order: int,
     ) -> None:
         with self._act('clone', child.pool, takes_space=True):
             self._require(parent.image.pool, 'read', 'clone')
-            self._refuse_name(child.pool, child.namespace, child.name)
             by_name = dataclasses.replace(
-                parent, image=dataclasses.replace(parent.image, id=''),
+                parent,
+                image=dataclasses.replace(parent.image, id=''),
                 id=None,
             )
             image, snapshot = self._snapshot(by_name)
             if clone_format == CloneFormat.V1:
                 self._refuse_v1(image, snapshot, child)
+            self._refuse_name(child.pool, child.namespace, child.name)
             made = self._new_image(
-                child.pool, child.namespace, child.name,
-                snapshot.size_bytes, max(order, image.order),
+                child.pool,
+                child.namespace,
+                child.name,
+                snapshot.size_bytes,
+                max(order, image.order),
             )
             made.parent = (image, snapshot)
             made.clone_format = clone_format
@@ -303,7 +330,8 @@ class CephDouble:
             try:
                 image, held = self._snapshot(snapshot)
             except (
-                errors.RbdImageNotFound, errors.SnapshotNotFound,
+                errors.RbdImageNotFound,
+                errors.SnapshotNotFound,
                 errors.SnapshotTrashed,
             ):
                 return
@@ -401,7 +429,8 @@ class CephDouble:
     def _refuse_removal(self, image: _Image) -> None:
         if image.watchers:
             raise errors.RbdImageInUse(
-                pool=image.pool, image=image.name,
+                pool=image.pool,
+                image=image.name,
                 watchers=list(image.watchers),
             )
         if image.snapshots:
@@ -413,8 +442,10 @@ class CephDouble:
         for held in self._images.values():
             if (held.pool, held.namespace) != (image.pool, image.namespace):
                 continue
-            if held.id == image.id if image.id else (
-                held.name == image.name and not held.trashed
+            if (
+                held.id == image.id
+                if image.id
+                else (held.name == image.name and not held.trashed)
             ):
                 return held
         raise errors.RbdImageNotFound(
@@ -424,26 +455,36 @@ class CephDouble:
     def _snapshot(self, snapshot: Snapshot) -> tuple[_Image, _Snapshot]:
         image = self._image(snapshot.image)
         facts = {
-            'pool': image.pool, 'image': image.name,
+            'pool': image.pool,
+            'image': image.name,
             'snapshot': snapshot.name,
         }
-        for held in image.snapshots:
-            if snapshot.id is not None and held.id != snapshot.id:
-                continue
-            if held.trashed and snapshot.id is not None:
-                raise errors.SnapshotTrashed(**facts)
-            if held.name == snapshot.name:
-                if held.trashed:
-                    raise errors.SnapshotTrashed(**facts)
+        named = [
+            held
+            for held in image.snapshots
+            if held.name == snapshot.name and snapshot.id in (None, held.id)
+        ]
+        for held in named:
+            if not held.trashed:
                 return image, held
+        if named:
+            raise errors.SnapshotTrashed(**facts)
         raise errors.SnapshotNotFound(**facts)
 
     def _new_image(
-        self, pool: str, namespace: str, name: str, size_bytes: int,
+        self,
+        pool: str,
+        namespace: str,
+        name: str,
+        size_bytes: int,
         order: int,
     ) -> _Image:
         image = _Image(
-            pool, namespace, name, f'{next(self._numbers):012x}', size_bytes,
+            pool,
+            namespace,
+            name,
+            f'{next(self._numbers):012x}',
+            size_bytes,
             order,
         )
         self._images[image.id] = image
@@ -461,7 +502,8 @@ class CephDouble:
 
     def _children(self, snapshot: _Snapshot) -> list[_Image]:
         return [
-            image for image in self._images.values()
+            image
+            for image in self._images.values()
             if image.parent and image.parent[1] is snapshot
         ]
 
@@ -476,6 +518,8 @@ class CephDouble:
 
     def _facts(self, image: _Image) -> ImageFacts:
         return ImageFacts(
-            self._noun(image), image.size_bytes,
-            image.parent[0].id if image.parent else '', image.tag,
+            self._noun(image),
+            image.size_bytes,
+            image.parent[0].id if image.parent else '',
+            image.tag,
         )

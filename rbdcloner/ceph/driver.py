@@ -19,6 +19,7 @@ where a lost connection left it; and deletion by name, because Nova reuses
 names.
 """
 
+import contextlib
 from typing import Protocol
 
 from rbdcloner.model import CloneFormat
@@ -30,7 +31,7 @@ from rbdcloner.model import SnapshotFacts
 
 
 class OpenImage(Protocol):
-    """An RBD image opened to write, by id or by name; not shared by threads."""
+    """An RBD image opened to write; not shared by threads."""
 
     def facts(self) -> ImageFacts:
         """Return what the image is, with its id, from memory."""
@@ -46,10 +47,6 @@ class OpenImage(Protocol):
 
         :raises OutOfSpace: the pool takes no writes.
         """
-
-    def __enter__(self) -> 'OpenImage': ...
-
-    def __exit__(self, *exc_info: object) -> None: ...
 
 
 class Driver(Protocol):
@@ -84,7 +81,10 @@ class Driver(Protocol):
         """
 
     def clone(
-        self, parent: Snapshot, child: Image, clone_format: CloneFormat,
+        self,
+        parent: Snapshot,
+        child: Image,
+        clone_format: CloneFormat,
         order: int,
     ) -> None:
         """Make *child* a copy-on-write clone of *parent*, by their names.
@@ -99,10 +99,12 @@ class Driver(Protocol):
         :raises OutOfSpace: the child's pool takes no writes.
         """
 
-    def open(self, image: Image) -> OpenImage:
-        """Open *image* to write: by id when it has one, else by name.
+    def open(
+        self, image: Image
+    ) -> contextlib.AbstractContextManager[OpenImage]:
+        """Hold *image* open to write: by id when it has one, else by name.
 
-        Opening to write is a watch on the image until it is closed.
+        Open to write is a watch on the image.
 
         :raises RbdImageNotFound: there is no such image.
         """
@@ -132,7 +134,8 @@ class Driver(Protocol):
     def trash(self, image: Image) -> None:
         """Move *image* to the trash by its id; nothing if it is there.
 
-        Its name is free afterwards, its data and its id stay.
+        Its name is free afterwards, its data and its id stay. Ceph moves by
+        name: the name is found by the id, just before.
 
         :raises RbdImageNotFound: no such image, in the pool or its trash.
         :raises RbdImageInUse: somebody has it open; nothing was done.
@@ -145,6 +148,7 @@ class Driver(Protocol):
         Takes as long as the image has objects. Interrupted, it is called
         again.
 
+        :raises CephRefused: it exists and is not in the trash.
         :raises RbdImageInUse: somebody has it open.
         :raises RbdImageHasSnapshots: it has snapshots.
         """

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections to one Ceph cluster, kept, and its errors made ours.
+
+A process keeps one RADOS handle, opened after it was forked. Pacific's
+``RBD.clone()`` takes no format, a handle does: a caller that clones in the
+other format opens a second handle. A handle that Ceph has shut out (it was
+blocklisted) is dropped when the last call on it ends, and the next call
+connects again. Rejected: one connection per call, as it costs a third of a
+clone.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from concurrent import futures
+import contextlib
+import errno
+import threading
+from typing import Any
+
+import rados
+import rbd
+
+from rbdcloner import errors
+from rbdcloner.model import CloneFormat
+
+_UNAVAILABLE = frozenset(
+    {
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EHOSTUNREACH,
+        errno.EINTR,
+        errno.ENETUNREACH,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+        errno.ETIMEDOUT,
+    }
+)
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+_FULL = frozenset({errno.EDQUOT, errno.ENOSPC})
+
+#: This client moves no data: without a cache librbd starts fewer threads.
+#: Pools are probed when the service starts, not at every clone.
+_SETTINGS = {'rbd_cache': 'false', 'rbd_validate_pool': 'false'}
+
+
+def _ours(
+    exc: Exception, act: str, pool: str, answers: Mapping[int, errors.Error]
+) -> errors.Error:
+    number: int = getattr(exc, 'errno', 0)
+    if number in answers:
+        return answers[number]
+    if number in _UNAVAILABLE:
+        return errors.CephUnavailable(act=act)
+    if number in _FORBIDDEN:
+        return errors.CephForbidden(act=act, pool=pool)
+    if number in _FULL:
+        return errors.OutOfSpace(pool=pool)
+    return errors.CephRefused(act=act, reason=str(exc))
+
+
+def _is_shut_out(exc: BaseException | None) -> bool:
+    return isinstance(exc, rados.ConnectionShutdown | rbd.ConnectionShutdown)
+
+
+@contextlib.contextmanager
+def translated(
+    act: str, pool: str, answers: Mapping[int, errors.Error] | None = None
+) -> Iterator[None]:
+    """Let no error of rados or rbd out, but ours.
+
+    *answers* says what an error number means in this act.
+    """
+    try:
+        yield
+    except (rados.Error, rbd.Error) as exc:
+        raise _ours(exc, act, pool, answers or {}) from exc
+
+
+class Handle:
+    """One connected RADOS handle and its I/O contexts, never changed."""
+
+    def __init__(self, cluster: Any) -> None:
+        self.fsid: str = cluster.get_fsid()
+        self.default_order = int(cluster.conf_get('rbd_default_order'))
+        self._cluster = cluster
+        self._ioctxs: dict[tuple[int, str], Any] = {}
+        self._users = 1
+        self._lock = threading.Lock()
+
+    def ioctx(self, pool: str, namespace: str = '') -> Any:
+        """Return the I/O context of a pool and namespace, for any thread.
+
+        A full pool refuses what would grow it at once instead of holding
+        it until the timeout, and lets the rest through.
+        """
+        # By id, because a pool may be destroyed and made again by its name.
+        pool_id = self._cluster.pool_lookup(pool)
+        if pool_id is None:
+            raise errors.PoolNotFound(pool=pool)
+        with self._lock:
+            ioctx = self._ioctxs.get((pool_id, namespace))
+            if ioctx is None:
+                ioctx = self._cluster.open_ioctx2(pool_id)
+                ioctx.set_namespace(namespace)
+                ioctx.set_osdmap_full_try()
+                self._ioctxs[pool_id, namespace] = ioctx
+            return ioctx
+
+    def take(self) -> None:
+        """Count one user more."""
+        with self._lock:
+            self._users += 1
+
+    def give_back(self) -> None:
+        """Count one user less; the last one closes the handle."""
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+        for ioctx in self._ioctxs.values():
+            ioctx.close()
+        self._cluster.shutdown()
+
+
+class Connections:
+    """The handles of one process, one for each clone format in use."""
+
+    def __init__(
+        self,
+        conffile: str,
+        user: str,
+        timeout_s: float,
+        clone_format: CloneFormat,
+        keyring: str = '',
+    ) -> None:
+        self._conffile = conffile
+        self._client = 'client.' + user.removeprefix('client.')
+        self._clone_format = clone_format
+        # Whole seconds: client_mount_timeout takes no others.
+        timeout = str(max(1, round(timeout_s)))
+        self._settings = _SETTINGS | {
+            'client_mount_timeout': timeout,
+            'rados_mon_op_timeout': timeout,
+            'rados_osd_op_timeout': timeout,
+        }
+        if keyring:
+            self._settings['keyring'] = keyring
+        self._handles: dict[CloneFormat, futures.Future[Handle]] = {}
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def use(self, clone_format: CloneFormat | None = None) -> Iterator[Handle]:
+        """Keep a connected handle for one act; connect if there is none."""
+        wanted = clone_format or self._clone_format
+        handle = self._take(wanted)
+        try:
+            yield handle
+        except Exception as exc:
+            if _is_shut_out(exc) or _is_shut_out(exc.__cause__):
+                self._drop(wanted, handle)
+            raise
+        finally:
+            handle.give_back()
+
+    def close(self) -> None:
+        """Close every handle as soon as its last user is done with it."""
+        with self._lock:
+            opened = list(self._handles.values())
+            self._handles.clear()
+        for future in opened:
+            future.result().give_back()
+
+    def _take(self, wanted: CloneFormat) -> Handle:
+        with self._lock:
+            future = self._handles.get(wanted)
+            if future is not None and future.done():
+                handle = future.result()
+                handle.take()
+                return handle
+            # Callers that come while one connects share what comes of it.
+            connects = future is None
+            if future is None:
+                future = self._handles[wanted] = futures.Future()
+        if connects:
+            self._fulfil(wanted, future)
+        future.result()
+        return self._take(wanted)
+
+    def _fulfil(
+        self, wanted: CloneFormat, future: 'futures.Future[Handle]'
+    ) -> None:
+        try:
+            handle = self._connect(wanted)
+        except BaseException as exc:
+            with self._lock:
+                del self._handles[wanted]
+            future.set_exception(exc)
+        else:
+            future.set_result(handle)
+
+    def _drop(self, wanted: CloneFormat, handle: Handle) -> None:
+        with self._lock:
+            future = self._handles.get(wanted)
+            if future is None or not future.done():
+                return
+            if future.result() is not handle:
+                return
+            del self._handles[wanted]
+        handle.give_back()
+
+    def _connect(self, clone_format: CloneFormat) -> Handle:
+        refused = errors.CephAuthentication(client=self._client)
+        answers: dict[int, errors.Error] = {
+            number: refused
+            for number in (errno.EACCES, errno.ENOENT, errno.EPERM)
+        }
+        settings = self._settings | {
+            'rbd_default_clone_format': str(int(clone_format))
+        }
+        with translated('connect', '', answers):
+            cluster = self._read_configuration(settings)
+            try:
+                cluster.connect()
+                return Handle(cluster)
+            except BaseException:
+                cluster.shutdown()
+                raise
+
+    def _read_configuration(self, settings: Mapping[str, str]) -> Any:
+        try:
+            return rados.Rados(
+                name=self._client, conffile=self._conffile, conf=settings
+            )
+        except rados.ObjectNotFound as exc:
+            raise errors.ConfigurationError(
+                problem=f'There is no {self._conffile}',
+                remedy="Name the cluster's configuration file",
+            ) from exc

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What librbd's open image and a pool's trash say, in our nouns.
+
+Nearly all of it is answered from what librbd read when it opened the image.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import datetime
+from typing import Any
+
+import rbd
+
+from rbdcloner import errors
+from rbdcloner.model import Image
+from rbdcloner.model import ImageFacts
+from rbdcloner.model import Snapshot
+from rbdcloner.model import SnapshotFacts
+
+#: The image metadata key that names the clone row.
+TAG = 'rbdcloner.clone'
+
+
+def tag(opened: Any) -> str:
+    """Return the uuid of the clone row that the image was made for."""
+    try:
+        return str(opened.metadata_get(TAG))
+    except KeyError:
+        return ''
+
+
+def image_facts(image: Image, opened: Any, row: str) -> ImageFacts:
+    """Return the facts of *image*, tagged with *row*."""
+    try:
+        parent_image_id = opened.parent_id()
+    except rbd.ImageNotFound:
+        parent_image_id = ''
+    found = dataclasses.replace(image, name=opened.get_name(), id=opened.id())
+    return ImageFacts(found, opened.size(), parent_image_id, row)
+
+
+def snapshot_facts(image: Image, opened: Any, name: str) -> SnapshotFacts:
+    """Return the facts of the snapshot called *name*.
+
+    :raises SnapshotTrashed: only the trash has one of that name.
+    :raises SnapshotNotFound: there is none.
+    """
+    snapshots = list(opened.list_snaps())
+    for one in snapshots:
+        if _is_live(one) and one['name'] == name:
+            parent = dataclasses.replace(
+                image, name=opened.get_name(), id=opened.id()
+            )
+            return SnapshotFacts(
+                Snapshot(parent, name, one['id']),
+                one['size'],
+                opened.stat()['order'],
+                opened.is_protected_snap(name),
+            )
+    if name in [
+        one.get('trash', {}).get('original_name') for one in snapshots
+    ]:
+        raise errors.SnapshotTrashed(
+            pool=image.pool, image=image.name, snapshot=name
+        )
+    raise no_snapshot(image, name)
+
+
+def no_snapshot(image: Image, name: str) -> errors.SnapshotNotFound:
+    """Return the error that *image* has no snapshot *name*."""
+    return errors.SnapshotNotFound(
+        pool=image.pool, image=image.name, snapshot=name
+    )
+
+
+def live_name(opened: Any, snapshot: Snapshot) -> str:
+    """Return the name that *snapshot* has, by its id; empty if none."""
+    for one in opened.list_snaps():
+        known = one['id'] if snapshot.id is not None else one['name']
+        if _is_live(one) and known in (snapshot.id, snapshot.name):
+            return str(one['name'])
+    return ''
+
+
+def children(fsid: str, opened: Any, snapshot: Snapshot) -> list[Image]:
+    """Return the children of *snapshot*, by its id, those in trash too."""
+    if snapshot.id not in [one['id'] for one in opened.list_snaps()]:
+        return []
+    opened.set_snap_by_id(snapshot.id)
+    return [
+        Image(
+            fsid, one['pool'], one['pool_namespace'], one['image'], one['id']
+        )
+        for one in opened.list_children2()
+    ]
+
+
+def watchers(opened: Any) -> list[str]:
+    """Return the addresses of those who have the image open to write."""
+    return sorted({one['addr'] for one in opened.watchers_list()})
+
+
+def refuse_removal(image: Image, opened: Any) -> None:
+    """Raise what speaks against removing *image*."""
+    where = {'pool': image.pool, 'image': image.name}
+    if found := watchers(opened):
+        raise errors.RbdImageInUse(watchers=found, **where)
+    if list(opened.list_snaps()):
+        raise errors.RbdImageHasSnapshots(**where)
+    reason = ''
+    if opened.op_features() & rbd.RBD_OPERATION_FEATURE_GROUP:
+        reason = 'it belongs to a group'
+    if opened.features() & rbd.RBD_FEATURE_MIGRATING:
+        reason = 'it is being migrated'
+    if reason:
+        raise errors.CephRefused(act=f'remove {image}', reason=reason)
+
+
+def trash_entry(ioctx: Any, image_id: str) -> Mapping[str, Any] | None:
+    """Return the trash's entry of an image, ``None`` if it is not there."""
+    # Never by listing: Pacific's trash_list() raises IndexError for a whole
+    # pool that has an entry with the source USER_PARENT.
+    try:
+        return dict(rbd.RBD().trash_get(ioctx, image_id))
+    except rbd.ImageNotFound:
+        return None
+
+
+def refuse_deferred(act: str, entry: Mapping[str, Any]) -> None:
+    """Raise when somebody trashed the image with a term, and it lasts."""
+    until = entry['deferment_end_time'].replace(tzinfo=datetime.UTC)
+    if until > datetime.datetime.now(datetime.UTC):
+        raise errors.CephRefused(act=act, reason=f'deferred until {until}')
+
+
+def _is_live(one: Mapping[str, Any]) -> bool:
+    return one['namespace'] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER

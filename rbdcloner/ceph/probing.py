@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a key may do with a pool, found by acting on an object of our own."""
+
+import contextlib
+import errno
+from typing import Any
+
+import rados
+
+from rbdcloner import errors
+from rbdcloner.ceph.connection import Handle
+from rbdcloner.model import PoolFacts
+
+#: In no image's name space; removed at once.
+_OBJECT = 'rbdcloner.probe'
+
+#: Where librbd keeps a pool's trash.
+_TRASH = 'rbd_trash'
+
+
+def probe(pool: str, handle: Handle) -> PoolFacts:
+    """Find out what this key can do with *pool*."""
+    try:
+        ioctx = handle.ioctx(pool)
+    except errors.PoolNotFound:
+        return PoolFacts(pool, False, False, False, False, False)
+    readable, writable, full = _may_read(ioctx), True, False
+    try:
+        full = not has_space(ioctx)
+        if not full:
+            _make_trash(ioctx)
+    except (rados.PermissionError, rados.PermissionDeniedError):
+        writable = False
+    return PoolFacts(
+        pool,
+        True,
+        'rbd' in ioctx.application_list(),
+        readable,
+        writable,
+        full,
+    )
+
+
+def has_space(ioctx: Any) -> bool:
+    """Tell whether the pool takes one object more, by writing one."""
+    try:
+        ioctx.write_full(_OBJECT, b'probe')
+    except rados.OSError as exc:
+        if exc.errno in (errno.EDQUOT, errno.ENOSPC):
+            return False
+        raise
+    with contextlib.suppress(rados.ObjectNotFound):
+        ioctx.remove_object(_OBJECT)
+    return True
+
+
+def _may_read(ioctx: Any) -> bool:
+    try:
+        ioctx.stat(_OBJECT)
+    except rados.ObjectNotFound:
+        return True
+    except (rados.PermissionError, rados.PermissionDeniedError):
+        return False
+    return True
+
+
+def _make_trash(ioctx: Any) -> None:
+    # Without this object nothing can be moved to the trash of a full pool.
+    with rados.WriteOpCtx() as operation:
+        operation.new(rados.LIBRADOS_CREATE_IDEMPOTENT)
+        ioctx.operate_write_op(operation, _TRASH)
