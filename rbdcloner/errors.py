@@ -16,13 +16,18 @@ class Error(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, **facts: Any) -> None:
-        # oslo.messaging rebuilds a remote error as type(**kwargs).
+        # No positional arguments: oslo.messaging rebuilds a remote error as
+        # type(*args, **kwargs).
+        super().__init__()
         self.kwargs = facts
-        template = (type(self).__doc__ or '').strip()
-        super().__init__(template.format(**facts))
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return (type(self).__doc__ or '').format(**self.kwargs)
+
+    @property
+    def name(self) -> str:
+        """The error's name, as callers, logs and metrics see it."""
+        return type(self).__name__
 
 
 class InvalidArgument(Error):
@@ -134,6 +139,12 @@ class ParentReleased(Error):
     retryable = True
 
 
+class ParentGone(Error):
+    """Parent {parent} is not in Ceph as it was: {reason}."""
+
+    retryable = True
+
+
 class ParentHasChildren(Error):
     """Parent {parent} has living children: {children}."""
 
@@ -231,4 +242,15 @@ class ServiceUnavailable(Error):
 
 
 class VersionRefused(Error):
-    """{method} needs RPC version {needed}; {reason}."""
+    """{method} is not in the RPC version in use: {reason}."""
+
+
+def reason_of(exc: Exception) -> str:
+    """Return what a row keeps of *exc*: name and message, nothing private.
+
+    The message of an error that is not ours may hold anything; its type does
+    not.
+    """
+    if isinstance(exc, Error):
+        return f'{exc.name}: {exc}'
+    return type(exc).__name__

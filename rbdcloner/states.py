@@ -49,7 +49,7 @@ class ParentState(enum.StrEnum):
 
 _FOLLOWERS: dict[State, frozenset[State]] = {
     State.RESERVED: frozenset(
-        {State.READY, State.UNDOING, State.DELETING}
+        {State.READY, State.UNDOING, State.DELETING, State.FAILED}
     ),
     State.READY: frozenset({State.RESIZING, State.DELETING}),
     State.RESIZING: frozenset({State.READY, State.DELETING}),

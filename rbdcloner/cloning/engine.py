@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of work on disks: reserve, act in Ceph, move the row.
+
+Each public method can be called again with the same arguments, by anybody,
+after any of its steps was the last one done: it looks at the row, takes over
+where the dead left off, and gives the same answer. What a step does is in
+:mod:`rbdcloner.cloning.making`; whose work a row is, in
+:mod:`rbdcloner.cloning.holding`.
+"""
+
+from collections.abc import Collection
+import dataclasses
+import logging
+
+import tenacity
+
+from rbdcloner import errors
+from rbdcloner import states
+from rbdcloner.cloning import eligibility
+from rbdcloner.cloning.holding import Holder
+from rbdcloner.cloning.making import Maker
+from rbdcloner.cloning.parents import Parents
+from rbdcloner.db.lineage import Filters
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Clone
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import DiskRequest
+from rbdcloner.states import State
+
+LOG = logging.getLogger(__name__)
+
+_PAGE = 500
+_PARENT_PATIENCE_S = 10
+_MADE = frozenset({State.READY, State.RESIZING})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Engine:
+    """Disks of one cluster, by name and pool."""
+
+    fsid: str
+    lineage: Lineage
+    parents: Parents
+    maker: Maker
+    holder: Holder
+    clone_format: CloneFormat
+    disk_pools: Collection[str]
+
+    def is_cloneable(self, image_id: str) -> eligibility.Verdict:
+        """Tell whether disks can be cloned from the image, or why not."""
+        return self.parents.judge(image_id)
+
+    def create_disk(self, request: DiskRequest) -> Clone:
+        """Make the disk that *request* asks for; the clone that is ready.
+
+        :raises ImageError: the image cannot be used; nothing was made.
+        :raises DiskDiffers: the name is a disk made for another request.
+        :raises NameTaken: the name is an image that nobody asked us for.
+        :raises CephError: Ceph would not; what was made is removed, or its
+            row says that it is going to be.
+        """
+        self._check_pool(request.pool)
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(errors.ParentGone),
+            stop=tenacity.stop_after_attempt(2),
+            before_sleep=lambda _: self.parents.forget(request.image_id),
+            reraise=True,
+        )
+        return retrying(self._create_disk, request)
+
+    def get_disk(self, pool: str, name: str) -> Clone:
+        """Return the disk's row.
+
+        :raises DiskNotFound: no disk has the name now.
+        """
+        clone = self._find(pool, name)
+        if clone.state in states.FINAL:
+            raise errors.DiskNotFound(name=name, pool=pool)
+        return clone
+
+    def page(self, filters: Filters, marker: int, limit: int) -> list[Clone]:
+        """Return rows by id, after the one with id *marker*."""
+        return self.lineage.page(filters, marker, limit)
+
+    def resize_disk(self, pool: str, name: str, size_bytes: int) -> Clone:
+        """Make the disk *size_bytes* long; nothing if it is.
+
+        :raises ShrinkRefused: it is longer.
+        """
+        while True:
+            clone = self.get_disk(pool, name)
+            if size_bytes < clone.size_bytes:
+                raise errors.ShrinkRefused(
+                    name=name,
+                    recorded_bytes=clone.size_bytes,
+                    size_bytes=size_bytes,
+                )
+            if clone.state is State.READY and size_bytes == clone.size_bytes:
+                return clone
+            if clone.state not in _MADE:
+                raise errors.DiskBusy(name=name, pool=pool, state=clone.state)
+            try:
+                clone = self._held_in(clone, State.RESIZING)
+            except errors.RowMoved:
+                continue
+            return self.maker.resize(clone, size_bytes)
+
+    def delete_disk(self, pool: str, name: str) -> Clone:
+        """Remove the disk; its final row. Nothing if that was done.
+
+        :raises DiskNotFound: there never was such a disk.
+        :raises DiskInUse: somebody has it open; the removal is tried again
+            until it succeeds.
+        :raises DiskHasSnapshots: likewise.
+        """
+        while True:
+            clone = self._find(pool, name)
+            if clone.state in states.FINAL:
+                return clone
+            try:
+                if clone.state is State.UNDOING:
+                    return self.maker.undo(self.holder.take(clone))
+                return self.maker.destroy(self._held_in(clone, State.DELETING))
+            except errors.RowMoved:
+                LOG.debug('%s moved meanwhile, looking again', clone.image)
+
+    def delete_disks(self, instance_uuid: str, suffix: str) -> list[Clone]:
+        """Remove the instance's disks whose names end with *suffix*.
+
+        Returns the final rows, of those too that had been removed before.
+        Every disk is tried; the first failure is raised after the last.
+        """
+        removed = []
+        failures: list[errors.Error] = []
+        for clone in self._newest(instance_uuid, suffix):
+            try:
+                removed.append(
+                    self.delete_disk(clone.image.pool, clone.image.name)
+                )
+            except errors.Error as exc:
+                failures.append(exc)
+        if failures:
+            raise failures[0]
+        return removed
+
+    def _create_disk(self, request: DiskRequest) -> Clone:
+        while True:
+            clone = self._reserve(request)
+            if clone is None:
+                clone = self._resume(request)
+            if clone is not None and clone.state in _MADE:
+                return clone
+            if clone is not None:
+                return self.maker.make(clone)
+
+    def _check_pool(self, pool: str) -> None:
+        if pool not in self.disk_pools:
+            raise errors.PoolNotServed(
+                pool=pool, served=', '.join(sorted(self.disk_pools))
+            )
+
+    def _find(self, pool: str, name: str) -> Clone:
+        self._check_pool(pool)
+        return self.lineage.find(self.fsid, pool, '', name)
+
+    def _newest(self, instance_uuid: str, suffix: str) -> list[Clone]:
+        """Return the newest row of each of the instance's names."""
+        newest: dict[tuple[str, str], Clone] = {}
+        filters = Filters(instance_uuid=instance_uuid)
+        marker = 0
+        while rows := self.lineage.page(filters, marker, _PAGE):
+            marker = rows[-1].id
+            for clone in rows:
+                if clone.image.name.endswith(suffix):
+                    newest[clone.image.pool, clone.image.name] = clone
+        return list(newest.values())
+
+    def _reserve(self, request: DiskRequest) -> Clone | None:
+        """Return the new row, held; ``None`` when the name has a live one.
+
+        A disk that exists is answered for even when its image is gone.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(errors.ParentReleased),
+            wait=tenacity.wait_random_exponential(0.05, 1),
+            stop=tenacity.stop_after_delay(_PARENT_PATIENCE_S),
+            before_sleep=lambda _: self.parents.forget(request.image_id),
+            reraise=True,
+        )
+        try:
+            return retrying(self._reserve_once, request)
+        except errors.DiskExists:
+            return None
+        except errors.Error:
+            if self._exists(request):
+                return None
+            raise
+
+    def _reserve_once(self, request: DiskRequest) -> Clone:
+        parent = self.parents.of(request)
+        return self.lineage.reserve(
+            request,
+            parent,
+            self.clone_format,
+            self.holder.owner,
+            self.holder.lease_s,
+        )
+
+    def _exists(self, request: DiskRequest) -> bool:
+        try:
+            clone = self._find(request.pool, request.name)
+        except errors.DiskNotFound:
+            return False
+        return clone.state not in states.FINAL
+
+    def _resume(self, request: DiskRequest) -> Clone | None:
+        """Return *request*'s own row, made or held; ``None`` to reserve anew.
+
+        A row that is on its way out is waited for, or seen out.
+        """
+        clone = self._find(request.pool, request.name)
+        if clone.state in states.FINAL:
+            return None
+        if clone.state in (State.DELETING, State.UNDOING):
+            self.delete_disk(clone.image.pool, clone.image.name)
+            return None
+        _check_same(clone, request)
+        if clone.state in _MADE:
+            return clone
+        try:
+            return self.holder.take(clone)
+        except errors.RowMoved:
+            return None
+
+    def _held_in(self, clone: Clone, state: State) -> Clone:
+        """Return the row in *state*, held, whatever it did before."""
+        if clone.state is not State.READY:
+            clone = self.holder.take(clone)
+        if clone.state is state:
+            return clone
+        return self.lineage.move(
+            clone,
+            state,
+            owner=self.holder.owner,
+            lease_s=self.holder.lease_s,
+        )
+
+
+def _check_same(clone: Clone, request: DiskRequest) -> None:
+    """Raise unless *clone* is what a request like this one made."""
+    recorded_and_asked = (
+        ('image', clone.glance_image_id, request.image_id),
+        ('instance', clone.instance_uuid, request.instance_uuid),
+        ('project', clone.project_id, request.project_id),
+    )
+    for field, recorded, asked in recorded_and_asked:
+        if recorded != asked:
+            raise errors.DiskDiffers(
+                name=clone.image.name,
+                pool=clone.image.pool,
+                field=field,
+                recorded=recorded,
+                asked=asked,
+            )
+    if clone.size_bytes < request.size_bytes:
+        raise errors.DiskDiffers(
+            name=clone.image.name,
+            pool=clone.image.pool,
+            field='size_bytes',
+            recorded=clone.size_bytes,
+            asked=request.size_bytes,
+        )

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a Glance image to the parent snapshot that its disks are cloned from.
+
+Looking in Glance and in Ceph costs more than a clone's share, so an answer is
+remembered for a minute; Ceph refuses a clone of a parent that has gone, and
+the engine then asks again after :meth:`Parents.forget`.
+"""
+
+from collections.abc import MutableMapping
+import threading
+from typing import Protocol
+
+import cachetools
+
+from rbdcloner import errors
+from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning import eligibility
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import DiskRequest
+from rbdcloner.model import GlanceImage
+from rbdcloner.model import Parent
+from rbdcloner.model import Protector
+
+_REMEMBERED_S = 60
+_REMEMBERED_IMAGES = 4096
+
+
+class Images(Protocol):
+    """What this room needs of Glance."""
+
+    def get(self, image_id: str, project_id: str = '') -> GlanceImage:
+        """Return the image, with its members if *project_id* may need them."""
+
+    def forget(self, image_id: str) -> None:
+        """Ask Glance again next time."""
+
+
+class Parents:
+    """The parents of one cluster, adopted as images are asked for."""
+
+    def __init__(
+        self,
+        ceph: Driver,
+        lineage: Lineage,
+        images: Images,
+        clone_format: CloneFormat,
+    ) -> None:
+        self._ceph = ceph
+        self._lineage = lineage
+        self._images = images
+        self._clone_format = clone_format
+        self._known: MutableMapping[str, Parent] = cachetools.TTLCache(
+            _REMEMBERED_IMAGES, _REMEMBERED_S
+        )
+        self._lock = threading.Lock()
+
+    def judge(self, image_id: str) -> eligibility.Verdict:
+        """Tell whether the image can be cloned, and from where or why not.
+
+        :raises ImageError: the image is not one that anybody may use.
+        """
+        image = self._images.get(image_id)
+        eligibility.check_usable(image)
+        return eligibility.judge(image, self._ceph)
+
+    def of(self, request: DiskRequest) -> Parent:
+        """Return the active, protected parent for *request*'s disk.
+
+        :raises ImageError: the project may not use the image, it cannot be
+            cloned, or it is larger than the disk.
+        :raises ParentReleased: the snapshot is being released now.
+        """
+        image = self._images.get(request.image_id, request.project_id)
+        eligibility.check_usable(image, request.project_id)
+        with self._lock:
+            parent = self._known.get(image.id)
+        if parent is None:
+            parent = self._adopt(image)
+            with self._lock:
+                self._known[image.id] = parent
+        if parent.size_bytes > request.size_bytes:
+            raise errors.ImageTooBig(
+                image_id=image.id,
+                image_bytes=parent.size_bytes,
+                size_bytes=request.size_bytes,
+            )
+        return parent
+
+    def forget(self, image_id: str) -> None:
+        """Look again in Glance and in Ceph next time."""
+        with self._lock:
+            self._known.pop(image_id, None)
+        self._images.forget(image_id)
+
+    def release(self, parent: Parent) -> None:
+        """Give back what this service holds on *parent*, if it has no child.
+
+        Can be repeated; a parent that still has children, recorded or in
+        Ceph, is left as it is, taking children.
+        """
+        try:
+            parent = self._lineage.releasing(parent)
+        except errors.ParentHasChildren:
+            return
+        self.forget(parent.glance_image_id)
+        if self._ceph.children(parent.snapshot):
+            self._lineage.restored(parent)
+            return
+        if parent.protector is Protector.SERVICE:
+            self._ceph.unprotect(parent.snapshot)
+        self._lineage.released(parent)
+
+    def _adopt(self, image: GlanceImage) -> Parent:
+        verdict = eligibility.judge(image, self._ceph)
+        if verdict.facts is None:
+            raise errors.ImageNotCloneable(
+                image_id=image.id, summary=verdict.summary
+            )
+        protected = verdict.facts.protected
+        parent = self._lineage.adopt(
+            verdict.facts,
+            image.id,
+            Protector.OTHERS if protected else Protector.NOBODY,
+        )
+        if self._clone_format is CloneFormat.V1 and not protected:
+            parent = self._lineage.protected_by(parent, Protector.SERVICE)
+            self._ceph.protect(parent.snapshot)
+        return parent

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finishing or undoing what nobody works on any more.
+
+A row in progress that nobody holds was left by a dead worker, or by a
+request that Ceph did not answer. Whose caller still wants it calls again and
+takes it over; else it is resolved here: a child not delivered is undone, a
+removal is finished, a resize takes the size that Ceph has. A parent that we
+protect for no child any more is released.
+"""
+
+import dataclasses
+import logging
+
+from rbdcloner import errors
+from rbdcloner.cloning.holding import Holder
+from rbdcloner.cloning.making import Maker
+from rbdcloner.cloning.parents import Parents
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Clone
+from rbdcloner.states import State
+
+LOG = logging.getLogger(__name__)
+
+#: Rows looked at in one sweep.
+_AT_ONCE = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recovery:
+    """Sweeps one cluster's rows."""
+
+    lineage: Lineage
+    parents: Parents
+    maker: Maker
+    holder: Holder
+    idle_s: float
+
+    def sweep(self) -> int:
+        """Resolve what nobody has worked on for ``idle_s``; how many were.
+
+        A row that cannot be resolved now stays for the next sweep.
+        """
+        resolved = 0
+        for clone in self.lineage.abandoned(self.idle_s, _AT_ONCE):
+            try:
+                self._resolve(clone)
+            except (errors.RowMoved, errors.DiskBusy):
+                continue
+            except errors.CephUnavailable as exc:
+                LOG.warning('Recovery waits for Ceph: %s', exc)
+                return resolved
+            except errors.Error as exc:
+                LOG.warning(
+                    'Clone %s (%s) is still %s: %s',
+                    clone.uuid, clone.image, clone.state, exc,
+                )  # fmt: skip
+            else:
+                resolved += 1
+        for parent in self.lineage.unneeded(self.idle_s, _AT_ONCE):
+            self.parents.release(parent)
+            resolved += 1
+        return resolved
+
+    def _resolve(self, clone: Clone) -> None:
+        clone = self.lineage.hold(
+            clone, self.holder.owner, self.holder.lease_s
+        )
+        LOG.info(
+            'Clone %s (%s) was left %s: %s',
+            clone.uuid, clone.image, clone.state, clone.reason or 'no word',
+        )  # fmt: skip
+        match clone.state:
+            case State.RESERVED:
+                self.maker.undo(
+                    self.lineage.move(
+                        clone,
+                        State.UNDOING,
+                        owner=self.holder.owner,
+                        lease_s=self.holder.lease_s,
+                        reason=clone.reason or 'its maker died',
+                    )
+                )
+            case State.UNDOING:
+                self.maker.undo(clone)
+            case State.DELETING:
+                self.maker.destroy(clone)
+            case State.RESIZING:
+                self.maker.resize(clone, 0)

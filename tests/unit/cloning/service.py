@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine over the Ceph double and a real SQLite database, as a fixture.
+
+Each call of :meth:`Service.process` is another process of the service: same
+Ceph, same database, nothing else in common.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import itertools
+import pathlib
+import shutil
+import tempfile
+import uuid
+
+import fixtures
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from rbdcloner import errors
+from rbdcloner.cloning.engine import Engine
+from rbdcloner.cloning.holding import Holder
+from rbdcloner.cloning.making import Maker
+from rbdcloner.cloning.parents import Parents
+from rbdcloner.cloning.recovery import Recovery
+from rbdcloner.db import engine as db_engine
+from rbdcloner.db import migration
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import DiskRequest
+from rbdcloner.model import GlanceImage
+from rbdcloner.model import GlanceLocation
+from rbdcloner.model import Image
+from rbdcloner.model import Snapshot
+from tests import ceph_double
+
+MIB = 2**20
+PROJECT = uuid.uuid4().hex
+LEASE_S = 0.05
+
+
+class KnownImages:
+    """Glance's answers; the real one is in the functional tests."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, GlanceImage] = {}
+        self.forgotten: list[str] = []
+
+    def get(self, image_id: str, project_id: str = '') -> GlanceImage:
+        try:
+            return self.images[image_id]
+        except KeyError:
+            raise errors.ImageNotFound(image_id=image_id) from None
+
+    def forget(self, image_id: str) -> None:
+        self.forgotten.append(image_id)
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """One process of the service."""
+
+    engine: Engine
+    recovery: Recovery
+    lineage: Lineage
+
+
+class Died(BaseException):
+    """The process was killed here."""
+
+
+class Service(fixtures.Fixture):
+    """A cluster, a database, images, and processes that work on them."""
+
+    _template: pathlib.Path | None = None
+
+    def __init__(self, clone_format: CloneFormat = CloneFormat.V2) -> None:
+        self.clone_format = clone_format
+
+    def _setUp(self) -> None:
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        shutil.copy(self._empty_database(), folder / 'lineage.sqlite')
+        self._url = f'sqlite:///{folder}/lineage.sqlite'
+        self.ceph = ceph_double.CephDouble()
+        self.glance = KnownImages()
+        self._owners = itertools.count(1)
+
+    @classmethod
+    def _empty_database(cls) -> pathlib.Path:
+        """Return a migrated database's file, made once a test run."""
+        if cls._template is None:
+            folder = pathlib.Path(tempfile.mkdtemp(prefix='rbdcloner-unit-'))
+            engine = db_engine.connect(f'sqlite:///{folder}/empty.sqlite')
+            migration.upgrade(engine)
+            engine.dispose()
+            cls._template = folder / 'empty.sqlite'
+        return cls._template
+
+    def process(self, on_commit: Callable[[], None] | None = None) -> Process:
+        """Return a new process; *on_commit* runs before each COMMIT."""
+        engine = db_engine.connect(self._url, sqlite_synchronous=False)
+        self.addCleanup(engine.dispose)
+        if on_commit:
+            event.listen(engine, 'commit', lambda _: on_commit())
+        lineage = Lineage(engine)
+        holder = Holder(lineage, f'process-{next(self._owners)}', LEASE_S)
+        parents = Parents(self.ceph, lineage, self.glance, self.clone_format)
+        maker = Maker(self.ceph, lineage, parents, holder)
+        return Process(
+            Engine(
+                self.ceph.fsid, lineage, parents, maker, holder,
+                self.clone_format, frozenset({'vms'}),
+            ),
+            Recovery(lineage, parents, maker, holder, 0),
+            lineage,
+        )  # fmt: skip
+
+    def add_image(
+        self, size_bytes: int = MIB, protected: bool = True, **facts: object
+    ) -> str:
+        """Put a raw image into Glance and Ceph; its id."""
+        image_id = str(uuid.uuid4())
+        image = self.ceph.add_image('images', image_id, size_bytes)
+        self.ceph.write(image, 0, b'golden')
+        self.ceph.add_snapshot(image, 'snap', protected)
+        known = GlanceImage(
+            id=image_id,
+            status='active',
+            disk_format='raw',
+            size_bytes=size_bytes,
+            hidden=False,
+            visibility='public',
+            owner=PROJECT,
+            members=frozenset(),
+            locations=(
+                GlanceLocation(
+                    f'rbd://{self.ceph.fsid}/images/{image_id}/snap'
+                ),
+            ),
+        )
+        self.glance.images[image_id] = dataclasses.replace(known, **facts)
+        return image_id
+
+    def parent_of(self, image_id: str) -> Snapshot:
+        """Return the snapshot that the image's disks descend from."""
+        return self.ceph.find_snapshot('images', '', image_id, 'snap').snapshot
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return (name, state) of all clones, oldest first."""
+        engine = sa.create_engine(self._url)
+        with engine.connect() as connection:
+            found = connection.execute(
+                sa.text('SELECT name, state FROM clones ORDER BY id')
+            ).all()
+        engine.dispose()
+        return [tuple(row) for row in found]
+
+    def child(self, name: str, pool: str = 'vms') -> Image:
+        """Return the noun of a child by its name."""
+        return Image(self.ceph.fsid, pool, '', name)
+
+
+def request(image_id: str, **changes: object) -> DiskRequest:
+    """Return a request for a disk twice the image's size."""
+    instance = str(uuid.uuid4())
+    asked = DiskRequest(
+        image_id=image_id,
+        name=f'{instance}_disk',
+        pool='vms',
+        size_bytes=2 * MIB,
+        instance_uuid=instance,
+        project_id=PROJECT,
+        host='compute-1',
+    )
+    return dataclasses.replace(asked, **changes)

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that dies at any step, and who comes after it.
+
+The steps are found, not listed: a first run counts every COMMIT and every
+act in Ceph; then the run is repeated and killed before each of them, and
+once after the last, when only the answer was lost. Dying before a step is
+dying after the one before it.
+"""
+
+from collections.abc import Callable
+
+import tenacity
+import testtools
+
+from rbdcloner import states
+from rbdcloner.cloning.recovery import Recovery
+from rbdcloner.db.lineage import Filters
+from rbdcloner.model import Clone
+from rbdcloner.model import CloneFormat
+from rbdcloner.states import State
+from tests.unit.cloning import service
+from tests.unit.cloning.service import Process
+from tests.unit.cloning.service import Service
+
+
+class Steps:
+    """Counts the steps of one process, and dies before one of them."""
+
+    def __init__(self, deadly: int | None = None) -> None:
+        self.deadly = deadly
+        self.seen: list[str] = []
+
+    def commit(self) -> None:
+        self.step('commit')
+
+    def act(self, name: str, when: str) -> None:
+        if when == 'before':
+            self.step(name)
+
+    def step(self, name: str) -> None:
+        if len(self.seen) == self.deadly:
+            raise service.Died(f'before {name}')
+        self.seen.append(name)
+
+
+class CrashTest(testtools.TestCase):
+    """Runs an action, killed at each step in turn, in both clone formats."""
+
+    def each_death(
+        self,
+        prepare: Callable[[Service], str],
+        act: Callable[[Process, str], object],
+        check: Callable[[Service, str], None],
+    ) -> list[str]:
+        """Return the steps, after all deaths were survived."""
+        seen: list[str] = []
+        for clone_format in CloneFormat:
+            deadly = 0
+            while True:
+                with Service(clone_format) as world:
+                    what = prepare(world)
+                    steps = Steps(deadly)
+                    process = world.process(steps.commit)
+                    world.ceph.on_act = steps.act
+                    died = self._dies(act, process, what)
+                    world.ceph.on_act = lambda name, when: None
+                    world.ceph.expire_watches()
+                    try:
+                        check(world, what)
+                    except Exception as exc:
+                        exc.add_note(f'died after {steps.seen}')
+                        raise
+                if not died:
+                    break
+                deadly += 1
+            seen = steps.seen
+        return seen
+
+    def _dies(
+        self,
+        act: Callable[[Process, str], object],
+        process: Process,
+        what: str,
+    ) -> bool:
+        try:
+            act(process, what)
+        except service.Died:
+            return True
+        return False
+
+
+def create(process: Process, image_id: str) -> Clone:
+    return process.engine.create_disk(_request(image_id))
+
+
+def delete(process: Process, image_id: str) -> Clone:
+    return process.engine.delete_disk('vms', _request(image_id).name)
+
+
+def _request(image_id: str):
+    return service.request(
+        image_id, name=f'{image_id}_disk', instance_uuid=image_id
+    )
+
+
+def _image(world: Service) -> str:
+    return world.add_image(protected=False)
+
+
+def _disk(world: Service) -> str:
+    image_id = _image(world)
+    create(world.process(), image_id)
+    return image_id
+
+
+class CreateTest(CrashTest):
+    def test_called_again_it_ends_in_the_same_place(self) -> None:
+        def check(world: Service, image_id: str) -> None:
+            clone = create(world.process(), image_id)
+            self.assertIs(State.READY, clone.state)
+            self.assertEqual(
+                {clone.image.name: clone.image.id}, world.ceph.images('vms')
+            )
+            facts = world.ceph.find_image(clone.image)
+            self.assertEqual(clone.uuid, facts.tag)
+            self.assertEqual(clone.size_bytes, facts.size_bytes)
+            self.assertEqual([(clone.image.name, 'ready')], world.rows())
+
+        steps = self.each_death(_image, create, check)
+        self.assertEqual(
+            ['commit', 'commit', 'clone', 'tag', 'resize', 'commit'],
+            steps[:2] + steps[-4:],
+        )
+
+    def test_not_called_again_it_leaves_nothing_or_the_disk(self) -> None:
+        def check(world: Service, image_id: str) -> None:
+            recovery = world.process().recovery
+            _sweep_until_quiet(recovery)
+            states = {state for _name, state in world.rows()}
+            if 'ready' not in states:
+                self.assertEqual({}, world.ceph.images('vms'))
+                self.assertFalse(_protected(world, image_id))
+            self.assertLessEqual(states, {'ready', 'failed'})
+            self.assertEqual({}, world.ceph.trashed('vms'))
+
+        self.each_death(_image, create, check)
+
+    def test_deleted_instead_it_leaves_nothing(self) -> None:
+        def check(world: Service, image_id: str) -> None:
+            if world.rows():
+                delete(world.process(), image_id)
+            self.assertEqual({}, world.ceph.images('vms'))
+            self.assertEqual({}, world.ceph.trashed('vms'))
+
+        self.each_death(_image, create, check)
+
+
+class DeleteTest(CrashTest):
+    def test_called_again_it_ends_in_the_same_place(self) -> None:
+        def check(world: Service, image_id: str) -> None:
+            clone = delete(world.process(), image_id)
+            self.assertIs(State.DELETED, clone.state)
+            self._assert_gone(world, image_id)
+
+        steps = self.each_death(_disk, delete, check)
+        self.assertEqual(['commit', 'trash', 'purge', 'commit'], steps[:4])
+
+    def test_not_called_again_it_is_finished_all_the_same(self) -> None:
+        def check(world: Service, image_id: str) -> None:
+            _sweep_until_quiet(world.process().recovery)
+            if world.rows() == [(f'{image_id}_disk', 'ready')]:
+                delete(world.process(), image_id)
+            self._assert_gone(world, image_id)
+
+        self.each_death(_disk, delete, check)
+
+    def test_the_name_can_be_used_again_at_once(self) -> None:
+        def check(world: Service, image_id: str) -> None:
+            clone = create(world.process(), image_id)
+            self.assertIs(State.READY, clone.state)
+            self.assertEqual(
+                {clone.image.name: clone.image.id}, world.ceph.images('vms')
+            )
+
+        self.each_death(_disk, delete, check)
+
+    def _assert_gone(self, world: Service, image_id: str) -> None:
+        self.assertEqual({}, world.ceph.images('vms'))
+        self.assertEqual({}, world.ceph.trashed('vms'))
+        self.assertEqual([(f'{image_id}_disk', 'deleted')], world.rows())
+        _sweep_until_quiet(world.process().recovery)
+        self.assertFalse(_protected(world, image_id))
+
+
+class ResizeTest(CrashTest):
+    def test_row_and_image_agree_afterwards(self) -> None:
+        def grow(process: Process, image_id: str) -> Clone:
+            return process.engine.resize_disk(
+                'vms', f'{image_id}_disk', 5 * service.MIB
+            )
+
+        def check(world: Service, image_id: str) -> None:
+            _sweep_until_quiet(world.process().recovery)
+            row = world.process().engine.get_disk('vms', f'{image_id}_disk')
+            self.assertIs(State.READY, row.state)
+            facts = world.ceph.find_image(row.image)
+            self.assertEqual(facts.size_bytes, row.size_bytes)
+            grown = grow(world.process(), image_id)
+            self.assertEqual(5 * service.MIB, grown.size_bytes)
+
+        steps = self.each_death(_disk, grow, check)
+        self.assertEqual(['commit', 'resize', 'commit'], steps)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_result(bool),
+    wait=tenacity.wait_fixed(service.LEASE_S / 4),
+    stop=tenacity.stop_after_delay(10),
+)
+def _sweep_until_quiet(recovery: Recovery) -> list[Clone]:
+    """Sweep until no row is in progress; the leases of the dead run out."""
+    recovery.sweep()
+    in_progress = Filters(states=tuple(states.IN_PROGRESS))
+    return recovery.lineage.page(in_progress)
+
+
+def _protected(world: Service, image_id: str) -> bool:
+    facts = world.ceph.find_snapshot('images', '', image_id, 'snap')
+    return facts.protected
