@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a caller may send: types, ranges and names, checked before any work."""
+
+import re
+from typing import Any
+
+from oslo_utils import uuidutils
+
+from rbdcloner import errors
+from rbdcloner.db.lineage import Filters
+from rbdcloner.model import DiskRequest
+from rbdcloner.states import State
+
+#: librbd's object map holds no more objects (cls_rbd_types.h,
+#: MAX_OBJECT_MAP_OBJECT_COUNT); 4 MiB is the default object.
+MAX_SIZE_BYTES = 256_000_000 * 4 * 2**20
+
+MAX_NAME = 255
+MAX_PAGE = 1000
+
+_NAME = re.compile(
+    r'[^/@\s\x00-\x1f\x7f](?:[^/@\x00-\x1f\x7f]*[^/@\s\x00-\x1f\x7f])?'
+)
+
+
+def text(argument: str, value: Any, *, empty: bool = False) -> str:
+    """Return *value*, a string of at most 255 printable characters."""
+    if not isinstance(value, str):
+        raise _invalid(argument, f'a string, not {type(value).__name__}')
+    if not value and not empty:
+        raise _invalid(argument, 'not empty')
+    if len(value) > MAX_NAME:
+        raise _invalid(argument, f'at most {MAX_NAME} characters')
+    if not value.isprintable():
+        raise _invalid(argument, 'printable')
+    return value
+
+
+def name(argument: str, value: Any) -> str:
+    """Return *value*, fit to be the name of an RBD image or a pool."""
+    if not _NAME.fullmatch(text(argument, value)):
+        raise _invalid(argument, 'without "/", "@" and blanks at its ends')
+    return value
+
+
+def uuid(argument: str, value: Any) -> str:
+    """Return *value*, a UUID, as it is written."""
+    if not uuidutils.is_uuid_like(text(argument, value)):
+        raise _invalid(argument, 'a UUID')
+    return value
+
+
+def whole(argument: str, value: Any, least: int, most: int) -> int:
+    """Return *value*, an integer from *least* to *most*."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _invalid(argument, f'an integer, not {type(value).__name__}')
+    if not least <= value <= most:
+        raise _invalid(argument, f'from {least} to {most}')
+    return value
+
+
+def size(value: Any) -> int:
+    """Return *value*, a disk's size in bytes."""
+    return whole('size_bytes', value, 1, MAX_SIZE_BYTES)
+
+
+def disk_request(**given: Any) -> DiskRequest:
+    """Return the checked request of ``create_disk``."""
+    return DiskRequest(
+        image_id=uuid('image_id', given['image_id']),
+        name=name('name', given['name']),
+        pool=name('pool', given['pool']),
+        size_bytes=size(given['size_bytes']),
+        instance_uuid=uuid('instance_uuid', given['instance_uuid']),
+        project_id=text('project_id', given['project_id'], empty=True),
+        host=text('host', given['host'], empty=True),
+    )
+
+
+def filters(instance_uuid: Any, parent: Any, state: Any) -> Filters:
+    """Return the checked filters of ``list_disks``; ``None`` is no filter."""
+    states: tuple[State, ...] = ()
+    if state is not None:
+        if state not in tuple(State):
+            raise _invalid('state', 'one of ' + ', '.join(State))
+        states = (State(state),)
+    return Filters(
+        instance_uuid=(
+            ''
+            if instance_uuid is None
+            else uuid('instance_uuid', instance_uuid)
+        ),
+        parent_id=0 if parent is None else whole('parent', parent, 1, 2**63),
+        states=states,
+    )
+
+
+def _invalid(argument: str, wanted: str) -> errors.InvalidArgument:
+    return errors.InvalidArgument(
+        argument=argument, reason=f'it must be {wanted}'
+    )

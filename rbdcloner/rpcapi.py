@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client: what nova-compute and administrators' tools import.
+
+It chooses neither threads nor eventlet, opens no connection before the first
+call, and needs nothing of the service but this module's imports.
+"""
+
+from typing import Any
+from typing import Self
+
+from oslo_config import cfg
+from oslo_context import context
+import oslo_messaging as messaging
+
+from rbdcloner import errors
+from rbdcloner import rpc
+
+#: A whole request, Ceph's timeouts included, ends before that.
+TIMEOUT_S = 120
+
+Disk = dict[str, Any]
+
+
+class API:
+    """Calls any rbdcloner-manager of the cloud.
+
+    Every method can be repeated with the same arguments, by anybody and at
+    any time, and gives the same answer; a caller that got no answer repeats
+    the call. Each raises one of :mod:`rbdcloner.errors`; those with
+    ``retryable`` set may be gone next time. All sizes are bytes. *ctxt* is an
+    ``oslo_context`` context; its request and project ids reach the manager's
+    log, its token goes nowhere.
+
+    A disk is a dict with the keys ``uuid``, ``name``, ``pool``,
+    ``namespace``, ``fsid``, ``image_id`` (RBD's), ``size_bytes``,
+    ``clone_format``, ``parent`` (a dict with ``id``, ``pool``, ``namespace``,
+    ``image``, ``image_id``, ``snapshot``, ``snapshot_id``, ``size_bytes``),
+    ``glance_image_id``, ``instance_uuid``, ``project_id``, ``host``,
+    ``state``, ``reason``, ``created_at`` (ISO 8601, UTC) and ``id``.
+
+    RPC version history:
+
+    * 1.0 - Initial version.
+    """
+
+    def __init__(
+        self,
+        transport: messaging.Transport,
+        version_cap: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._client = messaging.get_rpc_client(
+            transport,
+            messaging.Target(
+                exchange=rpc.EXCHANGE, topic=rpc.TOPIC, version=rpc.VERSION
+            ),
+            version_cap=version_cap,
+            timeout=timeout_s,
+        )
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts, **settings: Any) -> Self:
+        """Return a client over the RabbitMQ that *conf* names."""
+        return cls(rpc.transport(conf), **settings)
+
+    def ping(self, ctxt: context.RequestContext) -> dict[str, Any]:
+        """Return a manager's ``version``, ``workers`` and ``fsid``."""
+        return self._call(ctxt, 'ping')
+
+    def is_cloneable(
+        self, ctxt: context.RequestContext, image_id: str
+    ) -> dict[str, Any]:
+        """Tell whether disks can be cloned from a Glance image.
+
+        Returns ``cloneable``; ``location`` and ``size_bytes`` of what would
+        be cloned, or ``None``; and ``refusals``, a list of ``location``,
+        ``reason`` (a code such as ``other-cluster``) and ``message``.
+
+        :raises ImageNotFound: Glance has no such image.
+        :raises ImageNotActive: the image has no data, or no more.
+        :raises ImageHidden: its owner has hidden it.
+        """
+        return self._call(ctxt, 'is_cloneable', image_id=image_id)
+
+    def create_disk(
+        self,
+        ctxt: context.RequestContext,
+        image_id: str,
+        name: str,
+        size_bytes: int,
+        pool: str,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+    ) -> Disk:
+        """Make a copy-on-write disk of a Glance image; the disk, ready.
+
+        :raises ImageError: the image cannot be used (not found, not active,
+            hidden, forbidden to the project, not cloneable, larger than the
+            disk): nothing was made.
+        :raises DiskDiffers: the name is a disk made by another request.
+        :raises NameTaken: the name is an image that this service did not make.
+        :raises OutOfSpace: the pool is full: nothing is left of the disk.
+        """
+        return self._call(
+            ctxt,
+            'create_disk',
+            image_id=image_id,
+            name=name,
+            size_bytes=size_bytes,
+            pool=pool,
+            instance_uuid=instance_uuid,
+            project_id=project_id,
+            host=host,
+        )
+
+    def get_disk(
+        self, ctxt: context.RequestContext, name: str, pool: str
+    ) -> Disk:
+        """Return the disk.
+
+        :raises DiskNotFound: no disk has the name now.
+        """
+        return self._call(ctxt, 'get_disk', name=name, pool=pool)
+
+    def get_disk_size(
+        self, ctxt: context.RequestContext, name: str, pool: str
+    ) -> int:
+        """Return the disk's size.
+
+        :raises DiskNotFound: no disk has the name now.
+        """
+        return self._call(ctxt, 'get_disk_size', name=name, pool=pool)
+
+    def list_disks(
+        self,
+        ctxt: context.RequestContext,
+        instance_uuid: str | None = None,
+        parent: int | None = None,
+        state: str | None = None,
+        marker: int = 0,
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """Return a page of ``disks`` and the next page's ``marker``.
+
+        Removed disks are among them, in state ``deleted`` or ``failed``.
+        *parent* is a parent's ``id``; *limit* is at most 1000. The last page
+        has the marker ``None``.
+        """
+        return self._call(
+            ctxt,
+            'list_disks',
+            instance_uuid=instance_uuid,
+            parent=parent,
+            state=state,
+            marker=marker,
+            limit=limit,
+        )
+
+    def resize_disk(
+        self,
+        ctxt: context.RequestContext,
+        name: str,
+        pool: str,
+        size_bytes: int,
+    ) -> Disk:
+        """Grow the disk; nothing if it has that size.
+
+        :raises ShrinkRefused: it is larger.
+        """
+        return self._call(
+            ctxt, 'resize_disk', name=name, pool=pool, size_bytes=size_bytes
+        )
+
+    def delete_disk(
+        self, ctxt: context.RequestContext, name: str, pool: str
+    ) -> Disk:
+        """Remove the disk; it as it is then, in a final state.
+
+        :raises DiskNotFound: there never was such a disk.
+        :raises DiskInUse: it is open somewhere; the removal goes on by itself
+            when it is not.
+        :raises DiskHasSnapshots: likewise.
+        """
+        return self._call(ctxt, 'delete_disk', name=name, pool=pool)
+
+    def delete_disks(
+        self,
+        ctxt: context.RequestContext,
+        instance_uuid: str,
+        suffix: str | None = None,
+    ) -> list[Disk]:
+        """Remove the instance's disks, or those with that end of their name.
+
+        Returns them all, those removed before too; none is not an error.
+
+        :raises DiskInUse: after the others were removed.
+        """
+        return self._call(
+            ctxt, 'delete_disks', instance_uuid=instance_uuid, suffix=suffix
+        )
+
+    def _call(
+        self, ctxt: context.RequestContext, method: str, **given: Any
+    ) -> Any:
+        caller = {
+            'request_id': ctxt.global_id,
+            'project_id': ctxt.project_id,
+        }
+        try:
+            return self._client.call(caller, method, **given)
+        except errors.Error as exc:
+            raise _local(exc) from None
+        except messaging.MessagingTimeout as exc:
+            raise errors.ServiceUnavailable(
+                method=method, timeout_s=self._timeout_s
+            ) from exc
+        except messaging.RPCVersionCapError as exc:
+            raise errors.VersionRefused(
+                method=method, reason=f'the cap is {exc.version_cap}'
+            ) from exc
+
+
+def _local(exc: errors.Error) -> errors.Error:
+    """Return a remote error as the plain class that the caller catches."""
+    known = next(
+        each
+        for each in type(exc).__mro__
+        if each.__module__ == errors.__name__
+    )
+    return known(**exc.kwargs)
