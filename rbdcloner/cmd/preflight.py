@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the service needs before it can work: what is wrong, what to do."""
+
+from collections.abc import Iterator
+import dataclasses
+
+from oslo_config import cfg
+
+from rbdcloner import errors
+from rbdcloner.ceph.driver import Driver
+from rbdcloner.cmd import compose
+from rbdcloner.db import engine
+from rbdcloner.db import migration
+from rbdcloner.model import PoolFacts
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong, and its cure.
+
+    A fatal one keeps the service from answering anything.
+    """
+
+    what: str
+    remedy: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return f'{self.what}. {self.remedy}.'
+
+
+def problems(conf: cfg.ConfigOpts) -> list[Problem]:
+    """Return all that is wrong; connects to Ceph and to the database."""
+    return [*database_problems(conf), *ceph_problems(conf)]
+
+
+def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
+    """Yield what is wrong with the lineage database."""
+    if not conf.database.connection:
+        yield Problem(
+            'No lineage database is configured',
+            'Set "connection" in [database]',
+        )
+        return
+    needed = migration.needed()
+    try:
+        current = migration.current(engine.connect(**conf.database))
+    except errors.Error as exc:
+        yield Problem(str(exc).rstrip('.'), 'Check [database] connection')
+        return
+    if current != needed:
+        yield Problem(
+            f'The lineage database is at revision {current or "none"}, this '
+            f'release needs {needed}',
+            'Run "rbdcloner-manage db sync"',
+        )
+
+
+def ceph_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
+    """Yield what is wrong with the cluster, its pools and our key."""
+    driver = compose.ceph(conf)
+    try:
+        driver.connect()
+    except errors.CephAuthentication as exc:
+        yield Problem(
+            str(exc).rstrip('.'),
+            f'Check "user" in [ceph] and its keyring in {conf.ceph.conf}',
+        )
+        return
+    except errors.Error as exc:
+        yield Problem(
+            str(exc).rstrip('.'),
+            f'Check Ceph and "conf" in [ceph] ({conf.ceph.conf})',
+        )
+        return
+    try:
+        for pool in conf.ceph.disk_pools:
+            yield from _pool_problems(driver, pool, conf.ceph.user, True)
+        for pool in conf.ceph.image_pools:
+            yield from _pool_problems(driver, pool, conf.ceph.user, False)
+    finally:
+        driver.close()
+
+
+def _pool_problems(
+    driver: Driver, pool: str, user: str, disks: bool
+) -> Iterator[Problem]:
+    try:
+        facts = driver.probe(pool)
+    except errors.Error as exc:
+        yield Problem(str(exc).rstrip('.'), "Check the cluster's health")
+        return
+    grant = (
+        f'Run "ceph auth caps client.{user}" with "profile rbd pool={pool}"'
+    )
+    if not facts.exists:
+        yield Problem(
+            f'Ceph has no pool {pool}',
+            f'Run "ceph osd pool create {pool}" and "rbd pool init {pool}", '
+            'or correct [ceph] in the configuration',
+        )
+    elif not facts.readable:
+        yield Problem(f'The key client.{user} may not read {pool}', grant)
+    elif not facts.initialised:
+        yield Problem(
+            f'Pool {pool} is not initialised for RBD',
+            f'Run "rbd pool init {pool}"',
+        )
+    else:
+        yield from _write_problems(facts, pool, user, grant, disks)
+
+
+def _write_problems(
+    facts: PoolFacts, pool: str, user: str, grant: str, disks: bool
+) -> Iterator[Problem]:
+    if facts.full:
+        yield Problem(f'Pool {pool} is full', 'Make room in it', fatal=False)
+    elif not facts.writable and disks:
+        yield Problem(f'The key client.{user} may not write {pool}', grant)
+    elif not facts.writable:
+        yield Problem(
+            f'The key client.{user} may not write {pool}: snapshots there '
+            'cannot be protected or cleaned up',
+            grant,
+            fatal=False,
+        )

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of rbdcloner-manager: workers, and one for the counters.
+
+Whatever holds a connection is made in the worker, after the fork: librados
+does not survive one.
+"""
+
+from collections.abc import Sequence
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+
+from oslo_config import cfg
+from oslo_log import log
+from oslo_reports import guru_meditation_report
+from oslo_service import service
+import prometheus_client
+from prometheus_client import multiprocess
+
+import rbdcloner
+from rbdcloner import conf as options
+from rbdcloner import errors
+from rbdcloner import rpc
+from rbdcloner.cmd import compose
+from rbdcloner.cmd import preflight
+
+LOG = logging.getLogger(__name__)
+
+
+class Worker(service.ServiceBase):
+    """One process: a connection to Ceph, a thread pool, a share of calls."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._conf = conf
+
+    def start(self) -> None:
+        """Connect, and answer calls from now on."""
+        self._done = threading.Event()
+        self._driver = compose.ceph(self._conf)
+        self._driver.connect()
+        engine = compose.engine(self._conf, self._driver)
+        self._recovery = compose.recovery(self._conf, engine)
+        self._server = rpc.listen(
+            rpc.transport(self._conf),
+            compose.manager(self._conf, engine),
+            self._conf.host,
+        )
+        self._server.start()
+        self._sweeper = threading.Thread(target=self._sweep, name='recovery')
+        self._sweeper.start()
+        LOG.info('Worker %d answers on %s', os.getpid(), rpc.TOPIC)
+
+    def stop(self, graceful: bool = False) -> None:
+        """Take no more calls, finish those in flight, then disconnect."""
+        self._server.stop()
+        self._server.wait()
+        self._done.set()
+        self._sweeper.join()
+        self._driver.close()
+        LOG.info('Worker %d has finished', os.getpid())
+
+    def wait(self) -> None:
+        """Return when the worker has been stopped."""
+        self._done.wait()
+
+    def reset(self) -> None:
+        """Nothing: the launcher forks workers anew on SIGHUP."""
+
+    def _sweep(self) -> None:
+        while not self._done.wait(self._conf.recovery_interval):
+            try:
+                self._recovery.sweep()
+            except errors.Error as exc:
+                LOG.warning('Recovery is tried again: %s', exc)
+            except Exception:
+                LOG.exception('Recovery failed and is tried again')
+
+
+class Exposition(service.ServiceBase):
+    """The process that shows all workers' counters to Prometheus."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._address = address
+        self._port = port
+
+    def start(self) -> None:
+        """Answer over HTTP from now on."""
+        registry = prometheus_client.CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        self._server, self._thread = prometheus_client.start_http_server(
+            self._port, self._address, registry
+        )
+
+    def stop(self, graceful: bool = False) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+
+    def wait(self) -> None:
+        """Return when stopped."""
+        self._thread.join()
+
+    def reset(self) -> None:
+        """Nothing: the launcher forks processes anew on SIGHUP."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run until SIGTERM; the exit code."""
+    conf = cfg.CONF
+    options.register(conf)
+    try:
+        options.load(conf, arguments)
+    except cfg.Error as exc:
+        print(f'rbdcloner-manager: {exc}', file=sys.stderr)
+        return 2
+    log.setup(conf, 'rbdcloner')
+    if not _fit_to_run(conf):
+        return 1
+    guru_meditation_report.TextGuruMeditation.setup_autorun(
+        _Version, conf=conf
+    )
+    launcher = service.launch(conf, Worker(conf), workers=conf.workers)
+    if conf.metrics.port:
+        launcher.launch_service(
+            Exposition(conf.metrics.address, conf.metrics.port)
+        )
+    return launcher.wait() or 0
+
+
+class _Version:
+    """What a Guru Meditation report says of the program."""
+
+    @staticmethod
+    def vendor_string() -> str:
+        return 'rbdcloner'
+
+    @staticmethod
+    def product_string() -> str:
+        return 'rbdcloner-manager'
+
+    @staticmethod
+    def version_string_with_package() -> str:
+        return rbdcloner.__version__
+
+
+def _fit_to_run(conf: cfg.ConfigOpts) -> bool:
+    """Check what the service needs, in a process that ends before we fork."""
+    child = multiprocessing.get_context('fork').Process(
+        target=_report_problems, args=(conf,)
+    )
+    child.start()
+    child.join()
+    return child.exitcode == 0
+
+
+def _report_problems(conf: cfg.ConfigOpts) -> None:
+    problems = preflight.problems(conf)
+    for problem in problems:
+        LOG.error('%s', problem)
+    sys.exit(1 if any(problem.fatal for problem in problems) else 0)

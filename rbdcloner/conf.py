@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every option, in one file; only :mod:`rbdcloner.cmd` reads their values."""
+
+from collections.abc import Sequence
+import socket
+from typing import Any
+
+from oslo_config import cfg
+from oslo_db import options as db_options
+from oslo_log import log
+from oslo_messaging import opts as messaging_options
+
+from rbdcloner import __version__
+from rbdcloner.images import session
+from rbdcloner.model import CloneFormat
+
+MANAGER = [
+    cfg.HostAddressOpt(
+        'host',
+        default=socket.gethostname(),
+        sample_default='<hostname>',
+        help='The name of this host, unique among all managers.',
+    ),
+    cfg.IntOpt(
+        'workers',
+        default=2,
+        min=1,
+        max=256,
+        help='Worker processes. Each has one connection to Ceph and answers '
+        '"executor_thread_pool_size" requests at a time.',
+    ),
+    cfg.IntOpt(
+        'recovery_interval',
+        default=30,
+        min=1,
+        help='Seconds between two looks for work that nobody does any more, '
+        'and how long a row must have been idle to be looked at.',
+    ),
+]
+
+CEPH = [
+    cfg.StrOpt(
+        'conf', default='/etc/ceph/ceph.conf', help="Ceph's own configuration."
+    ),
+    cfg.StrOpt(
+        'user',
+        default='rbdcloner',
+        help='The name of the key, without "client.". It needs "profile rbd" '
+        'on the disk pools and on the image pools.',
+    ),
+    cfg.ListOpt(
+        'disk_pools',
+        default=['vms'],
+        help='The pools that disks may be made in.',
+    ),
+    cfg.ListOpt(
+        'image_pools',
+        default=['images'],
+        help="Glance's pools; looked at when the service starts.",
+    ),
+    cfg.IntOpt(
+        'clone_format',
+        default=int(CloneFormat.V2),
+        choices=[
+            (1, 'every client can open the disks; parents are protected'),
+            (2, 'clients need Mimic or later; parents need no protection'),
+        ],
+        help='The format of new clones. Disks of both can live side by side.',
+    ),
+    cfg.IntOpt(
+        'timeout',
+        default=30,
+        min=1,
+        help='Seconds after which Ceph is taken not to answer.',
+    ),
+]
+
+METRICS = [
+    cfg.PortOpt(
+        'port',
+        help='Where worker processes together show their counters to '
+        'Prometheus. Not set: nowhere.',
+    ),
+    cfg.HostAddressOpt(
+        'address', default='127.0.0.1', help='The address to listen at.'
+    ),
+]
+
+_OWN: dict[str | None, list[cfg.Opt]] = {
+    None: MANAGER,
+    'ceph': CEPH,
+    'metrics': METRICS,
+}
+
+# What is unlike the libraries' own defaults, and why: requests outlive a
+# broker's restart only in quorum queues; RADOS, not Python, is what more
+# than sixteen threads of a worker would wait for.
+_QUORUM = {'rabbit_quorum_queue': True}
+_THREADS = {'executor_thread_pool_size': 16}
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Register every option of the service, and of its libraries, on *conf*.
+
+    oslo.messaging's tracing options exist on ``cfg.CONF`` alone: pass that to
+    whatever sends or receives messages.
+    """
+    log.register_options(conf)
+    for group, options in _OWN.items():
+        conf.register_opts(options, group)
+    conf.register_opts(db_options.database_opts, 'database')
+    for group, options in messaging_options.list_opts():
+        conf.register_opts(options, group)
+    session.register(conf)
+    cfg.set_defaults(db_options.database_opts)
+    for name, value in _THREADS.items():
+        conf.set_default(name, value)
+    for name, value in _QUORUM.items():
+        conf.set_default(name, value, 'oslo_messaging_rabbit')
+
+
+def load(
+    conf: cfg.ConfigOpts,
+    arguments: Sequence[str],
+    files: Sequence[str] | None = None,
+) -> None:
+    """Read *conf* from *files*, or from where OpenStack's services look.
+
+    :raises oslo_config.cfg.Error: a file is missing or says nonsense.
+    """
+    conf(
+        list(arguments),
+        project='rbdcloner',
+        version=__version__,
+        default_config_files=files,
+    )
+
+
+def list_opts() -> list[tuple[str | None, list[Any]]]:
+    """Return what oslo-config-generator shows of our own."""
+    return [*_OWN.items(), *session.list_opts()]
