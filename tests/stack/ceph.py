@@ -178,7 +178,7 @@ class Ceph(server.Server):
 
     def _mkfs_osd(self) -> None:
         self._run(
-            *('ceph-osd', '-c', self.conf, '--mkfs', '-i', '0'),
+            *('ceph-osd', '-f', '-c', self.conf, '--mkfs', '-i', '0'),
             *('--no-mon-config', '--osd-uuid', self.fsid),
         )
 

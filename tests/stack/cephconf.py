@@ -15,18 +15,11 @@ MGR_MODULES = pathlib.Path('/usr/share/ceph/mgr')
 # The modules that Ceph 16 runs whatever is configured: without one of them the
 # cluster is in HEALTH_ERR. All others only cost start-up time.
 MGR_ALWAYS_ON = frozenset(
-    [
-        'balancer',
-        'crash',
-        'devicehealth',
-        'orchestrator',
-        'pg_autoscaler',
-        'progress',
-        'rbd_support',
-        'status',
-        'telemetry',
-        'volumes',
-    ]
+    (
+        *('balancer', 'crash', 'devicehealth', 'orchestrator'),
+        *('pg_autoscaler', 'progress', 'rbd_support', 'status'),
+        *('telemetry', 'volumes'),
+    )
 )
 
 

@@ -76,7 +76,8 @@ def run(
         )
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            # Not its process group: some commands leave it.
+            kill_all([psutil.Process(process.pid)])
             process.wait()
     if process.returncode:
         raise StackError(f'{name} exited {process.returncode}\n{tail(log)}')
@@ -164,7 +165,24 @@ def kill_all(processes: Sequence[psutil.Process]) -> None:
     for process in doomed:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(doomed, timeout=10)
+    _wait_gone(doomed, timeout_s=10)
+
+
+def _wait_gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
+    """Whether all have ended in time; whoever reaps them may be late."""
+    deadline = time.monotonic() + timeout_s
+    while any(_is_alive(one) for one in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S / 5)
+    return True
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and not _is_zombie(process)
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Daemon:
@@ -250,8 +268,8 @@ class Daemon:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
                 process.terminate()
-            psutil.wait_procs([process], timeout=timeout_s)
-            kill_all([one for one in family if one.is_running()])
+            _wait_gone([process], timeout_s)
+            kill_all([one for one in family if _is_alive(one)])
         self._pid_file.remove()
 
     def kill(self) -> None:

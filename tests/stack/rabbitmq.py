@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import secrets
 import subprocess
@@ -101,10 +102,7 @@ class RabbitMQ(server.Server):
         """
         done = subprocess.run(
             [str(PROGRAMS / 'rabbitmqctl'), '-q', *map(str, arguments)],
-            env={
-                'PATH': '/usr/sbin:/usr/bin:/sbin:/bin',
-                **self._environment(),
-            },
+            env={**os.environ, **self._environment()},
             capture_output=True,
             text=True,
             timeout=COMMAND_TIMEOUT_S,
