@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the database's errors are called outside this room.
+
+A driver's message may hold SQL, a row's values or the URL with its password:
+none of it is passed on, only which of a few known things happened.
+"""
+
+from collections.abc import Iterator
+import contextlib
+
+from oslo_db import exception
+from sqlalchemy import exc as sa_exc
+
+from rbdcloner import errors
+
+#: Everything that a transaction may raise which is the database's doing.
+DATABASE_ERRORS = (
+    exception.DBError,
+    sa_exc.DBAPIError,
+    sa_exc.TimeoutError,
+)
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (exception.DBConnectionError, 'it cannot be reached'),
+    (exception.DBNonExistentDatabase, 'the server has no such database'),
+    (exception.DBDeadlock, 'too many transactions at once on the same rows'),
+    (sa_exc.TimeoutError, 'no connection became free in time'),
+)
+
+# Where neither oslo.db nor the driver has a class or a code.
+_PHRASES = (
+    ('access denied', "it does not accept this service's credentials"),
+    ('authentication failed', "it does not accept this service's credentials"),
+    ('connection to server', 'it cannot be reached'),
+    ('database is locked', 'another process writes to it for too long'),
+    ('statement timeout', 'a statement took too long'),
+    ('readonly database', 'it cannot be written to'),
+    ('read-only', 'it cannot be written to'),
+    ('is full', 'it has no space left'),
+)
+
+
+def unavailable(exc: Exception) -> errors.DatabaseUnavailable:
+    """Return what *exc*, one of :data:`DATABASE_ERRORS`, means to others."""
+    return errors.DatabaseUnavailable(reason=_reason(exc))
+
+
+@contextlib.contextmanager
+def named() -> Iterator[None]:
+    """Turn the database's errors into :class:`DatabaseUnavailable`."""
+    try:
+        yield
+    except DATABASE_ERRORS as exc:
+        raise unavailable(exc) from exc
+
+
+def _reason(exc: Exception) -> str:
+    for kind, reason in _REASONS:
+        if isinstance(exc, kind):
+            return reason
+    text = str(getattr(exc, 'orig', exc)).lower()
+    for phrase, reason in _PHRASES:
+        if phrase in text:
+            return reason
+    return f'it failed with {type(getattr(exc, "orig", exc)).__name__}'

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which revision the schema is at, which this release needs, and the way."""
+
+import pathlib
+
+from alembic import command
+from alembic import config
+from alembic import script
+from alembic.runtime import migration as runtime
+import sqlalchemy as sa
+
+from rbdcloner import errors
+from rbdcloner.db import failures
+
+_SCRIPTS = pathlib.Path(__file__).with_name('migrations')
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Bring the schema to the revision that this release needs.
+
+    Repeated, it changes nothing. Run one at a time: MariaDB commits each
+    statement that changes a table on its own.
+
+    :raises DatabaseUnavailable: it cannot be reached.
+    """
+    settings = _settings()
+    with failures.named(), engine.begin() as connection:
+        settings.attributes['connection'] = connection
+        command.upgrade(settings, 'head')
+
+
+def current(engine: sa.Engine) -> str | None:
+    """Return the revision that the schema is at, None without a schema.
+
+    :raises DatabaseUnavailable: it cannot be reached.
+    """
+    with failures.named(), engine.connect() as connection:
+        context = runtime.MigrationContext.configure(connection)
+        return context.get_current_revision()
+
+
+def needed() -> str:
+    """Return the revision that this release needs."""
+    head = script.ScriptDirectory.from_config(_settings()).get_current_head()
+    return str(head)
+
+
+def check(engine: sa.Engine) -> None:
+    """Refuse a schema that is older than this release, or none.
+
+    A revision that this release does not know is a newer one, on which it
+    still runs: managers are upgraded one after the other.
+
+    :raises DatabaseRevision: ``rbdcloner-manage db sync`` must be run.
+    :raises DatabaseUnavailable: it cannot be reached.
+    """
+    revision = current(engine)
+    scripts = script.ScriptDirectory.from_config(_settings())
+    known = {entry.revision for entry in scripts.walk_revisions()}
+    behind = known - {scripts.get_current_head()}
+    if revision is None or revision in behind:
+        raise errors.DatabaseRevision(current=revision, needed=needed())
+
+
+def _settings() -> config.Config:
+    settings = config.Config()
+    # ConfigParser reads a % as its own.
+    settings.set_main_option(
+        'script_location', str(_SCRIPTS).replace('%', '%%')
+    )
+    return settings
