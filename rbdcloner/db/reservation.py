@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one statement that takes a child: the busiest one of the service."""
+
+from typing import Any
+import uuid
+
+import sqlalchemy as sa
+
+from rbdcloner.db import clock
+from rbdcloner.db.tables import clones
+from rbdcloner.db.tables import parents
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import DiskRequest
+from rbdcloner.model import Parent
+from rbdcloner.states import ParentState
+from rbdcloner.states import State
+
+
+def statement(
+    request: DiskRequest,
+    parent: Parent,
+    clone_format: CloneFormat,
+    owner: str,
+    lease_s: float,
+) -> sa.Executable:
+    """Return INSERT … SELECT … FOR SHARE … RETURNING: a row, or none.
+
+    The row is there if, and only if, *parent* was active at a moment when it
+    was locked against a releaser until our COMMIT. A releaser that was first
+    makes the SELECT wait; then PostgreSQL tests the WHERE again on the row as
+    committed (EvalPlanQual), and InnoDB's locking read sees that row in the
+    first place. SQLite has one writer at a time.
+    """
+    columns: dict[str, sa.ColumnElement[Any]] = {
+        name: sa.literal(value, clones.c[name].type)
+        for name, value in _values(request, clone_format, owner).items()
+    }
+    # A child lives in its parent's cluster, and where Nova looks for it: in
+    # the namespace without a name.
+    columns['fsid'] = parents.c.fsid
+    columns['namespace'] = sa.literal('')
+    columns['parent_id'] = parents.c.id
+    columns['lease_expires_at'] = clock.utc_after(lease_s)
+    columns['created_at'] = columns['updated_at'] = clock.utc_now()
+    source = (
+        sa.select(*columns.values())
+        .select_from(parents)
+        .where(
+            parents.c.id == parent.id,
+            parents.c.state == ParentState.ACTIVE,
+        )
+        .with_for_update(read=True)
+    )
+    insert = sa.insert(clones).from_select(list(columns), source)
+    return insert.returning(*clones.c)
+
+
+def _values(
+    request: DiskRequest, clone_format: CloneFormat, owner: str
+) -> dict[str, Any]:
+    return {
+        'uuid': str(uuid.uuid4()),
+        'pool': request.pool,
+        'name': request.name,
+        'image_id': '',
+        'live': 1,
+        'size_bytes': request.size_bytes,
+        'clone_format': clone_format,
+        'glance_image_id': request.image_id,
+        'instance_uuid': request.instance_uuid,
+        'project_id': request.project_id,
+        'host': request.host,
+        'state': State.RESERVED,
+        'reason': '',
+        'owner': owner,
+        'fence': 1,
+    }

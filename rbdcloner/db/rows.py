@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows become the model's nouns here, and only here."""
+
+import dataclasses
+from typing import Any
+
+import sqlalchemy as sa
+
+from rbdcloner.db.tables import clones
+from rbdcloner.db.tables import parents
+from rbdcloner.model import Clone
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import Image
+from rbdcloner.model import Parent
+from rbdcloner.model import Protector
+from rbdcloner.model import Snapshot
+from rbdcloner.states import ParentState
+from rbdcloner.states import State
+
+#: What an UPDATE may have changed: :func:`changed` wants these.
+CHANGING = (
+    clones.c.image_id,
+    clones.c.size_bytes,
+    clones.c.state,
+    clones.c.reason,
+    clones.c.owner,
+    clones.c.fence,
+    clones.c.lease_expires_at,
+    clones.c.updated_at,
+)
+
+# Both tables have an id, a pool, a state …
+_PARENT_LABELS = [
+    column.label(f'parent_{column.name}_') for column in parents.c
+]
+
+#: Clones with their parents: :func:`clone_and_parent` wants its rows.
+CLONES = sa.select(*clones.c, *_PARENT_LABELS).join_from(clones, parents)
+
+
+def clone_and_parent(row: sa.Row[Any]) -> Clone:
+    """Return the clone in a row of :data:`CLONES`."""
+    facts = row._mapping
+    own = {c.name: facts[f'parent_{c.name}_'] for c in parents.c}
+    return clone(row, _parent(own))
+
+
+def clone(row: sa.Row[Any], parent: Parent) -> Clone:
+    """Return the clone, a child of *parent*, in a row of its table."""
+    return Clone(
+        id=row.id,
+        uuid=row.uuid,
+        image=Image(row.fsid, row.pool, row.namespace, row.name, row.image_id),
+        size_bytes=row.size_bytes,
+        clone_format=CloneFormat(row.clone_format),
+        parent=parent,
+        glance_image_id=row.glance_image_id,
+        instance_uuid=row.instance_uuid,
+        project_id=row.project_id,
+        host=row.host,
+        state=State(row.state),
+        reason=row.reason,
+        owner=row.owner,
+        fence=row.fence,
+        lease_expires_at=row.lease_expires_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def changed(clone: Clone, row: sa.Row[Any]) -> Clone:
+    """Return *clone* with what a row of :data:`CHANGING` says."""
+    return dataclasses.replace(
+        clone,
+        image=dataclasses.replace(clone.image, id=row.image_id),
+        size_bytes=row.size_bytes,
+        state=State(row.state),
+        reason=row.reason,
+        owner=row.owner,
+        fence=row.fence,
+        lease_expires_at=row.lease_expires_at,
+        updated_at=row.updated_at,
+    )
+
+
+def parent(row: sa.Row[Any]) -> Parent:
+    """Return the parent in a row of its table."""
+    return _parent(dict(row._mapping))
+
+
+def _parent(facts: dict[str, Any]) -> Parent:
+    image = Image(
+        fsid=facts['fsid'],
+        pool=facts['pool'],
+        namespace=facts['namespace'],
+        name=facts['image_name'],
+        id=facts['image_id'],
+    )
+    return Parent(
+        id=facts['id'],
+        snapshot=Snapshot(image, facts['snapshot_name'], facts['snapshot_id']),
+        size_bytes=facts['size_bytes'],
+        order=facts['order'],
+        glance_image_id=facts['glance_image_id'],
+        protector=Protector(facts['protector']),
+        state=ParentState(facts['state']),
+    )
