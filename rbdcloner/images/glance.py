@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Glance says of an image, asked through python-glanceclient.
+
+Glance shows an image's locations in three places, and to whom is policy:
+to services (``GET /v2/images/{id}/locations``), in the image's ``locations``,
+and in its ``direct_url``. They are tried in that order.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import re
+import time
+from typing import Any
+
+from glanceclient import exc as glance_errors
+from glanceclient.v2 import client
+from keystoneauth1 import exceptions as keystone_errors
+from keystoneauth1 import session as keystone_session
+import requests
+
+from rbdcloner import errors
+from rbdcloner.images import answers
+from rbdcloner.model import GlanceImage
+from rbdcloner.model import GlanceLocation
+
+# RFC 4122's text form, as Glance's image schema asks; nothing in it can
+# change the path of a request.
+_IMAGE_ID = re.compile('[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}')
+
+# A Glance that refuses this service, or is too old, stays so for a while.
+_REFUSED_S = 60
+
+# "Not for you" or "not here": the next place may do.
+_NEXT_PLACE = frozenset({400, 401, 403, 404, 405, 409, 501})
+
+
+class Glance:
+    """One Glance, reached with one session; safe to use from many threads.
+
+    *adapter* are keystoneauth's adapter arguments (``endpoint_override``,
+    ``region_name``, ``connect_retries`` …); the timeout is the session's.
+    """
+
+    def __init__(
+        self, session: keystone_session.Session, adapter: dict[str, Any]
+    ) -> None:
+        # Requests are made on the HTTP client: images.get() would ask for
+        # the schema too, get_image_locations() for the versions each time.
+        self._http = client.Client(session=session, **adapter).http_client
+        self._refused_until = 0.0
+
+    def get(self, image_id: str, project_id: str = '') -> GlanceImage:
+        """Return the image, with its members if *project_id* may need them.
+
+        One to three requests: for the image, for its locations unless
+        Glance refused them within the last minute, and for the members.
+
+        :raises InvalidArgument: *image_id* is not a uuid.
+        :raises ImageNotFound: Glance has no such image, or hides it.
+        :raises GlanceForbidden: the service's credentials are refused.
+        :raises GlanceUnavailable: no answer, or none that makes sense.
+        """
+        image = self.image(image_id)
+        if not needs_members(image, project_id):
+            return image
+        return dataclasses.replace(image, members=self.members(image_id))
+
+    def image(self, image_id: str) -> GlanceImage:
+        """Return the image without its members; as :meth:`get`."""
+        _check(image_id)
+        with _translated(f'looking at image {image_id}', image_id):
+            body = self._ask(f'/v2/images/{image_id}')
+            image = answers.image(body, image_id)
+            if image.status != 'active':
+                return dataclasses.replace(image, locations=())
+            return self._located(image)
+
+    def members(self, image_id: str) -> frozenset[str]:
+        """Return whom the image is shared with; as :meth:`get`."""
+        _check(image_id)
+        with _translated(f'listing who shares image {image_id}', image_id):
+            return answers.members(self._ask(f'/v2/images/{image_id}/members'))
+
+    def _located(self, image: GlanceImage) -> GlanceImage:
+        """Prefer what Glance tells services to what stands in the image.
+
+        A refusal that is remembered counts only where the image itself has
+        locations: whatever happens, none that can be had is missed.
+        """
+        if image.locations and time.monotonic() < self._refused_until:
+            return image
+        found = self._for_services(image.id)
+        return dataclasses.replace(image, locations=found or image.locations)
+
+    def _for_services(self, image_id: str) -> tuple[GlanceLocation, ...]:
+        try:
+            body = self._ask(f'/v2/images/{image_id}/locations')
+        except glance_errors.HTTPException as exc:
+            if exc.code not in _NEXT_PLACE:
+                raise
+            self._refused_until = time.monotonic() + _REFUSED_S
+            return ()
+        return answers.locations(body)
+
+    def _ask(self, path: str) -> Any:
+        _response, body = self._http.get(path)
+        return body
+
+
+def needs_members(image: GlanceImage, project_id: str) -> bool:
+    """Tell whether only its members decide if *project_id* may use *image*."""
+    return (
+        bool(project_id)
+        and image.visibility == 'shared'
+        and image.owner != project_id
+    )
+
+
+def _check(image_id: str) -> None:
+    if not isinstance(image_id, str) or not _IMAGE_ID.fullmatch(image_id):
+        raise errors.InvalidArgument(
+            argument='image_id', reason='it is not a uuid'
+        )
+
+
+@contextlib.contextmanager
+def _translated(act: str, image_id: str) -> Iterator[None]:
+    """Raise what the libraries raise as this service's errors.
+
+    Their messages are left behind: they may hold urls, bodies and tokens.
+    Anything that an answer can break in them (python-glanceclient takes
+    error bodies apart unchecked) means that it made no sense.
+    """
+    try:
+        yield
+    except glance_errors.HTTPNotFound as exc:
+        raise errors.ImageNotFound(image_id=image_id) from exc
+    except (
+        glance_errors.HTTPUnauthorized,
+        glance_errors.HTTPForbidden,
+        keystone_errors.Unauthorized,
+        keystone_errors.Forbidden,
+    ) as exc:
+        raise errors.GlanceForbidden(act=act) from exc
+    except (
+        glance_errors.BaseException,
+        glance_errors.ClientException,
+        keystone_errors.ClientException,
+        requests.RequestException,
+        AttributeError,
+        LookupError,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as exc:
+        raise errors.GlanceUnavailable(reason=_reason(exc)) from exc
+
+
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (glance_errors.InvalidEndpoint, 'no answer in time'),
+    (keystone_errors.ConnectTimeout, 'no answer in time'),
+    (requests.Timeout, 'no answer in time'),
+    (glance_errors.CommunicationError, 'no connection'),
+    (keystone_errors.ConnectionError, 'no connection'),
+    (requests.JSONDecodeError, 'its answer makes no sense'),
+    (requests.RequestException, 'the connection broke'),
+    (keystone_errors.EndpointNotFound, 'the catalog has no image endpoint'),
+    (keystone_errors.CatalogException, 'the catalog has no image endpoint'),
+    (keystone_errors.HttpError, 'Keystone failed'),
+    (keystone_errors.ClientException, 'Keystone gave no token'),
+)
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, glance_errors.HTTPException):
+        return f'HTTP {exc.code}'
+    for error, reason in _REASONS:
+        if isinstance(exc, error):
+            return reason
+    return 'its answer makes no sense'
