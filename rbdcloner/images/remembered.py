@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Glance with a short memory: threads that ask the same ask once.
+
+An image's data never changes, but its status, owner and members may: what
+was changed in Glance holds here some seconds later.
+"""
+
+from collections.abc import Callable
+from collections.abc import Hashable
+from collections.abc import MutableMapping
+from concurrent import futures
+import dataclasses
+import threading
+from typing import Generic
+from typing import TypeVar
+
+import cachetools
+
+from rbdcloner.images import glance
+from rbdcloner.model import GlanceImage
+
+_REMEMBERED_S = 5
+_REMEMBERED_IMAGES = 1024
+
+Key = TypeVar('Key', bound=Hashable)
+Value = TypeVar('Value')
+
+
+class RememberingGlance:
+    """A :class:`rbdcloner.images.glance.Glance` that remembers for 5 s."""
+
+    def __init__(self, asked: glance.Glance) -> None:
+        self._asked = asked
+        self._images: _Memory[str, GlanceImage] = _Memory(asked.image)
+        self._members: _Memory[str, frozenset[str]] = _Memory(asked.members)
+
+    def get(self, image_id: str, project_id: str = '') -> GlanceImage:
+        """Return the image; as :meth:`Glance.get`. Errors are not kept."""
+        image = self._images.get(image_id)
+        if not glance.needs_members(image, project_id):
+            return image
+        return dataclasses.replace(image, members=self._members.get(image_id))
+
+    def forget(self, image_id: str) -> None:
+        """Ask Glance again next time."""
+        self._images.forget(image_id)
+        self._members.forget(image_id)
+
+
+class _Memory(Generic[Key, Value]):
+    """Values for some seconds, each loaded by one thread at a time."""
+
+    def __init__(self, load: Callable[[Key], Value]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._kept: MutableMapping[Key, Value] = cachetools.TTLCache(
+            _REMEMBERED_IMAGES, _REMEMBERED_S
+        )
+        self._loading: dict[Key, futures.Future[Value]] = {}
+
+    def get(self, key: Key) -> Value:
+        with self._lock:
+            if (kept := self._kept.get(key)) is not None:
+                return kept
+            others = self._loading.get(key)
+            if others is None:
+                mine = self._loading[key] = futures.Future()
+        if others is not None:
+            return others.result()
+        return self._loaded(key, mine)
+
+    def forget(self, key: Key) -> None:
+        """Keep neither what is known nor what is being loaded now."""
+        with self._lock:
+            self._kept.pop(key, None)
+            self._loading.pop(key, None)
+
+    def _loaded(self, key: Key, mine: 'futures.Future[Value]') -> Value:
+        try:
+            value = self._load(key)
+        except BaseException as exc:
+            self._finish(key, mine)
+            mine.set_exception(exc)
+            raise
+        self._finish(key, mine, value)
+        mine.set_result(value)
+        return value
+
+    def _finish(
+        self,
+        key: Key,
+        mine: 'futures.Future[Value]',
+        value: Value | None = None,
+    ) -> None:
+        with self._lock:
+            if self._loading.get(key) is not mine:
+                return
+            del self._loading[key]
+            if value is not None:
+                self._kept[key] = value
