@@ -17,6 +17,7 @@ from typing import IO
 from typing import Any
 
 from glanceclient import client as glance_client
+from keystoneauth1 import exceptions
 from keystoneauth1 import noauth
 from keystoneauth1 import session
 
@@ -103,11 +104,12 @@ class Glance(server.Server):
         ]
 
     def _ready(self) -> bool:
-        if not ports.is_open(self.settings['port']):
+        try:
+            answer = session.Session().get(
+                f'{self.url}/healthcheck', timeout=30, raise_exc=False
+            )
+        except exceptions.ConnectionError:
             return False
-        answer = session.Session().get(
-            f'{self.url}/healthcheck', timeout=30, raise_exc=False
-        )
         return bool(answer.status_code == 200)
 
     def _prepare(self) -> None:

@@ -22,7 +22,18 @@ def prepare(folder: pathlib.Path) -> None:
         (folder / name).mkdir(exist_ok=True)
 
 
-class Server(fixtures.Fixture):
+class PlainFixture(fixtures.Fixture):
+    """A fixture whose failed ``setUp`` raises what went wrong, unwrapped."""
+
+    def setUp(self) -> None:
+        """Set up; end what was started when that fails."""
+        try:
+            super().setUp()
+        except fixtures.MultipleExceptions as exc:
+            raise exc.args[0][1] from None
+
+
+class Server(PlainFixture):
     """One server in its own folder below a stack's folder.
 
     ``settings`` is all that another process needs to use the server as well:

@@ -18,8 +18,6 @@ import threading
 import time
 from typing import Any
 
-import fixtures
-
 from tests.stack import ceph
 from tests.stack import database
 from tests.stack import glance
@@ -33,7 +31,7 @@ _shared: Stack | None = None
 _shared_lock = threading.Lock()
 
 
-class Stack(fixtures.Fixture):
+class Stack(server.PlainFixture):
     """Running servers in one scratch folder.
 
     ``ceph``, ``rabbitmq`` and ``glance`` are the servers; ``databases`` maps
