@@ -9,6 +9,7 @@ from oslo_config import cfg
 from oslo_db import options as db_options
 from oslo_log import log
 from oslo_messaging import opts as messaging_options
+from oslo_reports import opts as report_options
 
 from rbdcloner import __version__
 from rbdcloner.images import session
@@ -109,10 +110,10 @@ def register(conf: cfg.ConfigOpts) -> None:
     for group, options in _OWN.items():
         conf.register_opts(options, group)
     conf.register_opts(db_options.database_opts, 'database')
-    for group, options in messaging_options.list_opts():
-        conf.register_opts(options, group)
+    for library in (messaging_options, report_options):
+        for group, options in library.list_opts():
+            conf.register_opts(options, group)
     session.register(conf)
-    cfg.set_defaults(db_options.database_opts)
     for name, value in _THREADS.items():
         conf.set_default(name, value)
     for name, value in _QUORUM.items():

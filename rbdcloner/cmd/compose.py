@@ -18,6 +18,7 @@ from rbdcloner.db import engine as db_engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.images import session
 from rbdcloner.images.glance import Glance
+from rbdcloner.images.remembered import RememberingGlance
 from rbdcloner.manager import Manager
 from rbdcloner.model import CloneFormat
 
@@ -37,9 +38,9 @@ def ceph(conf: cfg.ConfigOpts) -> LibrbdDriver:
     )
 
 
-def glance(conf: cfg.ConfigOpts) -> Glance:
+def glance(conf: cfg.ConfigOpts) -> RememberingGlance:
     """Return a client of the Glance that *conf* names; not connected."""
-    return session.glance(conf)
+    return RememberingGlance(Glance(*session.load(conf)))
 
 
 def engine(conf: cfg.ConfigOpts, driver: LibrbdDriver) -> Engine:

@@ -21,6 +21,7 @@ from prometheus_client import multiprocess
 
 import rbdcloner
 from rbdcloner import conf as options
+from rbdcloner import dispatch
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner.cmd import compose
@@ -42,7 +43,7 @@ class Worker(service.ServiceBase):
         self._driver.connect()
         engine = compose.engine(self._conf, self._driver)
         self._recovery = compose.recovery(self._conf, engine)
-        self._server = rpc.listen(
+        self._server = dispatch.listen(
             rpc.transport(self._conf),
             compose.manager(self._conf, engine),
             self._conf.host,
@@ -120,6 +121,7 @@ def run(arguments: Sequence[str]) -> int:
     guru_meditation_report.TextGuruMeditation.setup_autorun(
         _Version, conf=conf
     )
+    LOG.info('Starting the workers')
     launcher = service.launch(conf, Worker(conf), workers=conf.workers)
     if conf.metrics.port:
         launcher.launch_service(
