@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rbdcloner-manager itself, on the servers of a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import pathlib
+import sys
+from typing import Any
+
+from oslo_config import cfg
+from oslo_context import context
+
+from rbdcloner import conf as options
+from rbdcloner import rpcapi
+from rbdcloner.db import engine
+from rbdcloner.db import migration
+from tests.stack import process
+from tests.stack import server
+from tests.stack import stack
+
+
+class Manager(server.Server):
+    """A running rbdcloner-manager; its only daemon has its name.
+
+    ``options`` adds or overrides options by section, as in
+    ``{'ceph': {'clone_format': 1}}``. ``wait=False`` starts it without
+    waiting for its workers to answer.
+    """
+
+    def __init__(
+        self,
+        servers: stack.Stack,
+        database_url: str,
+        *,
+        name: str = 'manager',
+        options: Mapping[str, Mapping[str, object]] | None = None,
+        wait: bool = True,
+    ) -> None:
+        assert servers.folder is not None
+        self.name = name
+        self._servers = servers
+        self._database_url = database_url
+        self._options = options or {}
+        self._wait_ready = wait
+        super().__init__(servers.folder)
+
+    @property
+    def conf(self) -> pathlib.Path:
+        """The configuration file; it holds passwords."""
+        return self.folder / 'rbdcloner.conf'
+
+    @property
+    def output(self) -> str:
+        """What the manager has written so far."""
+        return self.daemons[self.name].log.read_text()
+
+    def client(self, timeout_s: float = 60) -> rpcapi.API:
+        """Return a client of this cloud's managers."""
+        return rpcapi.API.from_conf(self.load_conf(), timeout_s=timeout_s)
+
+    def load_conf(self) -> cfg.ConfigOpts:
+        """Return the process's options, read from this manager's file.
+
+        oslo.messaging knows ``cfg.CONF`` alone, so there is one at a time.
+        """
+        options.register(cfg.CONF)
+        options.load(cfg.CONF, [], [str(self.conf)])
+        return cfg.CONF
+
+    def start(self, name: str | None = None) -> None:
+        for daemon in self._chosen(name):
+            daemon.start(wait=self._wait_ready)
+
+    def _make_daemons(self) -> list[process.Daemon]:
+        program = pathlib.Path(sys.executable).with_name('rbdcloner-manager')
+        return [
+            process.Daemon(
+                self.name,
+                self.stack_folder,
+                [program, '--config-file', self.conf],
+                self._answers,
+            )
+        ]
+
+    def _answers(self) -> bool:
+        workers = int(self._all_options()['DEFAULT']['workers'])
+        started = self.output.rpartition('Starting the workers')[2]
+        return started.count('answers on') >= workers
+
+    def _prepare(self) -> None:
+        self.conf.touch(mode=0o600)
+        self.conf.write_text(
+            '\n'.join(
+                f'[{section}]\n'
+                + ''.join(f'{key} = {values[key]}\n' for key in values)
+                for section, values in self._all_options().items()
+            )
+        )
+        connected = engine.connect(self._database_url)
+        migration.upgrade(connected)
+        connected.dispose()
+
+    def _all_options(self) -> dict[str, dict[str, Any]]:
+        cluster = self._servers.ceph
+        url = self._servers.glance.url
+        values: dict[str, dict[str, Any]] = {
+            'DEFAULT': {
+                'host': self.name,
+                'workers': 2,
+                'transport_url': self._servers.rabbitmq.url,
+            },
+            'database': {'connection': self._database_url},
+            'ceph': {'conf': cluster.conf, 'user': 'rbdcloner'},
+            'glance': {
+                'auth_type': 'none',
+                'endpoint': url,
+                'endpoint_override': url,
+            },
+        }
+        for section, overrides in self._options.items():
+            values.setdefault(section, {}).update(overrides)
+        return values
+
+
+def caller(project_id: str = '') -> context.RequestContext:
+    """Return the context of a request by *project_id*."""
+    return context.RequestContext(project_id=project_id or None)
