@@ -14,8 +14,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext import compiler
 from sqlalchemy.sql import functions
 
-_MICROSECONDS = 1_000_000
-
 # SQLite knows milliseconds; the zeros make a text that sorts as time does.
 _SQLITE_FORMAT = "'%Y-%m-%d %H:%M:%f000', 'now'"
 
@@ -32,10 +30,11 @@ class _utc_after(functions.FunctionElement[Any]):
     inherit_cache = True
 
 
-def utc_after(seconds: float) -> _utc_after:
+def utc_after(seconds: float | sa.BindParameter[Any]) -> _utc_after:
     """Return the statement's time and *seconds* more."""
-    delay = sa.literal(round(seconds * _MICROSECONDS), sa.BigInteger())
-    return _utc_after(delay)
+    if isinstance(seconds, sa.BindParameter):
+        return _utc_after(seconds)
+    return _utc_after(sa.literal(float(seconds), sa.Float()))
 
 
 @compiler.compiles(utc_now, 'sqlite')
@@ -46,10 +45,7 @@ def _sqlite_now(element: utc_now, sql: Any, **kw: Any) -> str:
 @compiler.compiles(_utc_after, 'sqlite')
 def _sqlite_after(element: _utc_after, sql: Any, **kw: Any) -> str:
     delay = sql.process(element.clauses, **kw)
-    return (
-        f"strftime({_SQLITE_FORMAT}, printf('%+.6f seconds', "
-        f'{delay} / {_MICROSECONDS}.0))'
-    )
+    return f"strftime({_SQLITE_FORMAT}, printf('%+.6f seconds', {delay}))"
 
 
 @compiler.compiles(utc_now, 'mysql', 'mariadb')
@@ -60,7 +56,7 @@ def _mariadb_now(element: utc_now, sql: Any, **kw: Any) -> str:
 @compiler.compiles(_utc_after, 'mysql', 'mariadb')
 def _mariadb_after(element: _utc_after, sql: Any, **kw: Any) -> str:
     delay = sql.process(element.clauses, **kw)
-    return f'(UTC_TIMESTAMP(6) + INTERVAL {delay} MICROSECOND)'
+    return f'(UTC_TIMESTAMP(6) + INTERVAL {delay} SECOND)'
 
 
 @compiler.compiles(utc_now, 'postgresql')
@@ -73,5 +69,5 @@ def _postgresql_after(element: _utc_after, sql: Any, **kw: Any) -> str:
     delay = sql.process(element.clauses, **kw)
     return (
         "(timezone('utc', statement_timestamp())"
-        f" + {delay} * interval '1 microsecond')"
+        f" + {delay} * interval '1 second')"
     )

@@ -9,6 +9,7 @@ keys are real, a commit survives a power cut, and no wait is without an end.
 from typing import Any
 
 from oslo_db.sqlalchemy import enginefacade
+from oslo_db.sqlalchemy import exc_filters
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
@@ -36,12 +37,12 @@ _LIMITS: dict[str, dict[str, str]] = {
 }
 _LIMITS['mariadb'] = _LIMITS['mysql']
 
-_DEFAULTS = {
+_DEFAULTS: dict[str, Any] = {
     # Nothing is tried when the engine is made: the first transaction is.
     'max_retries': 0,
+    'max_pool_size': 32,
     'pool_timeout': 10,
     'thread_checkin': False,
-    'sqlite_fk': True,
 }
 
 
@@ -56,17 +57,16 @@ def connect(connection: str, **options: Any) -> sa.Engine:
     :raises ConfigurationError: the URL is not one, or its driver is missing.
     """
     given = {k: v for k, v in options.items() if v not in (None, '')}
-    settings = {**_DEFAULTS, **given}
-    manager = enginefacade.transaction_context()
-    manager.append_on_engine_create(_prepare)
     try:
         url = _with_limits(connection)
         if url.get_backend_name() == 'sqlite':
-            # oslo.db pools no SQLite connections, and trips over this one.
-            del settings['pool_timeout']
+            return _connect_sqlite(url, given)
+        manager = enginefacade.transaction_context()
         manager.configure(
-            connection=url.render_as_string(hide_password=False), **settings
+            connection=url.render_as_string(hide_password=False),
+            **{**_DEFAULTS, **given},
         )
+        manager.append_on_engine_create(_read_committed)
         return manager.writer.get_engine()
     except (sa_exc.ArgumentError, ImportError) as exc:
         raise errors.ConfigurationError(
@@ -83,44 +83,47 @@ def _with_limits(connection: str) -> sa.URL:
     return url.update_query_dict(missing)
 
 
-def _prepare(engine: sa.Engine) -> None:
-    if engine.dialect.name == 'sqlite':
-        event.listen(engine, 'connect', _prepare_sqlite)
-        for listener in list(engine.dispatch.begin):
-            event.remove(engine, 'begin', listener)
-        event.listen(engine, 'begin', _begin_sqlite)
-        return
-    event.listen(engine, 'connect', _READ_COMMITTED[engine.dialect.name])
+def _connect_sqlite(url: sa.URL, options: dict[str, Any]) -> sa.Engine:
+    # Not through oslo.db, which keeps no SQLite connection open: closing the
+    # last one writes the whole log back, which took more than half the time
+    # of a transaction. Its BEGIN is in the way, too.
+    pool = {
+        'pool_size': options.get('max_pool_size', _DEFAULTS['max_pool_size']),
+        'max_overflow': options.get('max_overflow', -1),
+    }
+    engine = sa.create_engine(url, **pool)
+    exc_filters.register_engine(engine)
+    synchronous = options.get('sqlite_synchronous', True)
+
+    @event.listens_for(engine, 'connect')
+    def prepare(connection: Any, record: Any) -> None:
+        # Python's own idea of when to BEGIN is switched off.
+        connection.isolation_level = None
+        connection.execute('PRAGMA foreign_keys = ON')
+        # In WAL mode readers and the writer do not wait for each other; FULL
+        # syncs the log on each commit.
+        connection.execute('PRAGMA journal_mode = WAL')
+        level = 'FULL' if synchronous else 'OFF'
+        connection.execute(f'PRAGMA synchronous = {level}')
+
+    @event.listens_for(engine, 'begin')
+    def begin(connection: sa.Connection) -> None:
+        # A transaction that reads and then writes fails at once under a
+        # deferred BEGIN when another wrote in between: a writer takes the
+        # lock first, and waits for it.
+        reads = connection.get_execution_options().get(READS)
+        connection.exec_driver_sql('BEGIN' if reads else 'BEGIN IMMEDIATE')
+
+    return engine
 
 
-def _prepare_sqlite(connection: Any, record: Any) -> None:
-    # In WAL mode readers and the writer do not wait for each other. oslo.db
-    # has chosen synchronous=OFF by now where its option asks for it; else
-    # FULL is SQLite's default, which in WAL mode syncs on each commit.
-    connection.execute('PRAGMA journal_mode = WAL')
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that reads and then writes fails at once under oslo.db's
-    # deferred BEGIN, which this replaces, when another wrote in between: a
-    # writer takes the lock first, and waits for it.
-    reads = connection.get_execution_options().get(READS)
-    connection.exec_driver_sql('BEGIN' if reads else 'BEGIN IMMEDIATE')
-
-
-def _prepare_mariadb(connection: Any, record: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED'
-        )
-
-
-def _prepare_postgresql(connection: Any, record: Any) -> None:
-    connection.set_session(isolation_level='READ COMMITTED')
-
-
-_READ_COMMITTED = {
-    'mysql': _prepare_mariadb,
-    'mariadb': _prepare_mariadb,
-    'postgresql': _prepare_postgresql,
-}
+def _read_committed(engine: sa.Engine) -> None:
+    @event.listens_for(engine, 'connect')
+    def prepare(connection: Any, record: Any) -> None:
+        if engine.dialect.name == 'postgresql':
+            connection.set_session(isolation_level='READ COMMITTED')
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(
+                'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED'
+            )

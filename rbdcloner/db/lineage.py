@@ -82,11 +82,13 @@ class Lineage(ancestry.Ancestry):
         :raises ParentNotFound: *parent* has no row.
         :raises ParentReleased: *parent* takes no child.
         """
-        statement = reservation.statement(
+        values = reservation.values(
             request, parent, clone_format, owner, lease_s
         )
         try:
-            row = connection.execute(statement).one_or_none()
+            row = connection.execute(
+                reservation.STATEMENT, values
+            ).one_or_none()
         except exception.DBDuplicateEntry as exc:
             raise errors.DiskExists(
                 name=request.name, pool=request.pool

@@ -16,51 +16,19 @@ from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
 
-def statement(
+def values(
     request: DiskRequest,
     parent: Parent,
     clone_format: CloneFormat,
     owner: str,
     lease_s: float,
-) -> sa.Executable:
-    """Return INSERT … SELECT … FOR SHARE … RETURNING: a row, or none.
-
-    The row is there if, and only if, *parent* was active at a moment when it
-    was locked against a releaser until our COMMIT. A releaser that was first
-    makes the SELECT wait; then PostgreSQL tests the WHERE again on the row as
-    committed (EvalPlanQual), and InnoDB's locking read sees that row in the
-    first place. SQLite has one writer at a time.
-    """
-    columns: dict[str, sa.ColumnElement[Any]] = {
-        name: sa.literal(value, clones.c[name].type)
-        for name, value in _values(request, clone_format, owner).items()
-    }
-    # A child lives in its parent's cluster, and where Nova looks for it: in
-    # the namespace without a name.
-    columns['fsid'] = parents.c.fsid
-    columns['namespace'] = sa.literal('')
-    columns['parent_id'] = parents.c.id
-    columns['lease_expires_at'] = clock.utc_after(lease_s)
-    columns['created_at'] = columns['updated_at'] = clock.utc_now()
-    source = (
-        sa.select(*columns.values())
-        .select_from(parents)
-        .where(
-            parents.c.id == parent.id,
-            parents.c.state == ParentState.ACTIVE,
-        )
-        .with_for_update(read=True)
-    )
-    insert = sa.insert(clones).from_select(list(columns), source)
-    return insert.returning(*clones.c)
-
-
-def _values(
-    request: DiskRequest, clone_format: CloneFormat, owner: str
 ) -> dict[str, Any]:
+    """Return what :data:`STATEMENT` is executed with."""
     return {
         'uuid': str(uuid.uuid4()),
         'pool': request.pool,
+        # A child is where Nova looks for it: in the namespace without a name.
+        'namespace': '',
         'name': request.name,
         'image_id': '',
         'live': 1,
@@ -74,4 +42,40 @@ def _values(
         'reason': '',
         'owner': owner,
         'fence': 1,
+        'of_parent': parent.id,
+        'lease_s': float(lease_s),
     }
+
+
+def _statement() -> sa.Executable:
+    columns: dict[str, sa.ColumnElement[Any]] = {
+        column.name: sa.bindparam(column.name, type_=column.type)
+        for column in clones.c
+        if column.name != 'id'
+    }
+    columns['fsid'] = parents.c.fsid
+    columns['parent_id'] = parents.c.id
+    columns['lease_expires_at'] = clock.utc_after(
+        sa.bindparam('lease_s', type_=sa.Float())
+    )
+    columns['created_at'] = columns['updated_at'] = clock.utc_now()
+    source = (
+        sa.select(*columns.values())
+        .select_from(parents)
+        .where(
+            parents.c.id == sa.bindparam('of_parent'),
+            parents.c.state == ParentState.ACTIVE,
+        )
+        .with_for_update(read=True)
+    )
+    insert = sa.insert(clones).from_select(list(columns), source)
+    return insert.returning(*clones.c)
+
+
+#: INSERT … SELECT … FOR SHARE … RETURNING: a row of ``clones``, or none. It
+#: is there if, and only if, the parent was active at a moment when it was
+#: locked against a releaser until our COMMIT. A releaser that was first makes
+#: the SELECT wait; then PostgreSQL tests the WHERE again on the row as
+#: committed (EvalPlanQual), and InnoDB's locking read sees that row in the
+#: first place. SQLite has one writer at a time.
+STATEMENT = _statement()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import functools
+import threading
 from typing import Any
 from typing import Concatenate
 from typing import ParamSpec
@@ -24,6 +25,7 @@ from oslo_db import exception
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
 
+from rbdcloner import errors
 from rbdcloner.db import failures
 from rbdcloner.db import migration
 from rbdcloner.db.engine import READS
@@ -32,6 +34,7 @@ from rbdcloner.db.engine import READS
 _RETRIES = 10
 _RETRY_INTERVAL_S = 0.02
 _MAX_RETRY_INTERVAL_S = 0.5
+_PATIENCE_S = 20
 
 # Any other error may be that of a table that is not there.
 _NOT_THE_SCHEMA = (
@@ -47,6 +50,26 @@ class Database:
     def __init__(self, engine: sa.Engine) -> None:
         self.writer = engine
         self.reader = engine.execution_options(**{READS: True})
+        one_writer = engine.dialect.name == 'sqlite'
+        self._turns = threading.Lock() if one_writer else None
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for this thread's turn to write, where one writes at a time.
+
+        SQLite would make each thread sleep and try again, some for long.
+
+        :raises DatabaseUnavailable: the others do not come to an end.
+        """
+        if self._turns is None:
+            yield
+            return
+        if not self._turns.acquire(timeout=_PATIENCE_S):
+            raise errors.DatabaseUnavailable(reason='other writers block it')
+        try:
+            yield
+        finally:
+            self._turns.release()
 
 
 _P = ParamSpec('_P')
@@ -62,7 +85,7 @@ def writes(body: _Body[_D, _P, _R]) -> _Method[_D, _P, _R]:
 
     @_again(retry_on_deadlock=True)
     def attempt(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with self.writer.begin() as connection:
+        with self.turn(), self.writer.begin() as connection:
             return body(self, connection, *args, **kwargs)
 
     @functools.wraps(body)
