@@ -175,6 +175,15 @@ class CephDouble:
             else:
                 image.snapshots.remove(held)
 
+    def trash_image(self, image: Image) -> None:
+        """Move *image* to the trash as anybody may, whatever it has."""
+        with self._lock:
+            self._image(image).trashed = True
+
+    def add_namespace(self, pool: str) -> str:
+        """Make a namespace; its name."""
+        return f'namespace-{next(self._numbers)}'
+
     def remove_image(self, image: Image) -> None:
         """Make *image* gone, with its watchers and without any question."""
         with self._lock:

@@ -138,6 +138,9 @@ class LibrbdDriver:
             # librbd doesn't say which of the two it was about.
             self._refuse_parent(parent, clone_format)
             raise
+        except errors.OutOfSpace:
+            self._cloned_at.pop(child.pool, None)
+            raise
         self._cloned_at[child.pool] = time.monotonic()
 
     @contextlib.contextmanager

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a key may do with a pool, found by acting on an object of our own."""
 
-import contextlib
 import errno
 from typing import Any
+import uuid
 
 import rados
 
@@ -11,7 +11,7 @@ from rbdcloner import errors
 from rbdcloner.ceph.connection import Handle
 from rbdcloner.model import PoolFacts
 
-#: In no image's name space; removed at once.
+#: Beside the images' objects; removed at once.
 _OBJECT = 'rbdcloner.probe'
 
 #: Where librbd keeps a pool's trash.
@@ -43,14 +43,15 @@ def probe(pool: str, handle: Handle) -> PoolFacts:
 
 def has_space(ioctx: Any) -> bool:
     """Tell whether the pool takes one object more, by writing one."""
+    # A full pool refuses only what adds to it: it must be a new object.
+    name = f'{_OBJECT}.{uuid.uuid4()}'
     try:
-        ioctx.write_full(_OBJECT, b'probe')
+        ioctx.write_full(name, b'probe')
     except rados.OSError as exc:
         if exc.errno in (errno.EDQUOT, errno.ENOSPC):
             return False
         raise
-    with contextlib.suppress(rados.ObjectNotFound):
-        ioctx.remove_object(_OBJECT)
+    ioctx.remove_object(name)
     return True
 
 

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real cluster as the driver suite wants it: pools, a key, other clients.
+
+The pools and the user are this process's own, and go with the fixture.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import os
+import time
+from typing import Any
+
+import fixtures
+import rados
+import rbd
+
+from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import Image
+from rbdcloner.model import Snapshot
+from tests import stack
+
+TIMEOUT_S = 5
+PATIENCE_S = 60
+
+_PREFIX = f'suite{os.getpid()}'
+
+
+def wait_until(done: Callable[[], bool], what: str) -> None:
+    """Return once *done* says so."""
+    until = time.monotonic() + PATIENCE_S
+    while not done():
+        if time.monotonic() > until:
+            raise AssertionError(f'{what}: not within {PATIENCE_S} s')
+        time.sleep(0.1)
+
+
+class RealCluster(fixtures.Fixture):
+    """Pools, a user that may not do everything, and the administrator."""
+
+    image_pool = f'{_PREFIX}-images'
+    disk_pool = f'{_PREFIX}-vms'
+    small_pool = f'{_PREFIX}-small'
+    bare_pool = f'{_PREFIX}-bare'
+    read_only_pool = f'{_PREFIX}-read-only'
+    forbidden_pool = f'{_PREFIX}-forbidden'
+    user = f'client.{_PREFIX}'
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.driver: LibrbdDriver
+
+    def _setUp(self) -> None:
+        self.ceph = stack.shared().ceph
+        self.admin: rados.Rados = self.enter(self.ceph.connection())
+        ours = (
+            self.image_pool, self.disk_pool, self.small_pool, self.bare_pool,
+        )  # fmt: skip
+        for pool in (*ours, self.read_only_pool, self.forbidden_pool):
+            self.ceph.create_pool(pool, init=pool != self.bare_pool)
+            self.addCleanup(self.ceph.delete_pool, pool)
+        caps = [f'profile rbd pool={pool}' for pool in ours]
+        caps.append(f'profile rbd-read-only pool={self.read_only_pool}')
+        self.ceph.user(self.user, mon='profile rbd', osd=', '.join(caps))
+        self.addCleanup(self.ceph.mon_command, 'auth del', entity=self.user)
+        self.admin.wait_for_latest_osdmap()
+
+    def enter(self, context: Any) -> Any:
+        value = context.__enter__()
+        self.addCleanup(context.__exit__, None, None, None)
+        return value
+
+    def connect(
+        self, clone_format: CloneFormat = CloneFormat.V2, user: str = ''
+    ) -> LibrbdDriver:
+        """A connected driver; the caller closes it."""
+        driver = LibrbdDriver(
+            str(self.ceph.conf), user or self.user, TIMEOUT_S, clone_format
+        )
+        driver.connect()
+        return driver
+
+    # What other clients do
+
+    @contextlib.contextmanager
+    def ioctx(self, pool: str, namespace: str = '') -> Iterator[Any]:
+        with self.admin.open_ioctx(pool) as ioctx:
+            ioctx.set_namespace(namespace)
+            yield ioctx
+
+    @contextlib.contextmanager
+    def opened(self, image: Image, **options: Any) -> Iterator[Any]:
+        """The administrator's open image, by id."""
+        with (
+            self.ioctx(image.pool, image.namespace) as ioctx,
+            rbd.Image(ioctx, image_id=image.id, **options) as opened,
+        ):
+            yield opened
+
+    def id_of(self, image: Image) -> str:
+        with (
+            self.ioctx(image.pool, image.namespace) as ioctx,
+            rbd.Image(ioctx, image.name, read_only=True) as opened,
+        ):
+            return str(opened.id())
+
+    def add_image(
+        self,
+        pool: str,
+        name: str,
+        size_bytes: int,
+        namespace: str = '',
+        order: int = 22,
+    ) -> Image:
+        with self.ioctx(pool, namespace) as ioctx:
+            rbd.RBD().create(ioctx, name, size_bytes, order=order)
+        made = Image(self.ceph.fsid, pool, namespace, name)
+        return Image(self.ceph.fsid, pool, namespace, name, self.id_of(made))
+
+    def add_snapshot(
+        self, image: Image, name: str, protected: bool = False
+    ) -> Snapshot:
+        with self.opened(image) as opened:
+            opened.create_snap(name)
+            if protected:
+                opened.protect_snap(name)
+            return Snapshot(image, name, opened.snap_get_id(name))
+
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
+        with self.opened(snapshot.image) as opened:
+            opened.remove_snap_by_id(snapshot.id)
+
+    def trash_image(self, image: Image) -> None:
+        with self.ioctx(image.pool, image.namespace) as ioctx:
+            rbd.RBD().trash_move(ioctx, image.name)
+
+    def add_namespace(self, pool: str) -> str:
+        name = f'namespace-{time.monotonic_ns()}'
+        with self.ioctx(pool) as ioctx:
+            rbd.RBD().namespace_create(ioctx, name)
+        return name
+
+    def write(self, image: Image, offset: int, data: bytes) -> None:
+        with self.opened(image) as opened:
+            opened.write(data, offset)
+
+    def read(self, image: Image, offset: int, length: int) -> bytes:
+        image_id = image.id or self.id_of(image)
+        found = Image(
+            image.fsid, image.pool, image.namespace, image.name, image_id
+        )
+        with self.opened(found, read_only=True) as opened:
+            return bytes(opened.read(offset, length))
+
+    @contextlib.contextmanager
+    def watch(self, image: Image) -> Iterator[str]:
+        with self.opened(image) as opened:
+            (watcher,) = opened.watchers_list()
+            yield watcher['addr']
+
+    @contextlib.contextmanager
+    def filled(self, pool: str) -> Iterator[None]:
+        """Let *pool* be over its quota."""
+        self.ceph.set_quota(pool, max_bytes=1)
+        wait_until(lambda: self._is_full(pool), f'{pool} is full')
+        try:
+            yield
+        finally:
+            self.ceph.set_quota(pool, max_bytes=0)
+            wait_until(lambda: not self._is_full(pool), f'{pool} has space')
+
+    def _is_full(self, pool: str) -> bool:
+        with self.admin.open_ioctx(pool) as ioctx:
+            ioctx.set_osdmap_full_try()
+            try:
+                # Only what adds to the pool is refused.
+                ioctx.write_full('filler', b'filler')
+                ioctx.remove_object('filler')
+            except rados.OSError:
+                return True
+            return False
