@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How values are shown: short to persons, whole to programs."""
+
+from collections.abc import Callable
+import datetime
+from typing import Any
+
+from cliff import columns
+
+from rbdcloner.model import Clone
+
+_UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')
+_SHORT = 8
+
+
+class Size(columns.FormattableColumn[int]):
+    """Bytes; to persons in the largest fitting unit."""
+
+    def human_readable(self) -> str:
+        """Return the size with at most two decimals."""
+        return size(self._value)
+
+
+class Identity(columns.FormattableColumn[str]):
+    """A uuid; to persons only its beginning."""
+
+    def human_readable(self) -> str:
+        """Return enough to tell it from its neighbours."""
+        return self._value[:_SHORT]
+
+
+def size(size_bytes: int) -> str:
+    """Return *size_bytes* for a person: ``1.5 GiB``."""
+    value, power = float(size_bytes), 0
+    while value >= 1024 and power < len(_UNITS) - 1:
+        value, power = value / 1024, power + 1
+    return f'{value:.2f}'.rstrip('0').rstrip('.') + f' {_UNITS[power]}'
+
+
+def moment(when: datetime.datetime | None) -> str:
+    """Return a time of the database, which is UTC, as ISO 8601 has it."""
+    if when is None:
+        return ''
+    if when.tzinfo is not None:
+        when = when.astimezone(datetime.UTC).replace(tzinfo=None)
+    return f'{when.isoformat(timespec="seconds")}Z'
+
+
+#: What a list shows to persons.
+BRIEF: dict[str, Callable[[Clone], Any]] = {
+    'ID': lambda clone: clone.id,
+    'Disk': lambda clone: str(clone.image),
+    'State': lambda clone: str(clone.state),
+    'Size': lambda clone: Size(clone.size_bytes),
+    'Parent': lambda clone: str(clone.parent.snapshot),
+    'Instance': lambda clone: Identity(clone.instance_uuid),
+    'Project': lambda clone: Identity(clone.project_id),
+    'Host': lambda clone: clone.host,
+    'Created': lambda clone: moment(clone.created_at),
+}
+
+#: Everything that is recorded of a clone and of its parent.
+FULL: dict[str, Callable[[Clone], Any]] = {
+    'id': lambda clone: clone.id,
+    'uuid': lambda clone: clone.uuid,
+    'name': lambda clone: clone.image.name,
+    'fsid': lambda clone: clone.image.fsid,
+    'pool': lambda clone: clone.image.pool,
+    'namespace': lambda clone: clone.image.namespace,
+    'image_id': lambda clone: clone.image.id,
+    'size_bytes': lambda clone: Size(clone.size_bytes),
+    'clone_format': lambda clone: int(clone.clone_format),
+    'state': lambda clone: str(clone.state),
+    'reason': lambda clone: clone.reason,
+    'glance_image_id': lambda clone: clone.glance_image_id,
+    'instance_uuid': lambda clone: clone.instance_uuid,
+    'project_id': lambda clone: clone.project_id,
+    'host': lambda clone: clone.host,
+    'parent_id': lambda clone: clone.parent.id,
+    'parent_pool': lambda clone: clone.parent.snapshot.image.pool,
+    'parent_namespace': lambda clone: clone.parent.snapshot.image.namespace,
+    'parent_image': lambda clone: clone.parent.snapshot.image.name,
+    'parent_image_id': lambda clone: clone.parent.snapshot.image.id,
+    'parent_snapshot': lambda clone: clone.parent.snapshot.name,
+    'parent_snapshot_id': lambda clone: clone.parent.snapshot.id,
+    'parent_size_bytes': lambda clone: Size(clone.parent.size_bytes),
+    'parent_state': lambda clone: str(clone.parent.state),
+    'parent_protector': lambda clone: str(clone.parent.protector),
+    'owner': lambda clone: clone.owner,
+    'fence': lambda clone: clone.fence,
+    'lease_expires_at': lambda clone: moment(clone.lease_expires_at),
+    'created_at': lambda clone: moment(clone.created_at),
+    'updated_at': lambda clone: moment(clone.updated_at),
+}

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A database of real rows, and the program over it."""
+
+import dataclasses
+import logging
+
+import pytest
+
+from rbdcloner.cmd import manage
+from rbdcloner.db import engine
+from rbdcloner.db import migration
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import DiskRequest
+from rbdcloner.model import Image
+from rbdcloner.model import Protector
+from rbdcloner.model import Snapshot
+from rbdcloner.model import SnapshotFacts
+from rbdcloner.states import State
+
+FSID = '6f9f2d9e-2f0a-4a1c-9a54-3f1f4f1b9b6a'
+GLANCE_IMAGE = '250ccb46-7d46-47f7-a2d9-9130db92e2c0'
+INSTANCE = 'f7c5b3d8-0b53-4a3c-8e45-0e3ad21e1001'
+GIB = 1 << 30
+
+
+@dataclasses.dataclass
+class Ran:
+    """What one run of the program came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Database:
+    """A SQLite file, what fills it, and the program."""
+
+    def __init__(self, folder, capsys):
+        self.url = f'sqlite:///{folder}/lineage.sqlite'
+        self.conf = folder / 'rbdcloner.conf'
+        self.configure(f'[database]\nconnection = {self.url}\n')
+        self._capsys = capsys
+
+    def configure(self, text):
+        self.conf.write_text(text)
+
+    def sync(self):
+        """Make the schema; the lineage in it."""
+        connected = engine.connect(self.url)
+        migration.upgrade(connected)
+        return Lineage(connected)
+
+    def run(self, *arguments):
+        root = logging.getLogger()
+        level, handlers = root.level, list(root.handlers)
+        try:
+            code = manage.main(['--config-file', str(self.conf), *arguments])
+        except SystemExit as exc:
+            code = exc.code or 0
+        finally:
+            root.handlers[:], root.level = handlers, level
+        captured = self._capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+
+@pytest.fixture
+def database(tmp_path, capsys):
+    return Database(tmp_path, capsys)
+
+
+@pytest.fixture
+def lineage(database):
+    return database.sync()
+
+
+def adopt(lineage, name='an-image', image_id='1234', pool='images', **changes):
+    """Record a parent: snapshot 7 of an image."""
+    image = Image(FSID, pool, '', name, image_id)
+    facts = SnapshotFacts(Snapshot(image, 'snap', 7), GIB, 22, False)
+    glance_image_id = changes.get('glance_image_id', GLANCE_IMAGE)
+    return lineage.adopt(facts, glance_image_id, Protector.NOBODY)
+
+
+def make(lineage, parent, name, *states, image_id='', **changes):
+    """Record a disk, READY unless *states* say how it went on."""
+    request = DiskRequest(
+        image_id=parent.glance_image_id,
+        name=name,
+        pool=changes.get('pool', 'vms'),
+        size_bytes=changes.get('size_bytes', 5 * GIB),
+        instance_uuid=changes.get('instance_uuid', INSTANCE),
+        project_id=changes.get('project_id', 'a-project'),
+        host=changes.get('host', 'node1'),
+    )
+    clone = lineage.reserve(request, parent, CloneFormat.V2, 'me', 60)
+    for state in states or (State.READY,):
+        clone = lineage.move(clone, state, image_id=image_id or f'id-{name}')
+    return clone
