@@ -26,13 +26,13 @@ _LIMITS: dict[str, dict[str, str]] = {
     'mysql': {
         'charset': 'utf8mb4',
         'connect_timeout': '5',
-        'read_timeout': '20',
-        'write_timeout': '20',
+        'read_timeout': '10',
+        'write_timeout': '10',
     },
     'postgresql': {
         'connect_timeout': '5',
-        'tcp_user_timeout': '20000',
-        'options': '-c statement_timeout=20000',
+        'tcp_user_timeout': '10000',
+        'options': '-c statement_timeout=10000',
     },
 }
 _LIMITS['mariadb'] = _LIMITS['mysql']
@@ -68,7 +68,7 @@ def connect(connection: str, **options: Any) -> sa.Engine:
         )
         manager.append_on_engine_create(_read_committed)
         return manager.writer.get_engine()
-    except (sa_exc.ArgumentError, ImportError) as exc:
+    except (sa_exc.ArgumentError, ImportError, ValueError) as exc:
         raise errors.ConfigurationError(
             problem='[database] connection is not a URL of a known database',
             remedy='Use sqlite:///, mysql+pymysql:// or postgresql+psycopg2://'

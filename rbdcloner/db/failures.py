@@ -45,6 +45,15 @@ def unavailable(exc: Exception) -> errors.DatabaseUnavailable:
     return errors.DatabaseUnavailable(reason=_reason(exc))
 
 
+def may_be_the_schema(exc: Exception) -> bool:
+    """Tell whether a missing table or column may have caused *exc*."""
+    if isinstance(exc, tuple(kind for kind, _ in _REASONS)):
+        return False
+    # oslo.db wraps some errors; one without a statement is of connecting.
+    cause = getattr(exc, 'inner_exception', None) or exc
+    return getattr(cause, 'statement', None) is not None
+
+
 @contextlib.contextmanager
 def named() -> Iterator[None]:
     """Turn the database's errors into :class:`DatabaseUnavailable`."""

@@ -61,9 +61,9 @@ class Lineage(ancestry.Ancestry):
     """The lineage database, through one SQLAlchemy engine.
 
     Every method raises :class:`rbdcloner.errors.DatabaseUnavailable` when the
-    database cannot be reached, within seconds. A deadlock is retried. A lost
-    connection is retried where the transaction only reads: else what came of
-    it is unknown, and the caller looks.
+    database cannot be reached, within seconds. A deadlock is retried, a lost
+    connection is not: what came of a change is then unknown, and the caller
+    looks.
     """
 
     @writes

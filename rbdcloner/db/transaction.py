@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A method marked ``reads`` or ``writes`` is one transaction.
 
-A deadlock is the database's request to try again, and is tried again. So is
-a lost connection where the transaction only reads: whether a lost COMMIT was
-done, only a look can tell, and that is for the caller. What cannot be had is
-:class:`~rbdcloner.errors.DatabaseUnavailable`, or, where the schema is not
-this release's, :class:`~rbdcloner.errors.DatabaseRevision`. Neither carries
-SQL, a value or a password.
+A deadlock is the database's request to try again, and is tried again. A lost
+connection is not: the pool tests each one before its use, and whether a lost
+COMMIT was done, only a look can tell, which is for the caller. What cannot be
+had is :class:`~rbdcloner.errors.DatabaseUnavailable`, or, where the schema is
+not this release's, :class:`~rbdcloner.errors.DatabaseRevision`. Neither
+carries SQL, a value or a password.
 """
 
 from collections.abc import Callable
@@ -14,16 +14,13 @@ from collections.abc import Iterator
 import contextlib
 import functools
 import threading
-from typing import Any
 from typing import Concatenate
 from typing import ParamSpec
 from typing import TypeVar
 from typing import cast
 
 from oslo_db import api
-from oslo_db import exception
 import sqlalchemy as sa
-from sqlalchemy import exc as sa_exc
 
 from rbdcloner import errors
 from rbdcloner.db import failures
@@ -35,13 +32,6 @@ _RETRIES = 10
 _RETRY_INTERVAL_S = 0.02
 _MAX_RETRY_INTERVAL_S = 0.5
 _PATIENCE_S = 20
-
-# Any other error may be that of a table that is not there.
-_NOT_THE_SCHEMA = (
-    exception.DBConnectionError,
-    exception.DBDeadlock,
-    sa_exc.TimeoutError,
-)
 
 
 class Database:
@@ -72,6 +62,13 @@ class Database:
             self._turns.release()
 
 
+_again = api.wrap_db_retry(
+    retry_on_deadlock=True,
+    max_retries=_RETRIES,
+    retry_interval=_RETRY_INTERVAL_S,
+    max_retry_interval=_MAX_RETRY_INTERVAL_S,
+)
+
 _P = ParamSpec('_P')
 _R = TypeVar('_R')
 _D = TypeVar('_D', bound=Database)
@@ -83,7 +80,7 @@ _Method = Callable[Concatenate[_D, _P], _R]
 def writes(body: _Body[_D, _P, _R]) -> _Method[_D, _P, _R]:
     """Run *body* in a transaction that is committed at its end."""
 
-    @_again(retry_on_deadlock=True)
+    @_again
     def attempt(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         with self.turn(), self.writer.begin() as connection:
             return body(self, connection, *args, **kwargs)
@@ -99,26 +96,12 @@ def writes(body: _Body[_D, _P, _R]) -> _Method[_D, _P, _R]:
 def reads(body: _Body[_D, _P, _R]) -> _Method[_D, _P, _R]:
     """Run *body* in a transaction that changes nothing."""
 
-    @_again(retry_on_disconnect=True, max_retries=1)
-    def attempt(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with self.reader.connect() as connection:
-            return body(self, connection, *args, **kwargs)
-
     @functools.wraps(body)
     def method(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with _named_errors(self.reader):
-            return attempt(self, *args, **kwargs)
+        with _named_errors(self.reader), self.reader.connect() as connection:
+            return body(self, connection, *args, **kwargs)
 
     return cast(_Method[_D, _P, _R], method)
-
-
-def _again(**kwargs: Any) -> Any:
-    limits = {
-        'max_retries': _RETRIES,
-        'retry_interval': _RETRY_INTERVAL_S,
-        'max_retry_interval': _MAX_RETRY_INTERVAL_S,
-    }
-    return api.wrap_db_retry(**{**limits, **kwargs})
 
 
 @contextlib.contextmanager
@@ -126,6 +109,6 @@ def _named_errors(engine: sa.Engine) -> Iterator[None]:
     try:
         yield
     except failures.DATABASE_ERRORS as exc:
-        if not isinstance(exc, _NOT_THE_SCHEMA):
+        if failures.may_be_the_schema(exc):
             migration.check(engine)
         raise failures.unavailable(exc) from exc
