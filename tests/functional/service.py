@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests against a running rbdcloner-manager on the shared servers."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import itertools
+import os
+from typing import Any
+from typing import ClassVar
+import uuid
+
+import rbd
+import sqlalchemy as sa
+import testtools
+
+from rbdcloner import rpcapi
+from tests import stack
+from tests.stack import manager
+
+MIB = 2**20
+GOLDEN = os.urandom(4 * MIB)
+PROJECT = uuid.uuid4().hex
+
+_numbers = itertools.count(1)
+
+
+class ServiceTest(testtools.TestCase):
+    """One manager and one golden image for the tests of a class.
+
+    After each test nothing may be in the disks' pool but what was there
+    before, and no row may be in progress.
+    """
+
+    database: ClassVar[str] = 'sqlite'
+    options: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    client_timeout_s: ClassVar[float] = 60
+
+    servers: ClassVar[stack.Stack]
+    manager: ClassVar[manager.Manager]
+    api: ClassVar[rpcapi.API]
+    image_id: ClassVar[str]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.servers = stack.shared()
+        cls.database_url = cls.servers.databases[cls.database].create()
+        cls.manager = manager.Manager(
+            cls.servers,
+            cls.database_url,
+            name=f'manager-{os.getpid()}-{next(_numbers)}',
+            options=cls.options,
+        )
+        cls.manager.setUp()
+        cls.addClassCleanup(cls.manager.cleanUp)
+        cls.api = cls.manager.client(cls.client_timeout_s)
+        cls.image_id = cls.servers.glance.upload('golden', GOLDEN).id
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ctxt = manager.caller(PROJECT)
+        self.before = self.in_ceph()
+        self.addCleanup(self.assert_nothing_left)
+        self.addCleanup(self.delete_disks)
+
+    @contextlib.contextmanager
+    def pool(self, name: str = 'vms') -> Iterator[Any]:
+        """Yield an ioctx of an administrator's."""
+        with self.servers.ceph.connection() as connection:
+            ioctx = connection.open_ioctx(name)
+            try:
+                yield ioctx
+            finally:
+                ioctx.close()
+
+    def in_ceph(self) -> set[str]:
+        """Return what lies in the disks' pool and its trash."""
+        with self.pool() as ioctx:
+            trash = {each['id'] for each in rbd.RBD().trash_list(ioctx)}
+            return set(rbd.RBD().list(ioctx)) | trash
+
+    def rows(self, where: str = '1 = 1') -> list[tuple[str, str]]:
+        """Return (name, state) of the clones that meet *where*."""
+        engine = sa.create_engine(self.database_url)
+        with engine.connect() as connection:
+            found = connection.execute(
+                sa.text(f'SELECT name, state FROM clones WHERE {where}')  # noqa: S608
+            ).all()
+        engine.dispose()
+        return [tuple(row) for row in found]
+
+    def asked(self, **changes: Any) -> dict[str, Any]:
+        """Return the arguments of a good ``create_disk``."""
+        instance = str(uuid.uuid4())
+        return {
+            'image_id': self.image_id,
+            'name': f'{instance}_disk',
+            'size_bytes': 8 * MIB,
+            'pool': 'vms',
+            'instance_uuid': instance,
+            'project_id': PROJECT,
+            'host': 'compute-1',
+        } | changes
+
+    def create(self, **changes: Any) -> rpcapi.Disk:
+        """Make a disk through RabbitMQ."""
+        return self.api.create_disk(self.ctxt, **self.asked(**changes))
+
+    def delete_disks(self) -> None:
+        """Delete every disk that the tests made."""
+        for state in ('ready', 'deleting'):
+            page = self.api.list_disks(self.ctxt, state=state, limit=1000)
+            for disk in page['disks']:
+                self.api.delete_disk(self.ctxt, disk['name'], disk['pool'])
+
+    def assert_nothing_left(self) -> None:
+        """Assert that the pool is as it was, and that no row is live."""
+        self.assertEqual(self.before, self.in_ceph())
+        self.assertEqual([], self.rows('live IS NOT NULL'))
+
+    def read(self, disk: rpcapi.Disk, offset: int, length: int) -> bytes:
+        """Read a disk with librbd."""
+        with (
+            self.pool(disk['pool']) as ioctx,
+            rbd.Image(ioctx, disk['name'], read_only=True) as image,
+        ):
+            return bytes(image.read(offset, length))
+
+    def write(self, disk: rpcapi.Disk, offset: int, data: bytes) -> None:
+        """Write into a disk with librbd."""
+        with (
+            self.pool(disk['pool']) as ioctx,
+            rbd.Image(ioctx, disk['name']) as image,
+        ):
+            image.write(data, offset)
