@@ -135,6 +135,10 @@ def load(
         version=__version__,
         default_config_files=files,
     )
+    for group, options in _OWN.items():
+        for option in options:
+            # Nonsense in a file is found when it is read.
+            getattr(conf[group] if group else conf, option.dest)
 
 
 def list_opts() -> list[tuple[str | None, list[Any]]]:

@@ -2,8 +2,9 @@
 """rbdcloner-manager: what must be settled before anything else is imported.
 
 oslo.service's backend, because importing oslo.messaging would choose eventlet;
-and the folder of the worker processes' counters, because prometheus_client
-looks for it when a counter is made.
+that eventlet is not there, because oslo.service still installs it and futurist
+imports whatever is; and the folder of the worker processes' counters, because
+prometheus_client looks for it when a counter is made.
 """
 
 import os
@@ -15,6 +16,7 @@ from oslo_service import backend
 
 def main() -> int:
     """Run until SIGTERM; the exit code."""
+    sys.modules['eventlet'] = None  # type: ignore[assignment]
     backend.init_backend(backend.BackendType.THREADING)
     with tempfile.TemporaryDirectory(prefix='rbdcloner-metrics-') as folder:
         os.environ['PROMETHEUS_MULTIPROC_DIR'] = folder

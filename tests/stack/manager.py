@@ -25,7 +25,8 @@ class Manager(server.Server):
 
     ``options`` adds or overrides options by section, as in
     ``{'ceph': {'clone_format': 1}}``. ``wait=False`` starts it without
-    waiting for its workers to answer.
+    waiting for its workers to answer, ``sync=False`` leaves the database as
+    it is.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Manager(server.Server):
         name: str = 'manager',
         options: Mapping[str, Mapping[str, object]] | None = None,
         wait: bool = True,
+        sync: bool = True,
     ) -> None:
         assert servers.folder is not None
         self.name = name
@@ -43,6 +45,7 @@ class Manager(server.Server):
         self._database_url = database_url
         self._options = options or {}
         self._wait_ready = wait
+        self._sync = sync
         super().__init__(servers.folder)
 
     @property
@@ -64,6 +67,7 @@ class Manager(server.Server):
 
         oslo.messaging knows ``cfg.CONF`` alone, so there is one at a time.
         """
+        cfg.CONF.clear()
         options.register(cfg.CONF)
         options.load(cfg.CONF, [], [str(self.conf)])
         return cfg.CONF
@@ -97,9 +101,10 @@ class Manager(server.Server):
                 for section, values in self._all_options().items()
             )
         )
-        connected = engine.connect(self._database_url)
-        migration.upgrade(connected)
-        connected.dispose()
+        if self._sync:
+            connected = engine.connect(self._database_url)
+            migration.upgrade(connected)
+            connected.dispose()
 
     def _all_options(self) -> dict[str, dict[str, Any]]:
         cluster = self._servers.ceph
