@@ -15,6 +15,7 @@ from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
 
 from rbdcloner import errors
+from rbdcloner.db import failures
 
 #: Marks an engine whose transactions only read.
 READS = 'rbdcloner_reads'
@@ -52,9 +53,11 @@ def connect(connection: str, **options: Any) -> sa.Engine:
     *options* are those of oslo.db's ``[database]`` group; one that is None
     has its default. Those about repeating transactions (``db_*``) have no
     effect: :mod:`rbdcloner.db.transaction` decides that. Make the engine
-    after a fork.
+    after a fork. oslo.db's ``max_retries``, unless 0, has it wait for the
+    server here and now.
 
     :raises ConfigurationError: the URL is not one, or its driver is missing.
+    :raises DatabaseUnavailable: ``max_retries`` were in vain.
     """
     given = {k: v for k, v in options.items() if v not in (None, '')}
     try:
@@ -67,7 +70,8 @@ def connect(connection: str, **options: Any) -> sa.Engine:
             **{**_DEFAULTS, **given},
         )
         manager.append_on_engine_create(_read_committed)
-        return manager.writer.get_engine()
+        with failures.named():
+            return manager.writer.get_engine()
     except (sa_exc.ArgumentError, ImportError, ValueError) as exc:
         raise errors.ConfigurationError(
             problem='[database] connection is not a URL of a known database',

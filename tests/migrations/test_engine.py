@@ -66,6 +66,19 @@ def test_a_server_that_says_nothing_is_unavailable(url):
     assert 'cannot be reached' in message
 
 
+def test_waiting_for_a_server_at_the_start_ends(url):
+    with socket.socket() as unused:
+        unused.bind(('127.0.0.1', 0))
+        port = unused.getsockname()[1]
+        nowhere = sa.make_url(url).set(port=port)
+        with pytest.raises(errors.DatabaseUnavailable):
+            db_engine.connect(
+                nowhere.render_as_string(hide_password=False),
+                max_retries=2,
+                retry_interval=0,
+            )
+
+
 def test_every_wait_has_an_end(url):
     query = db_engine.connect(url).url.query
     assert int(query['connect_timeout']) < SOON_S
