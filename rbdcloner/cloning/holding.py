@@ -29,7 +29,7 @@ class Holder:
         """Return *clone*'s row held by this process.
 
         Waits for another holder until that one is done or its lease has run
-        out, for a lease at the most.
+        out, for little more than a lease.
 
         :raises DiskBusy: yet another holder took it meanwhile.
         :raises RowMoved: the row got another state in the meantime.
@@ -37,7 +37,7 @@ class Holder:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(errors.DiskBusy),
             wait=tenacity.wait_random_exponential(0.02, _LOOK_AGAIN_S),
-            stop=tenacity.stop_after_delay(self.lease_s),
+            stop=tenacity.stop_after_delay(self.lease_s + 2 * _LOOK_AGAIN_S),
             reraise=True,
         )
         return retrying(self.lineage.hold, clone, self.owner, self.lease_s)

@@ -155,7 +155,9 @@ class Maker:
                 clone = self._identify(clone)
             if clone.image.id:
                 self._remove_by_id(clone)
-            clone = self.lineage.move(clone, final)
+            # What kept a removal waiting is of no more interest.
+            reason = '' if final is State.DELETED else None
+            clone = self.lineage.move(clone, final, reason=reason)
         if clone.parent.protector is Protector.SERVICE:
             self._release_parent(clone)
         return clone

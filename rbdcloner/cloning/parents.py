@@ -14,13 +14,16 @@ import cachetools
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.cloning import eligibility
+from rbdcloner.cloning.eligibility import Verdict
+from rbdcloner.cloning.eligibility import check_usable
+from rbdcloner.cloning.eligibility import judge
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
+from rbdcloner.model import Snapshot
 
 _REMEMBERED_S = 60
 _REMEMBERED_IMAGES = 4096
@@ -55,14 +58,14 @@ class Parents:
         )
         self._lock = threading.Lock()
 
-    def judge(self, image_id: str) -> eligibility.Verdict:
+    def judge(self, image_id: str) -> Verdict:
         """Tell whether the image can be cloned, and from where or why not.
 
         :raises ImageError: the image is not one that anybody may use.
         """
         image = self._images.get(image_id)
-        eligibility.check_usable(image)
-        return eligibility.judge(image, self._ceph)
+        check_usable(image)
+        return judge(image, self._ceph)
 
     def of(self, request: DiskRequest) -> Parent:
         """Return the active, protected parent for *request*'s disk.
@@ -72,7 +75,7 @@ class Parents:
         :raises ParentReleased: the snapshot is being released now.
         """
         image = self._images.get(request.image_id, request.project_id)
-        eligibility.check_usable(image, request.project_id)
+        check_usable(image, request.project_id)
         with self._lock:
             parent = self._known.get(image.id)
         if parent is None:
@@ -112,18 +115,33 @@ class Parents:
         self._lineage.released(parent)
 
     def _adopt(self, image: GlanceImage) -> Parent:
-        verdict = eligibility.judge(image, self._ceph)
+        verdict = judge(image, self._ceph)
         if verdict.facts is None:
             raise errors.ImageNotCloneable(
                 image_id=image.id, summary=verdict.summary
             )
         protected = verdict.facts.protected
-        parent = self._lineage.adopt(
-            verdict.facts,
-            image.id,
-            Protector.OTHERS if protected else Protector.NOBODY,
-        )
+        try:
+            parent = self._lineage.adopt(
+                verdict.facts,
+                image.id,
+                Protector.OTHERS if protected else Protector.NOBODY,
+            )
+        except errors.ParentReleased:
+            self._help_release(verdict.facts.snapshot)
+            raise
         if self._clone_format is CloneFormat.V1 and not protected:
             parent = self._lineage.protected_by(parent, Protector.SERVICE)
             self._ceph.protect(parent.snapshot)
         return parent
+
+    def _help_release(self, snapshot: Snapshot) -> None:
+        """Do what whoever is releasing the parent does, or died doing.
+
+        Both may do it: the slower one finds it done. Should its unprotect
+        come after the parent was taken again, Ceph refuses it when there is
+        a child, and else refuses the clone, whose maker protects anew.
+        """
+        parent = self._lineage.find_parent(snapshot)
+        if parent is not None:
+            self.release(parent)

@@ -56,7 +56,7 @@ class Recovery:
                 )  # fmt: skip
             else:
                 resolved += 1
-        for parent in self.lineage.unneeded(self.idle_s, _AT_ONCE):
+        for parent in self.lineage.unneeded_parents(self.idle_s, _AT_ONCE):
             self.parents.release(parent)
             resolved += 1
         return resolved

@@ -40,15 +40,16 @@ class Ancestry(Database):
 
         :raises ParentReleased: it is being released now.
         """
-        known = self._known(facts.snapshot)
+        known = self.find_parent(facts.snapshot)
         if known is not None and _is_as(known, facts):
             return known
         return self._adopt(facts, glance_image_id, protector)
 
     @reads
-    def _known(
+    def find_parent(
         self, connection: sa.Connection, snapshot: Snapshot
     ) -> Parent | None:
+        """Return the row of *snapshot*, by its ids, if it has one."""
         statement = sa.select(parents).where(*_identity(snapshot))
         row = connection.execute(statement).one_or_none()
         return None if row is None else rows.parent(row)
