@@ -15,7 +15,10 @@ from rbdcloner.states import State
 #: MAX_OBJECT_MAP_OBJECT_COUNT); 4 MiB is the default object.
 MAX_SIZE_BYTES = 256_000_000 * 4 * 2**20
 
+#: As wide as the columns of the lineage database.
 MAX_NAME = 255
+MAX_POOL_NAME = 128
+
 MAX_PAGE = 1000
 
 _NAME = re.compile(
@@ -37,9 +40,16 @@ def text(argument: str, value: Any, *, empty: bool = False) -> str:
 
 
 def name(argument: str, value: Any) -> str:
-    """Return *value*, fit to be the name of an RBD image or a pool."""
+    """Return *value*, fit to be the name of an RBD image."""
     if not _NAME.fullmatch(text(argument, value)):
         raise _invalid(argument, 'without "/", "@" and blanks at its ends')
+    return value
+
+
+def pool(value: Any) -> str:
+    """Return *value*, fit to be the name of a pool."""
+    if len(name('pool', value)) > MAX_POOL_NAME:
+        raise _invalid('pool', f'at most {MAX_POOL_NAME} characters')
     return value
 
 
@@ -69,7 +79,7 @@ def disk_request(**given: Any) -> DiskRequest:
     return DiskRequest(
         image_id=uuid('image_id', given['image_id']),
         name=name('name', given['name']),
-        pool=name('pool', given['pool']),
+        pool=pool(given['pool']),
         size_bytes=size(given['size_bytes']),
         instance_uuid=uuid('instance_uuid', given['instance_uuid']),
         project_id=text('project_id', given['project_id'], empty=True),

@@ -93,11 +93,16 @@ _OWN: dict[str | None, list[cfg.Opt]] = {
     'metrics': METRICS,
 }
 
-# What is unlike the libraries' own defaults, and why: requests outlive a
-# broker's restart only in quorum queues; RADOS, not Python, is what more
-# than sixteen threads of a worker would wait for.
-_QUORUM = {'rabbit_quorum_queue': True}
-_THREADS = {'executor_thread_pool_size': 16}
+# What is unlike the libraries' own defaults, and why.
+_DEFAULTS: dict[str | None, dict[str, Any]] = {
+    # More threads of a worker would wait for Ceph and for each other.
+    None: {'executor_thread_pool_size': 16},
+    # A caller is told that the database is down, and repeats its call; a
+    # connection for each thread.
+    'database': {'max_retries': 0, 'max_pool_size': 16, 'pool_timeout': 10},
+    # Requests outlive a broker's restart only there.
+    'oslo_messaging_rabbit': {'rabbit_quorum_queue': True},
+}
 
 
 def register(conf: cfg.ConfigOpts) -> None:
@@ -114,16 +119,15 @@ def register(conf: cfg.ConfigOpts) -> None:
         for group, options in library.list_opts():
             conf.register_opts(options, group)
     session.register(conf)
-    for name, value in _THREADS.items():
-        conf.set_default(name, value)
-    for name, value in _QUORUM.items():
-        conf.set_default(name, value, 'oslo_messaging_rabbit')
+    for group, defaults in _DEFAULTS.items():
+        for name, value in defaults.items():
+            conf.set_default(name, value, group)
 
 
 def load(
     conf: cfg.ConfigOpts,
     arguments: Sequence[str],
-    files: Sequence[str] | None = None,
+    files: list[str] | None = None,
 ) -> None:
     """Read *conf* from *files*, or from where OpenStack's services look.
 
@@ -141,6 +145,6 @@ def load(
             getattr(conf[group] if group else conf, option.dest)
 
 
-def list_opts() -> list[tuple[str | None, list[Any]]]:
+def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
     """Return what oslo-config-generator shows of our own."""
     return [*_OWN.items(), *session.list_opts()]

@@ -99,7 +99,7 @@ class Manager:
         self, ctxt: Context, name: str, pool: str, size_bytes: int
     ) -> Answer:
         clone = self.engine.resize_disk(
-            arguments.name('pool', pool),
+            arguments.pool(pool),
             arguments.name('name', name),
             arguments.size(size_bytes),
         )
@@ -107,7 +107,7 @@ class Manager:
 
     def delete_disk(self, ctxt: Context, name: str, pool: str) -> Answer:
         clone = self.engine.delete_disk(
-            arguments.name('pool', pool), arguments.name('name', name)
+            arguments.pool(pool), arguments.name('name', name)
         )
         return _pack(clone)
 
@@ -122,7 +122,7 @@ class Manager:
 
     def _get(self, name: str, pool: str) -> Clone:
         return self.engine.get_disk(
-            arguments.name('pool', pool), arguments.name('name', name)
+            arguments.pool(pool), arguments.name('name', name)
         )
 
 

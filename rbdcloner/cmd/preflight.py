@@ -42,18 +42,12 @@ def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
             'Set "connection" in [database]',
         )
         return
-    needed = migration.needed()
     try:
-        current = migration.current(engine.connect(**conf.database))
+        migration.check(engine.connect(**conf.database))
+    except errors.DatabaseRevision as exc:
+        yield Problem(str(exc).rstrip('.'), 'Run "rbdcloner-manage db sync"')
     except errors.Error as exc:
         yield Problem(str(exc).rstrip('.'), 'Check [database] connection')
-        return
-    if current != needed:
-        yield Problem(
-            f'The lineage database is at revision {current or "none"}, this '
-            f'release needs {needed}',
-            'Run "rbdcloner-manage db sync"',
-        )
 
 
 def ceph_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
