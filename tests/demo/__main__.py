@@ -81,8 +81,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         '--database',
         metavar='URL',
-        help='a SQLAlchemy URL of an empty database; what is recorded stays '
-        'there (default: a SQLite file that goes with the rest)',
+        help='a SQLAlchemy URL of a database; tables are made there, and what '
+        'is recorded stays (default: a SQLite file that goes with the rest)',
     )
     parser.add_argument(
         '--keep',

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import hashlib
+import io
 import os
 import pathlib
 import random
@@ -54,24 +55,18 @@ def require_space(folder: pathlib.Path, size_bytes: int) -> None:
         )
 
 
-class Reader:
-    """An open file for who only reads: tells how far it was read."""
+class Reader(io.FileIO):
+    """An open file that tells how far it was read."""
 
     def __init__(self, path: pathlib.Path, progress: Progress) -> None:
-        self._file = path.open('rb')
+        super().__init__(path)
         self._size_bytes = path.stat().st_size
         self._progress = progress
 
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def read(self, size_bytes: int = -1) -> bytes:
+    def read(self, size_bytes: int | None = -1) -> bytes:
         """Read on."""
-        read = self._file.read(size_bytes)
-        self._progress(self._file.tell(), self._size_bytes)
+        read = super().read(size_bytes)
+        self._progress(self.tell(), self._size_bytes)
         return read
 
 

@@ -19,24 +19,28 @@ def checked(given: str) -> str:
     :raises StackError: it does not, or several processes cannot use it
     :raises ConfigurationError: it is not a URL of a known database
     """
-    connected = engine.connect(given)
-    url = connected.url
+    url = _absolute(given)
+    connected = engine.connect(url)
     try:
-        if url.get_backend_name() == 'sqlite':
-            if url.database in (None, '', ':memory:'):
-                raise stack.StackError('--database: SQLite needs a file')
-            url = url.set(database=str(pathlib.Path(url.database).absolute()))
         migration.current(connected)
     except errors.DatabaseUnavailable as exc:
-        said = str(exc).replace(url.password or '\0', '***')
-        raise stack.StackError(f'--database: {shown(given)}: {said}') from None
+        raise stack.StackError(f'--database: {shown(url)}: {exc}') from None
     finally:
         connected.dispose()
-    return (
-        sa.make_url(given)
-        .set(database=url.database)
-        .render_as_string(hide_password=False)
-    )
+    return url
+
+
+def _absolute(given: str) -> str:
+    try:
+        url = sa.make_url(given)
+    except sa.exc.ArgumentError:
+        raise stack.StackError('--database: this is not a URL') from None
+    if url.get_backend_name() != 'sqlite':
+        return given
+    if url.database in (None, '', ':memory:'):
+        raise stack.StackError('--database: SQLite needs a file')
+    path = str(pathlib.Path(url.database).absolute())
+    return url.set(database=path).render_as_string(hide_password=False)
 
 
 def shown(url: str) -> str:

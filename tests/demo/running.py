@@ -15,6 +15,8 @@ from tests.demo import screen
 from tests.demo import story
 from tests.stack import process
 
+_TAIL_LINES = 8
+
 
 def run(wishes: story.Wishes, keep: bool) -> int:
     """Show everything, end everything; the exit code."""
@@ -61,17 +63,23 @@ def _attempt(
     except (stack.StackError, errors.ConfigurationError) as exc:
         failure = str(exc)
     except Exception as exc:
-        failure = f'{type(exc).__name__}: {exc}\n{_log_tails(folder)}'
+        failure = f'{type(exc).__name__}: {exc}'
     # Tidying up may fail of what an interrupt left half-way.
     interrupts.check()
-    seen.last_words(f'\nThe demonstration failed: {failure}'.rstrip())
+    tails = _log_tails(folder)
+    seen.last_words(f'\nThe demonstration failed: {failure}\n{tails}'.rstrip())
     return 1
 
 
 def _log_tails(folder: scratch.Scratch) -> str:
-    logs = (folder.stack / 'log' / 'manager.out', folder.path / 'demo.log')
-    there = [one for one in logs if one.exists() and one.stat().st_size]
-    return '\n'.join(map(process.tail, there))
+    logs = folder.stack / 'log'
+    wanted = (
+        logs / 'glance-api.log',
+        logs / 'manager.out',
+        folder.path / 'demo.log',
+    )
+    there = [one for one in wanted if one.exists() and one.stat().st_size]
+    return '\n'.join(process.tail(one, _TAIL_LINES) for one in there)
 
 
 def _end(folder: scratch.Scratch, seen: screen.Screen) -> int:

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import os
 import statistics
-import textwrap
 import time
 from typing import Any
 import uuid
@@ -16,9 +15,11 @@ from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner import rpcapi
 from tests import stack
+from tests.demo import claim
 from tests.demo import commands
 from tests.demo import content
 from tests.demo import database
+from tests.demo import lineage
 from tests.demo import scratch
 from tests.demo import screen
 from tests.stack import manager
@@ -28,7 +29,6 @@ WRITTEN_BYTES = 16 * MiB
 POOL, IMAGE_POOL, SNAPSHOT = 'vms', 'images', 'snap'
 DISKS = ('web-1_disk', 'web-2_disk', 'db-1_disk')
 TOO_SMALL, IMPORTED = 'tiny-1_disk', 'imported'
-_COLUMNS = 80
 # What Ceph itself needs, and room for what is written.
 _SPARE_BYTES = 4096 * MiB
 
@@ -52,7 +52,8 @@ class Story:
         self._database_url = wishes.database_url
         self._seen = seen
         self._raw = folder.path / 'image.raw'
-        self._caller = manager.caller(uuid.uuid4().hex)
+        self._project_id = uuid.uuid4().hex
+        self._caller = manager.caller(self._project_id)
         self._disks: dict[str, rpcapi.Disk] = {}
         self._clone_s: list[float] = []
 
@@ -84,11 +85,8 @@ class Story:
             self._refuse()
             self._resize()
             self._delete()
-        self._show_lineage()
-
-    def _require(self, condition: object, otherwise: str) -> None:
-        if not condition:
-            raise stack.StackError(f'this is not true: {otherwise}')
+        manage = commands.Manage(self._manager.conf)
+        lineage.show(self._seen, manage, self._image_id, DISKS[:2], DISKS[2:])
 
     # The servers
 
@@ -152,7 +150,7 @@ class Story:
             image = self._stack.glance.upload('demo', reader)
             speed = screen.speed(self._size_bytes, time.monotonic() - begun)
             self._image_id = image.id
-            self._require(image.size == self._size_bytes, 'it is all there')
+            claim.require(image.size == self._size_bytes, 'it is all there')
             self._seen.say(f'image {image.id}, {speed}')
 
     def _sum_parent(self, name: str) -> None:
@@ -162,7 +160,7 @@ class Story:
             self._images.open(IMAGE_POOL, self._image_id, SNAPSHOT) as parent,
         ):
             found = self._images.sha256(parent, self._seen.rate)
-            self._require(found == self._sha256, 'the parent is unchanged')
+            claim.require(found == self._sha256, 'the parent is unchanged')
             self._seen.say(f'SHA-256 {found[:16]}…, as the raw file has')
 
     # The disks
@@ -175,7 +173,7 @@ class Story:
             size_bytes,
             POOL,
             str(uuid.uuid5(uuid.UUID(self._image_id), name)),
-            self._caller.project_id,
+            self._project_id,
             'compute-1',
         )
 
@@ -191,7 +189,7 @@ class Story:
                 self._say(name, disk['state'], self._clone_s[-1])
             begun = time.monotonic()
             again = self._create(DISKS[0], size_bytes)
-            self._require(again == self._disks[DISKS[0]], 'the same answer')
+            claim.require(again == self._disks[DISKS[0]], 'the same answer')
             seconds = time.monotonic() - begun
             self._say(f'{DISKS[0]} once more', 'the same answer', seconds)
 
@@ -202,9 +200,9 @@ class Story:
         """Check in Ceph what the answer says."""
         name = disk['name']
         with self._images.open(POOL, name) as image:
-            self._require(image.size() == size_bytes, f'{name} has its size')
+            claim.require(image.size() == size_bytes, f'{name} has its size')
             parent = (IMAGE_POOL, self._image_id, SNAPSHOT)
-            self._require(image.parent_info() == parent, f'{name} is a clone')
+            claim.require(image.parent_info() == parent, f'{name} is a clone')
 
     def _import(self) -> None:
         with self._seen.step('rbd import the same raw image, to compare'):
@@ -222,9 +220,9 @@ class Story:
         ):
             cloned_bytes = self._rbd.used_bytes(f'{POOL}/{DISKS[0]}')
             imported_bytes = self._rbd.used_bytes(f'{POOL}/{IMPORTED}')
-            self._require(cloned_bytes == 0, 'a new clone takes no space')
+            claim.require(cloned_bytes == 0, 'a new clone takes no space')
             enough = imported_bytes >= self._size_bytes
-            self._require(enough, 'an import takes the whole size')
+            claim.require(enough, 'an import takes the whole size')
             self._rbd.run('rm', '--no-progress', f'{POOL}/{IMPORTED}')
             self._show_comparison(cloned_bytes, imported_bytes)
 
@@ -251,7 +249,7 @@ class Story:
                 disk.flush()
             with self._images.open(POOL, first) as disk:
                 read = disk.read(offset, WRITTEN_BYTES)
-            self._require(read == written, 'what was written can be read')
+            claim.require(read == written, 'what was written can be read')
             self._require_untouched(DISKS[1], offset)
             used = screen.size(self._rbd.used_bytes(f'{POOL}/{first}'))
             self._seen.say(f'read back the same; the disk takes {used} now')
@@ -263,7 +261,7 @@ class Story:
             original = raw.read(WRITTEN_BYTES)
         with self._images.open(POOL, name) as disk:
             same = disk.read(offset, WRITTEN_BYTES) == original
-        self._require(same, f'{name} is as the image')
+        claim.require(same, f'{name} is as the image')
 
     def _refuse(self) -> None:
         with self._seen.step('Ask for a disk smaller than the image'):
@@ -275,7 +273,7 @@ class Story:
             else:
                 raise stack.StackError('a disk that is too small was made')
             nothing = self._images.names(POOL) == before
-            self._require(nothing, 'nothing was made')
+            claim.require(nothing, 'nothing was made')
             self._seen.say(f'{said}; nothing was made')
 
     def _resize(self) -> None:
@@ -300,30 +298,9 @@ class Story:
                 answers.append(disk)
                 seconds = time.monotonic() - begun
                 self._say(time_name, disk['state'], seconds)
-            self._require(answers[0] == answers[1], 'the same answer')
+            claim.require(answers[0] == answers[1], 'the same answer')
             gone = name not in self._images.names(POOL)
-            self._require(gone, f'{name} is gone from Ceph')
-
-    # The lineage
-
-    def _show_lineage(self) -> None:
-        manage = commands.Manage(self._manager.conf)
-        columns = ('ID', 'Disk', 'State', 'Size', 'Instance', 'Created')
-        wanted = [word for name in columns for word in ('-c', name)]
-        image = ('--image', self._image_id)
-        with self._seen.step('rbdcloner-manage lineage list --all'):
-            table = manage.lineage('list', '--all', *image, *wanted)
-        self._print(table, DISKS)
-        with self._seen.step('rbdcloner-manage lineage tree'):
-            tree = manage.lineage('tree', *image)
-        self._print(tree, (self._image_id, *DISKS[:2]))
-
-    def _print(self, text: str, names: tuple[str, ...]) -> None:
-        for line in text.rstrip().splitlines():
-            self._seen.say(_folded(line))
-        missing = [name for name in names if name not in text]
-        self._require(not missing, f'{missing} are in the lineage')
-        self._require(TOO_SMALL not in text, f'{TOO_SMALL} is not there')
+            claim.require(gone, f'{name} is gone from Ceph')
 
     def explain(self) -> None:
         """Say how to talk to what is left running; leave only that."""
@@ -333,10 +310,3 @@ class Story:
                 self._folder.path, self._manager.conf, self._stack.ceph.conf
             )
         )
-
-
-def _folded(line: str) -> str:
-    """Return the line, broken where it is wider than a terminal."""
-    if len(line) <= _COLUMNS:
-        return line
-    return '\n'.join(textwrap.wrap(line, _COLUMNS, subsequent_indent='    '))
