@@ -101,15 +101,16 @@ def explanation(
 Everything goes on running. To talk to it:
 
   {_PROGRAMS}/rbdcloner-manage \\
-      --config-file {conf} lineage tree
+      --config-file {conf} \\
+      lineage tree
   ceph -c {ceph_conf} -s
   rbd -c {ceph_conf} ls -l vms
 
   {sys.executable}
   >>> from oslo_config import cfg; from oslo_context import context
   >>> from rbdcloner import conf, rpcapi
-  >>> conf.register(cfg.CONF)
-  >>> conf.load(cfg.CONF, [], ['{conf}'])
+  >>> file = '{conf}'
+  >>> conf.register(cfg.CONF); conf.load(cfg.CONF, [], [file])
   >>> api = rpcapi.API.from_conf(cfg.CONF)
   >>> print(api.ping(context.RequestContext()))
 
