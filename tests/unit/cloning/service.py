@@ -11,6 +11,7 @@ import itertools
 import pathlib
 import shutil
 import tempfile
+from typing import Any
 import uuid
 
 import fixtures
@@ -81,9 +82,13 @@ class Service(fixtures.Fixture):
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         shutil.copy(self._empty_database(), folder / 'lineage.sqlite')
         self._url = f'sqlite:///{folder}/lineage.sqlite'
-        self.ceph = ceph_double.CephDouble()
+        self.ceph = self.make_ceph()
         self.glance = KnownImages()
         self._owners = itertools.count(1)
+
+    def make_ceph(self) -> Any:
+        """Return the cluster: a driver that a test can act upon."""
+        return ceph_double.CephDouble()
 
     @classmethod
     def _empty_database(cls) -> pathlib.Path:

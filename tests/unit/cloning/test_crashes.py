@@ -8,6 +8,7 @@ dying after the one before it.
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import tenacity
 import testtools
@@ -46,6 +47,8 @@ class Steps:
 class CrashTest(testtools.TestCase):
     """Runs an action, killed at each step in turn, in both clone formats."""
 
+    world: ClassVar[type[Service]] = Service
+
     def each_death(
         self,
         prepare: Callable[[Service], str],
@@ -57,7 +60,7 @@ class CrashTest(testtools.TestCase):
         for clone_format in CloneFormat:
             deadly = 0
             while True:
-                with Service(clone_format) as world:
+                with self.world(clone_format) as world:
                     what = prepare(world)
                     steps = Steps(deadly)
                     process = world.process(steps.commit)

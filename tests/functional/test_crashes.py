@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The crash tests of the engine, again, on a real cluster."""
+
+from collections.abc import Callable
+import contextlib
+from typing import Any
+
+import fixtures
+import rbd
+
+from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import Image
+from rbdcloner.model import Snapshot
+from tests import stack
+from tests.unit.cloning import service
+from tests.unit.cloning import test_crashes
+
+_CHANGING = ('clone', 'trash', 'purge', 'protect', 'unprotect')
+
+
+class WatchedDriver:
+    """A driver that tells of each act that changes Ceph, before it."""
+
+    def __init__(self, driver: LibrbdDriver, admin: Any) -> None:
+        self.on_act: Callable[[str, str], None] = lambda name, when: None
+        self._driver = driver
+        self._admin = admin
+
+    def __getattr__(self, name: str) -> Any:
+        verb = getattr(self._driver, name)
+        if name not in _CHANGING:
+            return verb
+
+        def act(*given: Any) -> Any:
+            self.on_act(name, 'before')
+            return verb(*given)
+
+        return act
+
+    def open(self, image: Image) -> 'WatchedImage':
+        return WatchedImage(self, self._driver.open(image))
+
+    def expire_watches(self) -> None:
+        """Nothing: a test's process closes what it had open when it died."""
+
+    def images(self, pool: str) -> dict[str, str]:
+        with self._ioctx(pool) as ioctx:
+            return {
+                each['name']: each['id'] for each in rbd.RBD().list2(ioctx)
+            }
+
+    def trashed(self, pool: str) -> dict[str, str]:
+        with self._ioctx(pool) as ioctx:
+            return {
+                each['id']: each['name']
+                for each in rbd.RBD().trash_list(ioctx)
+            }
+
+    def add_image(self, pool: str, name: str, size_bytes: int) -> Image:
+        with self._ioctx(pool) as ioctx:
+            rbd.RBD().create(ioctx, name, size_bytes)
+            with rbd.Image(ioctx, name, read_only=True) as made:
+                return Image(self.fsid, pool, '', name, made.id())
+
+    def add_snapshot(
+        self, image: Image, name: str, protected: bool
+    ) -> Snapshot:
+        with (
+            self._ioctx(image.pool) as ioctx,
+            rbd.Image(ioctx, image.name) as held,
+        ):
+            held.create_snap(name)
+            if protected:
+                held.protect_snap(name)
+            return Snapshot(image, name, held.snap_get_id(name))
+
+    def write(self, image: Image, offset: int, data: bytes) -> None:
+        with (
+            self._ioctx(image.pool) as ioctx,
+            rbd.Image(ioctx, image.name) as held,
+        ):
+            held.write(data, offset)
+
+    def clear(self) -> None:
+        """Remove every disk and every image, for the next world."""
+        with self._ioctx('vms') as ioctx:
+            for name in self.images('vms'):
+                rbd.RBD().remove(ioctx, name)
+        with self._ioctx('images') as ioctx:
+            for name in self.images('images'):
+                with rbd.Image(ioctx, name) as image:
+                    for snapshot in list(image.list_snaps()):
+                        if image.is_protected_snap(snapshot['name']):
+                            image.unprotect_snap(snapshot['name'])
+                        image.remove_snap(snapshot['name'])
+                rbd.RBD().remove(ioctx, name)
+
+    @contextlib.contextmanager
+    def _ioctx(self, pool: str) -> Any:
+        ioctx = self._admin.open_ioctx(pool)
+        try:
+            yield ioctx
+        finally:
+            ioctx.close()
+
+
+class WatchedImage:
+    """An open image that tells of tag and resize."""
+
+    def __init__(self, watched: WatchedDriver, opening: Any) -> None:
+        self._watched = watched
+        self._opening = opening
+
+    def __enter__(self) -> 'WatchedImage':
+        self._opened = self._opening.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._opening.__exit__(*exc_info)
+
+    def facts(self) -> Any:
+        return self._opened.facts()
+
+    def tag(self, uuid: str) -> None:
+        self._watched.on_act('tag', 'before')
+        self._opened.tag(uuid)
+
+    def resize(self, size_bytes: int) -> None:
+        self._watched.on_act('resize', 'before')
+        self._opened.resize(size_bytes)
+
+
+class OneNode(fixtures.Fixture):
+    """A cluster of this file's own: its pools must be empty."""
+
+    def _setUp(self) -> None:
+        servers = self.useFixture(
+            stack.Stack(rabbitmq=False, glance=False, databases=())
+        )
+        context = servers.ceph.connection()
+        self.admin = context.__enter__()
+        self.addCleanup(context.__exit__, None, None, None)
+        self.drivers = {
+            clone_format: LibrbdDriver(
+                str(servers.ceph.conf), 'rbdcloner', 30, clone_format
+            )
+            for clone_format in CloneFormat
+        }
+        for driver in self.drivers.values():
+            driver.connect()
+            self.addCleanup(driver.close)
+
+
+class RealWorld(service.Service):
+    """The engine over librbd, instead of the double."""
+
+    node: OneNode
+
+    def make_ceph(self) -> WatchedDriver:
+        ceph = WatchedDriver(
+            self.node.drivers[self.clone_format], self.node.admin
+        )
+        self.addCleanup(ceph.clear)
+        return ceph
+
+
+def setUpModule() -> None:
+    RealWorld.node = OneNode()
+    RealWorld.node.setUp()
+
+
+def tearDownModule() -> None:
+    RealWorld.node.cleanUp()
+
+
+class CreateTest(test_crashes.CreateTest):
+    world = RealWorld
+
+
+class DeleteTest(test_crashes.DeleteTest):
+    world = RealWorld
+
+
+class ResizeTest(test_crashes.ResizeTest):
+    world = RealWorld
