@@ -63,6 +63,8 @@ def connect(connection: str, **options: Any) -> sa.Engine:
     try:
         url = _with_limits(connection)
         if url.get_backend_name() == 'sqlite':
+            if url.database in (None, '', ':memory:'):
+                raise sa_exc.ArgumentError('a file is shared, memory is not')
             return _connect_sqlite(url, given)
         manager = enginefacade.transaction_context()
         manager.configure(

@@ -20,6 +20,8 @@ def pragma(engine, name):
     'url',
     [
         'secret',
+        'sqlite://',
+        'sqlite:///:memory:',
         'no-such-database://user:secret@host/name',
         'sqlite+no_such_driver:////secret',
         'mysql+mysqldb_of_secret://user:secret@host/name',
