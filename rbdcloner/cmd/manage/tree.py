@@ -174,10 +174,10 @@ def _key(image: Image) -> tuple[str, ...]:
 
 
 def _parent_line(parent: Parent) -> str:
-    words = [
-        columns.size(parent.size_bytes),
-        f'Glance image {parent.glance_image_id}',
-    ]
+    words = [columns.size(parent.size_bytes)]
+    # Glance names an RBD image after its own: nothing new to a reader.
+    if parent.glance_image_id != parent.snapshot.image.name:
+        words.append(f'Glance image {parent.glance_image_id}')
     if parent.protector is not Protector.NOBODY:
         words.append(f'protected by {parent.protector}')
     if parent.state is not ParentState.ACTIVE:

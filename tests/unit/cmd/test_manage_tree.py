@@ -39,7 +39,7 @@ def test_children_stand_below_their_parents(database, family):
         '│   └── vms/a_disk@snap  (1 GiB, Glance image a-snapshot)\n'
         '│       └── vms/d_disk  (5 GiB, ready, node1)\n'
         '└── vms/b_disk  (5 GiB, deleting)\n'
-        'images/lonely@snap  (1 GiB, Glance image lonely)\n'
+        'images/lonely@snap  (1 GiB)\n'
     )
 
 
