@@ -52,8 +52,3 @@ def shown(url: str) -> str:
         port=parsed.port,
         database=parsed.database,
     ).render_as_string()
-
-
-def escaped(url: str) -> str:
-    """Return the URL as a configuration file has it."""
-    return url.replace('$', '$$')

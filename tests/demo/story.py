@@ -113,11 +113,7 @@ class Story:
             url = (
                 self._database_url or self._stack.databases['sqlite'].create()
             )
-            self._manager = manager.Manager(
-                self._stack,
-                url,
-                options={'database': {'connection': database.escaped(url)}},
-            )
+            self._manager = manager.Manager(self._stack, url)
             self._manager.setUp()
             where = 'SQLite, a file in that folder'
             if self._database_url:

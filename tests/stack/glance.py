@@ -191,7 +191,8 @@ class Glance(server.Server):
         )
         if isinstance(data, str | pathlib.Path):
             with open(data, 'rb') as opened:
-                images.upload(image.id, opened)
+                size_bytes = os.path.getsize(data)
+                images.upload(image.id, opened, image_size=size_bytes)
         else:
             source = io.BytesIO(data) if isinstance(data, bytes) else data
             images.upload(image.id, source)

@@ -84,6 +84,7 @@ class Manager(server.Server):
                 self.stack_folder,
                 [program, '--config-file', self.conf],
                 self._answers,
+                env={'TMPDIR': str(self.folder)},
             )
         ]
 
@@ -97,7 +98,11 @@ class Manager(server.Server):
         self.conf.write_text(
             '\n'.join(
                 f'[{section}]\n'
-                + ''.join(f'{key} = {values[key]}\n' for key in values)
+                + ''.join(
+                    # oslo.config would put an option's value for $NAME.
+                    f'{key} = {str(values[key]).replace("$", "$$")}\n'
+                    for key in values
+                )
                 for section, values in self._all_options().items()
             )
         )
