@@ -76,13 +76,16 @@ class ImageFacts:
     """What Ceph says of an RBD image at one moment.
 
     ``parent_image_id`` is empty for an image without a parent. ``tag`` is the
-    uuid of the clone row that made the image, empty when nothing was written.
+    uuid of the clone row that made the image, empty when nothing was written;
+    a row's own tag is also the proof that the clone was made to its end.
+    ``created_at`` is by the clock of an OSD, UTC, in whole seconds.
     """
 
     image: Image
     size_bytes: int
     parent_image_id: str
     tag: str
+    created_at: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

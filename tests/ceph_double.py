@@ -14,6 +14,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import datetime
 import itertools
 import threading
 from typing import Literal
@@ -27,10 +28,20 @@ from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 
 When = Literal['before', 'after']
+Half = Literal['name', 'orphan', 'uncounted']
 Access = Literal['none', 'read', 'write']
 
 #: The acts that change Ceph, as ``on_act`` and ``fail`` name them.
-ACTS = ('clone', 'tag', 'resize', 'protect', 'unprotect', 'trash', 'purge')
+ACTS = (
+    'clone',
+    'tag',
+    'resize',
+    'protect',
+    'unprotect',
+    'trash',
+    'purge',
+    'free_name',
+)
 
 FSID = '4c9b0a4e-30c5-4d2b-9b0b-2a6f5a1f7c11'
 
@@ -57,6 +68,10 @@ class _Image:
     clone_format: CloneFormat | None = None
     tag: str = ''
     trashed: bool = False
+    created_at: datetime.datetime = dataclasses.field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC)
+    )
+    half_made: Half | None = None
     data: dict[int, int] = dataclasses.field(default_factory=dict)
     snapshots: list[_Snapshot] = dataclasses.field(default_factory=list)
     watchers: list[str] = dataclasses.field(default_factory=list)
@@ -174,6 +189,26 @@ class CephDouble:
                 held.trashed = True
             else:
                 image.snapshots.remove(held)
+
+    def half_clone(self, parent: Snapshot, child: Image, half: Half) -> None:
+        """Leave what a client does that dies inside :meth:`clone`.
+
+        ``name``: the name without an image; ``orphan``: an image without a
+        parent; ``uncounted``: one that its parent has no child in.
+        """
+        with self._lock:
+            self._refuse_name(child.pool, child.namespace, child.name)
+            image, snapshot = self._snapshot(parent)
+            made = self._new_image(
+                child.pool,
+                child.namespace,
+                child.name,
+                snapshot.size_bytes,
+                image.order,
+            )
+            made.half_made = half
+            if half == 'uncounted':
+                made.parent = (image, snapshot)
 
     def trash_image(self, image: Image) -> None:
         """Move *image* to the trash as anybody may, whatever it has."""
@@ -368,6 +403,16 @@ class CephDouble:
                 self._refuse_removal(held)
                 held.trashed = True
 
+    def free_name(self, image: Image) -> None:
+        with self._act('free_name', image.pool):
+            known = self.images(image.pool, image.namespace)
+            held = self._images.get(known.get(image.name, ''))
+            if held is None:
+                return
+            if held.half_made != 'name':
+                raise errors.RbdImageExists(pool=image.pool, image=image.name)
+            del self._images[held.id]
+
     def purge(self, image: Image) -> None:
         with self._act('purge', image.pool):
             held = self._images.get(image.id)
@@ -451,6 +496,8 @@ class CephDouble:
         for held in self._images.values():
             if (held.pool, held.namespace) != (image.pool, image.namespace):
                 continue
+            if held.half_made == 'name':
+                continue
             if (
                 held.id == image.id
                 if image.id
@@ -513,7 +560,9 @@ class CephDouble:
         return [
             image
             for image in self._images.values()
-            if image.parent and image.parent[1] is snapshot
+            if image.parent
+            and image.parent[1] is snapshot
+            and image.half_made is None
         ]
 
     def _data(self, image: _Image) -> dict[int, int]:
@@ -531,4 +580,5 @@ class CephDouble:
             image.size_bytes,
             image.parent[0].id if image.parent else '',
             image.tag,
+            image.created_at,
         )

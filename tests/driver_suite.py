@@ -9,6 +9,7 @@ do. Names are new in every test, so that one cluster serves them all.
 from concurrent import futures
 import contextlib
 import dataclasses
+import datetime
 import itertools
 import os
 from typing import Any
@@ -261,6 +262,21 @@ class CloneSuite(DriverSuite):
         second = self.child(snapshot)
         self.assertEqual(first.id, self.found(second).parent_image_id)
         self.assertEqual(b'parent', self.cluster.read(second, 0, 6))
+
+    def test_a_clone_says_when_it_was_made(self):
+        before = datetime.datetime.now(datetime.UTC)
+        child = self.child(self.parent())
+        after = datetime.datetime.now(datetime.UTC)
+        second = datetime.timedelta(seconds=1)
+        created_at = self.found(child).created_at
+        self.assertTrue(before - second <= created_at <= after)
+
+    def test_freeing_a_name_spares_an_image(self):
+        child = self.child(self.parent())
+        free = self.driver.free_name
+        self.assertRaises(errors.RbdImageExists, free, child)
+        self.assertEqual(child, self.found(child).image)
+        free(self.image(self.name('free')))
 
 
 class OpenSuite(DriverSuite):

@@ -25,12 +25,16 @@ from rbdcloner.model import CloneFormat
 
 _UNAVAILABLE = frozenset(
     {
+        # librbd's word for an exclusive lock that it could not get.
+        errno.EROFS,
         errno.ECONNREFUSED,
         errno.ECONNRESET,
         errno.EHOSTUNREACH,
         errno.EINTR,
         errno.ENETUNREACH,
         errno.ENOTCONN,
+        # librbd's word for an exclusive lock that it did not get in time.
+        errno.EROFS,
         errno.ESHUTDOWN,
         errno.ETIMEDOUT,
     }

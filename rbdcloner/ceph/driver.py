@@ -92,6 +92,11 @@ class Driver(Protocol):
         The child has the parent's size, features and metadata. *order* is
         the parent's; the child gets at least that.
 
+        Of all acts this one alone can be done in part: a client that dies in
+        it leaves a name without an image (see :meth:`free_name`), an image
+        without a parent, or one that its parent doesn't count as a child.
+        What is found untagged is to be removed, never used.
+
         :raises RbdImageExists: the child's name is taken; nothing was done.
         :raises RbdImageNotFound: the parent's image is not there by its name.
         :raises SnapshotNotFound: the parent's snapshot is not there.
@@ -107,6 +112,15 @@ class Driver(Protocol):
         Open to write is a watch on the image.
 
         :raises RbdImageNotFound: there is no such image.
+        """
+
+    def free_name(self, image: Image) -> None:
+        """Make the name free that a client left which died while cloning.
+
+        Such a name is taken for :meth:`clone` and leads :meth:`find_image`
+        nowhere. Nothing if the name is free.
+
+        :raises RbdImageExists: it leads to an image; nothing was done.
         """
 
     def protect(self, snapshot: Snapshot) -> None:
@@ -133,6 +147,8 @@ class Driver(Protocol):
 
     def trash(self, image: Image) -> None:
         """Move *image* to the trash by its id; nothing if it is there.
+
+        Finishes a move that was interrupted.
 
         Its name is free afterwards, its data and its id stay. Ceph moves by
         name: the name is found by the id, just before.

@@ -18,6 +18,7 @@ import rbd
 from rbdcloner import errors
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import probing
+from rbdcloner.ceph import removing
 from rbdcloner.ceph.connection import Connections
 from rbdcloner.ceph.connection import Handle
 from rbdcloner.ceph.connection import translated
@@ -182,53 +183,16 @@ class LibrbdDriver:
             return []
 
     def trash(self, image: Image) -> None:
-        with self._handle(f'trash {image}', image.pool) as handle:
-            ioctx = handle.ioctx(image.pool, image.namespace)
-            with self._opened(image, 'trash') as opened:
-                # Its name in the trash may be another image's by now.
-                if looking.trash_entry(ioctx, image.id):
-                    return
-                looking.refuse_removal(image, opened)
-                name = opened.get_name()
-            try:
-                rbd.RBD().trash_move(ioctx, name)
-            except rbd.ImageNotFound:
-                # So it says too where it may not make the pool's trash.
-                if not probing.has_space(ioctx):
-                    raise errors.OutOfSpace(pool=image.pool) from None
-            if not looking.trash_entry(ioctx, image.id):
-                raise errors.CephRefused(
-                    act=f'trash {image}',
-                    reason=f'image {image.id} is not {name} any more',
-                )
+        with self._ioctx('trash', image) as ioctx:
+            removing.trash(ioctx, image)
 
     def purge(self, image: Image) -> None:
-        act = f'purge {image}'
-        answers = {
-            errno.ENOTEMPTY: errors.RbdImageHasSnapshots(
-                pool=image.pool, image=image.name
-            ),
-        }
-        with self._handle(act, image.pool, answers) as handle:
-            ioctx = handle.ioctx(image.pool, image.namespace)
-            entry = looking.trash_entry(ioctx, image.id)
-            if entry is None:
-                if self.find_image(image):
-                    raise errors.CephRefused(
-                        act=act, reason='it is not in the trash'
-                    )
-                return
-            looking.refuse_deferred(act, entry)
-            try:
-                rbd.RBD().trash_remove(ioctx, image.id)
-            except rbd.ImageNotFound:
-                return
-            except rbd.ImageBusy as exc:
-                raise errors.RbdImageInUse(
-                    pool=image.pool,
-                    image=image.name,
-                    watchers=self._watchers(image),
-                ) from exc
+        with self._ioctx('purge', image) as ioctx:
+            removing.purge(ioctx, image)
+
+    def free_name(self, image: Image) -> None:
+        with self._ioctx('free the name', image) as ioctx:
+            removing.free_name(ioctx, image)
 
     def _clone(
         self,
@@ -269,13 +233,6 @@ class LibrbdDriver:
         with self._handle(f'write beside {image}', image.pool) as handle:
             return probing.has_space(handle.ioctx(image.pool, image.namespace))
 
-    def _watchers(self, image: Image) -> list[str]:
-        try:
-            with self._opened(image, 'look at') as opened:
-                return looking.watchers(opened)
-        except errors.RbdImageNotFound:
-            return []
-
     @contextlib.contextmanager
     def _handle(
         self,
@@ -291,6 +248,17 @@ class LibrbdDriver:
             yield handle
 
     @contextlib.contextmanager
+    def _ioctx(
+        self,
+        verb: str,
+        image: Image,
+        answers: Mapping[int, errors.Error] | None = None,
+    ) -> Iterator[Any]:
+        act = f'{verb} {image}'
+        with self._handle(act, image.pool, answers) as handle:
+            yield handle.ioctx(image.pool, image.namespace)
+
+    @contextlib.contextmanager
     def _opened(
         self,
         image: Image,
@@ -298,21 +266,8 @@ class LibrbdDriver:
         writable: bool = False,
         answers: Mapping[int, errors.Error] | None = None,
     ) -> Iterator[Any]:
-        """Open *image* for one act, by id if it has one, else by name."""
-        act = f'{verb} {image}'
-        missing = errors.RbdImageNotFound(
-            pool=image.pool, image=image.name or image.id
-        )
-        with self._handle(act, image.pool, answers) as handle:
-            ioctx = handle.ioctx(image.pool, image.namespace)
-            with translated(act, image.pool, {errno.ENOENT: missing}):
-                opened = rbd.Image(
-                    ioctx,
-                    name=None if image.id else image.name,
-                    image_id=image.id or None,
-                    read_only=not writable,
-                )
-            try:
-                yield opened
-            finally:
-                opened.close()
+        with (
+            self._ioctx(verb, image, answers) as ioctx,
+            looking.opened(ioctx, image, writable) as opened,
+        ):
+            yield opened

@@ -4,14 +4,18 @@
 Nearly all of it is answered from what librbd read when it opened the image.
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import datetime
+import errno
 from typing import Any
 
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph.connection import translated
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Snapshot
@@ -19,6 +23,37 @@ from rbdcloner.model import SnapshotFacts
 
 #: The image metadata key that names the clone row.
 TAG = 'rbdcloner.clone'
+
+
+@contextlib.contextmanager
+def opened(ioctx: Any, image: Image, writable: bool = False) -> Iterator[Any]:
+    """Open *image* for one act, by id if it has one, else by name.
+
+    :raises RbdImageNotFound: there is no such image.
+    """
+    missing = errors.RbdImageNotFound(
+        pool=image.pool, image=image.name or image.id
+    )
+    with translated(f'open {image}', image.pool, {errno.ENOENT: missing}):
+        found = rbd.Image(
+            ioctx,
+            name=None if image.id else image.name,
+            image_id=image.id or None,
+            read_only=not writable,
+        )
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def image_id(ioctx: Any, image: Image) -> str:
+    """Return the id of *image*, empty if there is none."""
+    try:
+        with opened(ioctx, image) as found:
+            return str(found.id())
+    except errors.RbdImageNotFound:
+        return ''
 
 
 def tag(opened: Any) -> str:
@@ -36,7 +71,13 @@ def image_facts(image: Image, opened: Any, row: str) -> ImageFacts:
     except rbd.ImageNotFound:
         parent_image_id = ''
     found = dataclasses.replace(image, name=opened.get_name(), id=opened.id())
-    return ImageFacts(found, opened.size(), parent_image_id, row)
+    return ImageFacts(
+        found,
+        opened.size(),
+        parent_image_id,
+        row,
+        opened.create_timestamp().replace(tzinfo=datetime.UTC),
+    )
 
 
 def snapshot_facts(image: Image, opened: Any, name: str) -> SnapshotFacts:

@@ -21,9 +21,13 @@ _TRASH = 'rbd_trash'
 def probe(pool: str, handle: Handle) -> PoolFacts:
     """Find out what this key can do with *pool*."""
     try:
-        ioctx = handle.ioctx(pool)
-    except errors.PoolNotFound:
+        return _probe(pool, handle.ioctx(pool))
+    except (errors.PoolNotFound, rados.ObjectNotFound):
         return PoolFacts(pool, False, False, False, False, False)
+
+
+def _probe(pool: str, ioctx: Any) -> PoolFacts:
+    initialised = 'rbd' in ioctx.application_list()
     readable, writable, full = _may_read(ioctx), True, False
     try:
         full = not has_space(ioctx)
@@ -31,14 +35,7 @@ def probe(pool: str, handle: Handle) -> PoolFacts:
             _make_trash(ioctx)
     except (rados.PermissionError, rados.PermissionDeniedError):
         writable = False
-    return PoolFacts(
-        pool,
-        True,
-        'rbd' in ioctx.application_list(),
-        readable,
-        writable,
-        full,
-    )
+    return PoolFacts(pool, True, initialised, readable, writable, full)
 
 
 def has_space(ioctx: Any) -> bool:

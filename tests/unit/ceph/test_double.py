@@ -52,6 +52,35 @@ class DoubleV2Test(DoubleV1Test):
     clone_format = CloneFormat.V2
 
 
+class HalfCloneTest(testtools.TestCase):
+    def half_clone(self, half):
+        self.ceph = CephDouble()
+        made = self.ceph.add_image('images', 'parent', 1 << 20)
+        self.parent = self.ceph.add_snapshot(made, 'snap', protected=True)
+        self.child = Image(self.ceph.fsid, 'vms', '', 'child')
+        self.ceph.half_clone(self.parent, self.child, half)
+        self.assertRaises(errors.RbdImageExists, self.clone)
+        return self.ceph.find_image(self.child)
+
+    def clone(self):
+        self.ceph.clone(self.parent, self.child, CloneFormat.V2, 22)
+
+    def test_a_name_alone_can_be_freed(self):
+        self.assertIsNone(self.half_clone('name'))
+        self.ceph.free_name(self.child)
+        self.clone()
+
+    def test_half_an_image_is_removed_like_a_whole_one(self):
+        for half in ('orphan', 'uncounted'):
+            facts = self.half_clone(half)
+            self.assertEqual('', facts.tag)
+            self.assertEqual(half == 'orphan', facts.parent_image_id == '')
+            self.assertEqual([], self.ceph.children(self.parent))
+            self.ceph.trash(facts.image)
+            self.ceph.purge(facts.image)
+            self.clone()
+
+
 class Died(BaseException):
     """The process was killed here."""
 

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removal of images, strictly by id, however far a dead client had come.
+
+An image goes in two acts: to the trash, where its name is free and its data
+stays, and out of it. librbd moves by name, so the name is found by the id
+just before, and the trash is asked for the id just after. A client that died
+between leaves an entry that is "pending moving" (EUCLEAN for who purges it);
+the same move, done again, ends it.
+"""
+
+import contextlib
+import dataclasses
+import errno
+from typing import Any
+
+import rbd
+
+from rbdcloner import errors
+from rbdcloner.ceph import looking
+from rbdcloner.ceph import probing
+from rbdcloner.ceph.connection import translated
+from rbdcloner.model import Image
+
+
+def trash(ioctx: Any, image: Image) -> None:
+    """Move *image* to the trash; see the driver."""
+    entry = looking.trash_entry(ioctx, image.id)
+    if entry is not None:
+        _finish_move(ioctx, image, entry['name'])
+        return
+    with looking.opened(ioctx, image) as opened:
+        looking.refuse_removal(image, opened)
+        name = opened.get_name()
+    try:
+        rbd.RBD().trash_move(ioctx, name)
+    except rbd.ImageNotFound:
+        # So it says too where it may not make the pool's trash.
+        if not probing.has_space(ioctx):
+            raise errors.OutOfSpace(pool=image.pool) from None
+    if looking.trash_entry(ioctx, image.id) is None:
+        raise errors.CephRefused(
+            act=f'trash {image}',
+            reason=f'image {image.id} is not {name} any more',
+        )
+
+
+def purge(ioctx: Any, image: Image) -> None:
+    """Destroy *image*, which lies in the trash; see the driver."""
+    act = f'purge {image}'
+    entry = looking.trash_entry(ioctx, image.id)
+    if entry is None:
+        if looking.image_id(ioctx, image):
+            raise errors.CephRefused(act=act, reason='it is not in the trash')
+        return
+    looking.refuse_deferred(act, entry)
+    answers: dict[int, errors.Error] = {
+        errno.ENOTEMPTY: errors.RbdImageHasSnapshots(
+            pool=image.pool, image=image.name
+        ),
+        errno.EUCLEAN: errors.CephRefused(
+            act=act, reason='its move to the trash is not finished'
+        ),
+    }
+    with translated(act, image.pool, answers):
+        try:
+            rbd.RBD().trash_remove(ioctx, image.id)
+        except rbd.ImageNotFound:
+            return
+        except rbd.ImageBusy as exc:
+            raise errors.RbdImageInUse(
+                pool=image.pool,
+                image=image.name,
+                watchers=_watchers(ioctx, image),
+            ) from exc
+
+
+def free_name(ioctx: Any, image: Image) -> None:
+    """Make a name free that leads to no image; see the driver."""
+    if looking.image_id(ioctx, dataclasses.replace(image, id='')):
+        raise errors.RbdImageExists(pool=image.pool, image=image.name)
+    with contextlib.suppress(rbd.ImageNotFound):
+        rbd.RBD().remove(ioctx, image.name)
+
+
+def _finish_move(ioctx: Any, image: Image, name: str) -> None:
+    named = dataclasses.replace(image, name=name, id='')
+    if looking.image_id(ioctx, named) in ('', image.id):
+        # Not there: the move was finished, or is now.
+        with contextlib.suppress(rbd.ImageNotFound):
+            rbd.RBD().trash_move(ioctx, name)
+
+
+def _watchers(ioctx: Any, image: Image) -> list[str]:
+    try:
+        with looking.opened(ioctx, image) as opened:
+            return looking.watchers(opened)
+    except errors.RbdImageNotFound:
+        return []
