@@ -22,7 +22,7 @@ from rbdcloner.model import Snapshot
 from tests import stack
 
 TIMEOUT_S = 5
-PATIENCE_S = 60
+PATIENCE_S = 40
 
 _PREFIX = f'suite{os.getpid()}'
 
@@ -72,11 +72,14 @@ class RealCluster(fixtures.Fixture):
         return value
 
     def connect(
-        self, clone_format: CloneFormat = CloneFormat.V2, user: str = ''
+        self,
+        clone_format: CloneFormat = CloneFormat.V2,
+        user: str = '',
+        timeout_s: float = TIMEOUT_S,
     ) -> LibrbdDriver:
         """A connected driver; the caller closes it."""
         driver = LibrbdDriver(
-            str(self.ceph.conf), user or self.user, TIMEOUT_S, clone_format
+            str(self.ceph.conf), user or self.user, timeout_s, clone_format
         )
         driver.connect()
         return driver
