@@ -694,5 +694,5 @@ def _put(engine: sa.Engine, clone: Clone, **values: Any) -> None:
 def _moment(value: datetime.datetime | str) -> datetime.datetime:
     # SQLite has no type of its own for a time.
     if isinstance(value, str):
-        return datetime.datetime.fromisoformat(value)
-    return value
+        value = datetime.datetime.fromisoformat(value)
+    return value.replace(tzinfo=datetime.UTC)

@@ -24,7 +24,21 @@ HOST_LENGTH = 255
 REASON_LENGTH = 1000
 
 _Serial = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
-_Time = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), 'mysql', 'mariadb')
+
+
+class _Time(sa.TypeDecorator[datetime.datetime]):
+    """A time in UTC: without a zone in the database, with it in Python."""
+
+    impl = sa.DateTime().with_variant(
+        mysql.DATETIME(fsp=6), 'mysql', 'mariadb'
+    )
+    cache_ok = True
+
+    def process_result_value(
+        self, value: datetime.datetime | None, dialect: sa.Dialect
+    ) -> datetime.datetime | None:
+        return value and value.replace(tzinfo=datetime.UTC)
+
 
 _Id = Annotated[str, orm.mapped_column(sa.String(ID_LENGTH))]
 _Name = Annotated[str, orm.mapped_column(sa.String(NAME_LENGTH))]
@@ -33,7 +47,7 @@ _Host = Annotated[str, orm.mapped_column(sa.String(HOST_LENGTH))]
 _Word = Annotated[str, orm.mapped_column(sa.String(16))]
 _Big = Annotated[int, orm.mapped_column(sa.BigInteger())]
 _Small = Annotated[int, orm.mapped_column(sa.SmallInteger())]
-_Moment = Annotated[datetime.datetime, orm.mapped_column(_Time)]
+_Moment = Annotated[datetime.datetime, orm.mapped_column(_Time())]
 
 
 class Base(orm.DeclarativeBase):
@@ -145,7 +159,7 @@ class CloneRow(Base):
     owner: orm.Mapped[_Host]
     fence: orm.Mapped[_Big]
     lease_expires_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
-        _Time
+        _Time()
     )
     created_at: orm.Mapped[_Moment]
     updated_at: orm.Mapped[_Moment]

@@ -41,9 +41,7 @@ def moment(when: datetime.datetime | None) -> str:
     """Return a time of the database, which is UTC, as ISO 8601 has it."""
     if when is None:
         return ''
-    if when.tzinfo is not None:
-        when = when.astimezone(datetime.UTC).replace(tzinfo=None)
-    return f'{when.isoformat(timespec="seconds")}Z'
+    return f'{when.replace(tzinfo=None).isoformat(timespec="seconds")}Z'
 
 
 #: What a list shows to persons.
