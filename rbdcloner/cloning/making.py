@@ -2,17 +2,20 @@
 """What is done in Ceph for a row that this process holds.
 
 A child is made in four acts: clone, tag with the row's uuid, resize, and the
-row's move. The tag comes before the resize, so an image that carries no tag
-of its own still has its parent's size. That tells a dead worker's half-made
-child from an image that others put under the name: ours carries the row's
-tag; or carries none but its parent's, descends from the row's parent and has
-the parent's size. Nothing else under the name is ever touched.
+row's move. Cloning is the one act that a death can leave in part, so a child
+that carries the row's tag is whole, and one that does not is made again.
 
-Rejected: cloning to a name of our own and renaming, which needs no tag while
-the name is ours, but costs a rename on every create.
+What is found under the name is ours only if it carries the row's tag; or if
+an earlier holder of the row may have left it, and it looks as that one's death
+leaves it: no tag but its parent's, no other parent, the parent's size, made
+after the row. Nothing else under the name is ever touched.
+
+Rejected: cloning to a name of our own and renaming, which leaves no doubt but
+costs a rename on every create.
 """
 
 import dataclasses
+import datetime
 import logging
 
 from rbdcloner import errors
@@ -26,6 +29,9 @@ from rbdcloner.model import Protector
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
+
+#: Between the database's clock and an OSD's.
+_CLOCKS_DIFFER_BY = datetime.timedelta(minutes=1)
 
 #: The parent is not, or no longer, what was remembered of it.
 _PARENT_GONE = (
@@ -56,6 +62,8 @@ class Maker:
         """
         with self.holder.working_on(clone):
             try:
+                if clone.image.id:
+                    clone = self._cleared(clone)
                 self._clone(clone)
                 image_id = self._shape(clone)
             except errors.CephUnavailable:
@@ -100,7 +108,24 @@ class Maker:
         return self._remove(clone, State.FAILED)
 
     def _clone(self, clone: Clone) -> None:
-        """Make the child, or find that a maker before us made it."""
+        """Make the child; nothing if a holder before us made it whole."""
+        try:
+            self._clone_once(clone)
+        except errors.RbdImageExists as exc:
+            taken = errors.NameTaken(
+                pool=clone.image.pool, name=clone.image.name
+            )
+            if clone.fence == 1:
+                raise taken from exc
+            if self._is_whole(clone):
+                return
+            self._cleared(clone)
+            try:
+                self._clone_once(clone)
+            except errors.RbdImageExists:
+                raise taken from exc
+
+    def _clone_once(self, clone: Clone) -> None:
         try:
             self.ceph.clone(
                 clone.parent.snapshot,
@@ -108,11 +133,6 @@ class Maker:
                 clone.clone_format,
                 clone.parent.order,
             )
-        except errors.RbdImageExists as exc:
-            if clone.fence == 1 or self._find_ours(clone) is None:
-                raise errors.NameTaken(
-                    pool=clone.image.pool, name=clone.image.name
-                ) from exc
         except _PARENT_GONE as exc:
             raise errors.ParentGone(
                 parent=str(clone.parent.snapshot), reason=exc.name
@@ -149,12 +169,13 @@ class Maker:
                 exc_info=True,
             )
 
+    def _cleared(self, clone: Clone) -> Clone:
+        """Remove what a maker left; the row without an image id."""
+        return self.lineage.note_image_id(self._remove_remains(clone), '')
+
     def _remove(self, clone: Clone, final: State) -> Clone:
         with self.holder.working_on(clone):
-            if not clone.image.id:
-                clone = self._identify(clone)
-            if clone.image.id:
-                self._remove_by_id(clone)
+            clone = self._remove_remains(clone)
             # What kept a removal waiting is of no more interest.
             reason = '' if final is State.DELETED else None
             clone = self.lineage.move(clone, final, reason=reason)
@@ -162,12 +183,22 @@ class Maker:
             self._release_parent(clone)
         return clone
 
-    def _identify(self, clone: Clone) -> Clone:
-        """Return the row with its child's id, if there is a child."""
-        facts = self._find_ours(clone)
+    def _remove_remains(self, clone: Clone) -> Clone:
+        """Remove the child, whole or not, by its id; the row, knowing it."""
+        if not clone.image.id:
+            clone = self._identified(clone)
+        if clone.image.id:
+            self._remove_by_id(clone)
+        return clone
+
+    def _identified(self, clone: Clone) -> Clone:
+        """Note the id of what a maker left under the name, if it did."""
+        facts = self.ceph.find_image(clone.image)
         if facts is None:
-            return clone
-        return self.lineage.note_image_id(clone, facts.image.id)
+            self.ceph.free_name(clone.image)
+        elif self._is_ours(facts, clone):
+            return self.lineage.note_image_id(clone, facts.image.id)
+        return clone
 
     def _remove_by_id(self, clone: Clone) -> None:
         names = {'name': clone.image.name, 'pool': clone.image.pool}
@@ -183,19 +214,24 @@ class Maker:
         except errors.RbdImageHasSnapshots as exc:
             raise errors.DiskHasSnapshots(**names) from exc
 
-    def _find_ours(self, clone: Clone) -> ImageFacts | None:
-        """Return the image under the row's name if a maker of ours left it."""
+    def _is_whole(self, clone: Clone) -> bool:
         facts = self.ceph.find_image(clone.image)
-        if facts is None or facts.tag == clone.uuid:
-            return facts
-        if not _descends(facts, clone):
-            return None
-        parent = self.ceph.find_image(clone.parent.snapshot.image)
-        inherited = parent.tag if parent else ''
-        untouched = facts.size_bytes == clone.parent.size_bytes
-        if facts.tag in ('', inherited) and untouched:
-            return facts
-        return None
+        return facts is not None and facts.tag == clone.uuid
+
+    def _is_ours(self, facts: ImageFacts, clone: Clone) -> bool:
+        """Tell whether a maker of *clone*'s row left the image."""
+        if facts.tag == clone.uuid:
+            return True
+        parent = clone.parent
+        looks_so = (
+            facts.parent_image_id in ('', parent.snapshot.image.id)
+            and facts.size_bytes == parent.size_bytes
+            and facts.created_at >= clone.created_at - _CLOCKS_DIFFER_BY
+        )
+        if not looks_so or not facts.tag:
+            return looks_so
+        inherited = self.ceph.find_image(parent.snapshot.image)
+        return inherited is not None and facts.tag == inherited.tag
 
     def _release_parent(self, clone: Clone) -> None:
         """Give the parent back; a failure is left to the recovery."""
