@@ -41,6 +41,8 @@ class Suite:
     python: str = 'PYTHON'
     """The environment variable that names the interpreter."""
     label: str = ''
+    processes: int = 0
+    """How many share the tests, where these need nothing but a processor."""
 
     @property
     def name(self) -> str:
@@ -49,8 +51,13 @@ class Suite:
 
 SUITES = (
     Suite('static'),
-    Suite('unit'),
-    Suite('unit', python='PYTHON_SQLALCHEMY20', label='(SQLAlchemy 2.0)'),
+    Suite('unit', processes=2),
+    Suite(
+        'unit',
+        python='PYTHON_SQLALCHEMY20',
+        label='(SQLAlchemy 2.0)',
+        processes=2,
+    ),
     Suite('migrations', needs_stack=True),
     Suite(
         'migrations',
@@ -60,6 +67,7 @@ SUITES = (
     ),
     Suite('ceph', needs_stack=True),
     Suite('functional', needs_stack=True),
+    Suite('acceptance'),
 )
 
 
@@ -144,6 +152,8 @@ def run_suite(suite: Suite, expression: str | None) -> Result:
         report = pathlib.Path(folder, 'junit.xml')
         command = [os.environ[suite.python], '-m', 'pytest', '-v']
         command += [f'--junitxml={report}', f'tests/{suite.folder}']
+        if suite.processes:
+            command += ['-n', str(suite.processes)]
         if expression:
             command += ['-k', expression]
         exit_code = run_to_end(command)
