@@ -8,6 +8,8 @@ dying after the one before it.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
+import typing
 from typing import ClassVar
 
 import tenacity
@@ -19,6 +21,7 @@ from rbdcloner.db.lineage import Filters
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.states import State
+from tests import ceph_double
 from tests.unit.cloning import service
 from tests.unit.cloning.service import Process
 from tests.unit.cloning.service import Service
@@ -213,6 +216,59 @@ class ResizeTest(CrashTest):
 
         steps = self.each_death(_disk, grow, check)
         self.assertEqual(['commit', 'resize', 'commit'], steps)
+
+
+class InsideCloneTest(testtools.TestCase):
+    """The one act that a death can leave in part; the suite of the driver,
+    on a real cluster, is where these parts were seen."""
+
+    def each_remains(self) -> Iterator[tuple[Service, str]]:
+        for clone_format in CloneFormat:
+            for half in typing.get_args(ceph_double.Half):
+                with Service(clone_format) as world:
+                    image_id = world.add_image()
+                    process = world.process()
+                    world.ceph.on_act = _die_in_clone
+                    self.assertRaises(service.Died, create, process, image_id)
+                    world.ceph.on_act = lambda name, when: None
+                    world.ceph.half_clone(
+                        world.parent_of(image_id),
+                        world.child(f'{image_id}_disk'),
+                        half,
+                    )
+                    yield world, image_id
+
+    def test_called_again_it_ends_in_a_whole_child(self) -> None:
+        for world, image_id in self.each_remains():
+            clone = create(world.process(), image_id)
+            self.assertEqual(
+                {clone.image.name: clone.image.id}, world.ceph.images('vms')
+            )
+            self.assertEqual({}, world.ceph.trashed('vms'))
+            children = world.ceph.children(clone.parent.snapshot)
+            self.assertEqual([clone.image], children)
+            self.assertEqual(b'golden', world.ceph.read(clone.image, 0, 6))
+
+    def test_not_called_again_it_leaves_nothing(self) -> None:
+        for world, image_id in self.each_remains():
+            _sweep_until_quiet(world.process().recovery)
+            self.assertEqual([(f'{image_id}_disk', 'failed')], world.rows())
+            self.assert_gone(world, image_id)
+
+    def test_deleted_instead_it_leaves_nothing(self) -> None:
+        for world, image_id in self.each_remains():
+            delete(world.process(), image_id)
+            self.assert_gone(world, image_id)
+
+    def assert_gone(self, world: Service, image_id: str) -> None:
+        self.assertEqual({}, world.ceph.images('vms'))
+        self.assertEqual({}, world.ceph.trashed('vms'))
+        world.ceph.add_image('vms', f'{image_id}_disk', service.MIB)
+
+
+def _die_in_clone(name: str, when: str) -> None:
+    if name == 'clone':
+        raise service.Died(name)
 
 
 @tenacity.retry(
