@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark measures every figure, and nothing outlives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import testtools
+
+from tests.bench import figures
+from tests.demo import scratch
+
+ROOT = pathlib.Path(__file__).parents[2]
+BENCH = (sys.executable, '-m', 'tests.bench')
+TIMEOUT_S = 180
+#: Where Nova is installed is for the caller to say.
+NEEDS_NOVA = 'nova_create_p50_ms'
+
+
+class BenchTest(testtools.TestCase):
+    """Each test runs a benchmark on servers of its own."""
+
+    def test_quick_run_prints_every_figure(self) -> None:
+        before = folders()
+        done = self.run_bench('--quick')
+        self.assertEqual(0, done.returncode, done.stderr)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        found = {row['figure']: row for row in rows}
+        self.assertEqual(set(figures.BY_NAME) - {NEEDS_NOVA}, set(found))
+        for name, row in found.items():
+            self.assertGreater(row['value'], 0, row)
+            self.assertGreater(row['n'], 0, row)
+            self.assertTrue(row['unit'], row)
+            against = figures.BY_NAME[name].against
+            self.assertEqual(against or None, row.get('against'), row)
+            if against:
+                ratio = row['value'] / found[against]['value']
+                self.assertAlmostEqual(ratio, row['ratio'], delta=0.01)
+            self.assertIn(name, done.stderr)
+        self.assertEqual(before, folders())
+
+    def test_only_measures_what_a_figure_needs(self) -> None:
+        done = self.run_bench('--quick', '--only', 'create_disk_p95_ms')
+        self.assertEqual(0, done.returncode, done.stderr)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(
+            ['librbd_create_p95_ms', 'create_disk_p95_ms'],
+            [row['figure'] for row in rows],
+        )
+
+    def test_interpreter_without_nova_is_named(self) -> None:
+        done = self.run_bench('--only', 'nova_create_p50_ms')
+        self.assertEqual(2, done.returncode)
+        self.assertIn('--nova PYTHON', done.stderr)
+
+    def test_interrupt_ends_everything(self) -> None:
+        before = folders()
+        with subprocess.Popen(
+            (*BENCH, '--quick'), cwd=ROOT, stderr=subprocess.PIPE
+        ) as bench:
+            self.addCleanup(bench.kill)
+            assert bench.stderr is not None
+            while b'ceph: ready' not in (line := bench.stderr.readline()):
+                self.assertNotEqual(b'', line)
+            (made,) = folders() - before
+            folder = scratch.Scratch(made)
+            self.addCleanup(folder.end)
+            bench.send_signal(signal.SIGINT)
+            bench.send_signal(signal.SIGINT)
+            _, said = bench.communicate(timeout=TIMEOUT_S)
+        self.assertEqual(130, bench.returncode, said)
+        self.assertEqual([], folder.processes())
+        self.assertFalse(made.exists())
+
+    @staticmethod
+    def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            (*BENCH, *arguments),
+            cwd=ROOT,
+            env=os.environ,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+
+
+def folders() -> set[pathlib.Path]:
+    """The folders of benchmarks that run, or left something."""
+    return set(pathlib.Path('/tmp').glob('rbdcloner-bench-*'))

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The servers that everything is measured on, and the images on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import contextlib
+import dataclasses
+import os
+import pathlib
+
+from tests import stack
+from tests.bench import child
+from tests.demo import content
+from tests.stack import manager
+
+MiB = 1 << 20
+GiB = 1 << 30
+# What Ceph itself needs.
+_SPARE_BYTES = 6 * GiB
+_SMALL_BYTES = MiB
+
+
+@dataclasses.dataclass(frozen=True)
+class Wishes:
+    """What the person at the command line asked for."""
+
+    quick: bool = False
+    clone_format: int = 2
+    nova: str = ''
+    """A Python interpreter that has Nova."""
+
+    @property
+    def image_bytes(self) -> int:
+        """The size of the image that disks are cloned from."""
+        return 256 * MiB if self.quick else GiB
+
+
+class Testbed(contextlib.ExitStack):
+    """One cluster, one broker, a manager for each database, one image.
+
+    Each manager has a virtual host of its own in RabbitMQ, so that each
+    answers its own callers.
+    """
+
+    POOL = 'vms'
+    IMAGE_POOL = 'images'
+    SNAPSHOT = 'snap'
+    DISK_BYTES = 20 * GiB
+    WORKERS = 2
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        wishes: Wishes,
+        report: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self.wishes = wishes
+        self.folder = folder
+        self.raw = folder / 'image.raw'
+        self.image_id = ''
+        self.servers: stack.Stack
+        self.managers: dict[str, manager.Manager] = {}
+        self._report = report
+
+    def start(self, databases: tuple[str, ...]) -> None:
+        """Start the servers and upload the image.
+
+        :raises StackError: something did not start.
+        """
+        size_bytes = 2 * self.wishes.image_bytes + _SPARE_BYTES
+        content.require_space(self.folder, self.wishes.image_bytes)
+        self.servers = self.enter_context(
+            stack.Stack(
+                self.folder / 'stack',
+                databases=databases,
+                options={'ceph': {'osd_size_bytes': size_bytes}},
+                report=self._report,
+            )
+        )
+        for name in databases:
+            self.managers[name] = self._start_manager(name)
+        content.make(self.raw, self.wishes.image_bytes, _silently)
+        with self.raw.open('rb') as opened:
+            self.image_id = self.servers.glance.upload('golden', opened).id
+        self._report(f'image: {self.wishes.image_bytes // MiB} MiB uploaded')
+
+    def fresh_image(self) -> str:
+        """Return the id of a small image that nobody has cloned yet."""
+        data = os.urandom(_SMALL_BYTES)
+        return str(self.servers.glance.upload('fresh', data).id)
+
+    def child(self, name: str, *command: object) -> child.Child:
+        """Start a child process, which ends with the rest."""
+        assert self.servers.folder is not None
+        log = self.servers.folder / 'log' / f'{name}.out'
+        started = child.Child(command, log)
+        self.callback(started.close)
+        return started
+
+    def worker_pids(self, database: str) -> list[int]:
+        """Return the manager's worker processes."""
+        process = self.managers[database].daemons[f'manager-{database}']
+        assert process.process is not None
+        return [one.pid for one in process.process.children()]
+
+    def _start_manager(self, database: str) -> manager.Manager:
+        broker = self.servers.rabbitmq
+        broker.ctl('add_vhost', database)
+        everything = ('.*', '.*', '.*')
+        broker.ctl('set_permissions', '-p', database, 'rbdcloner', *everything)
+        return self.enter_context(
+            manager.Manager(
+                self.servers,
+                self.servers.databases[database].create(),
+                name=f'manager-{database}',
+                options={
+                    'DEFAULT': {
+                        'workers': self.WORKERS,
+                        'transport_url': f'{broker.url}{database}',
+                    },
+                    'ceph': {'clone_format': self.wishes.clone_format},
+                },
+            )
+        )
+
+
+def _silently(done: int, whole: int) -> None:
+    """Report no progress: this takes a second."""
