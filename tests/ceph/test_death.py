@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-import unittest
 
 import testtools
 
@@ -32,11 +31,14 @@ _cluster = RealCluster()
 
 def setUpModule():
     _cluster.setUp()
-    unittest.addModuleCleanup(_cluster.cleanUp)
     # Dead clients are forgotten after 30 s; the tests needn't wait so long.
     option = {'who': 'osd', 'name': 'osd_client_watch_timeout'}
     _cluster.ceph.mon_command('config set', value='3', **option)
-    unittest.addModuleCleanup(_cluster.ceph.mon_command, 'config rm', **option)
+    _cluster.addCleanup(_cluster.ceph.mon_command, 'config rm', **option)
+
+
+def tearDownModule():
+    _cluster.cleanUp()
 
 
 class Victim:

@@ -7,7 +7,6 @@ import dataclasses
 import socket
 import threading
 import time
-import unittest
 
 import fixtures
 import rados
@@ -30,7 +29,10 @@ _cluster = RealCluster()
 
 def setUpModule():
     _cluster.setUp()
-    unittest.addModuleCleanup(_cluster.cleanUp)
+
+
+def tearDownModule():
+    _cluster.cleanUp()
 
 
 class LibrbdTest(testtools.TestCase):

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """librbd does what the suite claims of a driver."""
 
-import unittest
-
 import testtools
 
 from rbdcloner.model import CloneFormat
@@ -14,7 +12,10 @@ _cluster = RealCluster()
 
 def setUpModule():
     _cluster.setUp()
-    unittest.addModuleCleanup(_cluster.cleanUp)
+
+
+def tearDownModule():
+    _cluster.cleanUp()
 
 
 class LibrbdV1Test(WholeSuite, testtools.TestCase):
