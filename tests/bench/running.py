@@ -27,8 +27,8 @@ from tests.bench.service import Service
 from tests.demo import interrupt
 from tests.demo import scratch
 
-# Two and four processes were tried: create_disk's rates did not differ, so
-# the callers' Python is not what is measured.
+# Two and four processes were tried: create_disk's rates differed by less than
+# they do from run to run, so the callers' Python is not what is measured.
 CALLER_PROCESSES = 1
 _IDLE_S = 2
 
