@@ -357,7 +357,6 @@ class CephDouble:
             )
             made.parent = (image, snapshot)
             made.clone_format = clone_format
-            made.tag = image.tag
 
     def open(self, image: Image) -> DoubleOpenImage:
         with self._look('open', image.pool):

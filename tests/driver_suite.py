@@ -172,14 +172,14 @@ class CloneSuite(DriverSuite):
         self.cluster.write(parent.image, 0, b'later!')
         self.assertEqual(b'parent', self.cluster.read(child, 0, 6))
 
-    def test_a_clone_inherits_its_parents_tag(self):
+    def test_a_clone_has_no_tag_but_its_own(self):
         parent = self.parent()
         with self.driver.open(parent.image) as opened:
             opened.tag('of-the-parent')
         child = self.child(parent)
-        self.assertEqual('of-the-parent', self.found(child).tag)
+        self.assertEqual('', self.found(child).tag)
         with self.driver.open(child) as opened:
-            self.assertEqual('of-the-parent', opened.facts().tag)
+            self.assertEqual('', opened.facts().tag)
             opened.tag('of-the-child')
             self.assertEqual('of-the-child', opened.facts().tag)
         self.assertEqual('of-the-child', self.found(child).tag)

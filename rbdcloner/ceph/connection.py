@@ -43,7 +43,9 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 _FULL = frozenset({errno.EDQUOT, errno.ENOSPC})
 
 #: This client moves no data: without a cache librbd starts fewer threads.
-#: Pools are probed when the service starts, not at every clone.
+#: Pools are probed when the service starts, not at every clone. Fewer threads
+#: of librados' own (librados_thread_count = 1) were seen to wait for each
+#: other for ever.
 _SETTINGS = {'rbd_cache': 'false', 'rbd_validate_pool': 'false'}
 
 

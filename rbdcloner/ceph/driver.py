@@ -37,10 +37,7 @@ class OpenImage(Protocol):
         """Return what the image is, with its id, from memory."""
 
     def tag(self, uuid: str) -> None:
-        """Write the uuid of the clone row that owns the image onto it.
-
-        Overwrites what the clone inherited from its parent.
-        """
+        """Write the uuid of the clone row that owns the image onto it."""
 
     def resize(self, size_bytes: int) -> None:
         """Make the image *size_bytes* long; nothing if it is.
@@ -89,8 +86,8 @@ class Driver(Protocol):
     ) -> None:
         """Make *child* a copy-on-write clone of *parent*, by their names.
 
-        The child has the parent's size, features and metadata. *order* is
-        the parent's; the child gets at least that.
+        The child has the parent's size, features and metadata, but no tag.
+        *order* is the parent's; the child gets at least that.
 
         Of all acts this one alone can be done in part: a client that dies in
         it leaves a name without an image (see :meth:`free_name`), an image

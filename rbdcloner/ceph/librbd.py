@@ -37,9 +37,14 @@ class LibrbdImage:
     """An image opened to write."""
 
     def __init__(
-        self, image: Image, opened: Any, has_space: Callable[[], bool]
+        self,
+        image: Image,
+        ioctx: Any,
+        opened: Any,
+        has_space: Callable[[], bool],
     ) -> None:
         self._image = image
+        self._ioctx = ioctx
         self._opened = opened
         self._has_space = has_space
         self._tag: str | None = None
@@ -47,26 +52,28 @@ class LibrbdImage:
     def facts(self) -> ImageFacts:
         with self._translated('look at'):
             if self._tag is None:
-                self._tag = looking.tag(self._opened)
+                self._tag = looking.tag(self._ioctx, self._opened.id())
             return looking.image_facts(self._image, self._opened, self._tag)
 
     def tag(self, uuid: str) -> None:
         with self._translated('tag'):
-            self._opened.metadata_set(looking.TAG, uuid)
+            # Not image metadata: that is copied to clones and by "rbd cp",
+            # and librbd reads the image anew after each change of it. The
+            # header exists as long as we watch it.
+            self._ioctx.set_xattr(
+                looking.header(self._opened.id()), looking.TAG, uuid.encode()
+            )
         self._tag = uuid
 
     def resize(self, size_bytes: int) -> None:
-        full = errors.OutOfSpace(pool=self._image.pool)
         with self._translated('resize'):
             if self._opened.size() == size_bytes:
                 return
             # librbd resizes on a full pool, but spoils the object map then.
+            # Looking at the map afterwards would cost six operations.
             if not self._has_space():
-                raise full
-            flags = self._opened.flags()
+                raise errors.OutOfSpace(pool=self._image.pool)
             self._opened.resize(size_bytes)
-            if self._opened.flags() & ~flags & rbd.RBD_FLAG_OBJECT_MAP_INVALID:
-                raise full
 
     def _translated(self, act: str) -> contextlib.AbstractContextManager[None]:
         return translated(f'{act} {self._image}', self._image.pool)
@@ -121,8 +128,12 @@ class LibrbdDriver:
 
     def find_image(self, image: Image) -> ImageFacts | None:
         try:
-            with self._opened(image, 'look at') as opened:
-                return looking.image_facts(image, opened, looking.tag(opened))
+            with (
+                self._ioctx('look at', image) as ioctx,
+                looking.opened(ioctx, image) as opened,
+            ):
+                row = looking.tag(ioctx, opened.id())
+                return looking.image_facts(image, opened, row)
         except errors.RbdImageNotFound:
             return None
 
@@ -146,8 +157,13 @@ class LibrbdDriver:
 
     @contextlib.contextmanager
     def open(self, image: Image) -> Iterator[LibrbdImage]:
-        with self._opened(image, 'open', writable=True) as opened:
-            yield LibrbdImage(image, opened, lambda: self._has_space(image))
+        with (
+            self._ioctx('open', image) as ioctx,
+            looking.opened(ioctx, image, writable=True) as opened,
+        ):
+            yield LibrbdImage(
+                image, ioctx, opened, lambda: self._has_space(image)
+            )
 
     def protect(self, snapshot: Snapshot) -> None:
         with self._opened(snapshot.image, 'protect', writable=True) as opened:

@@ -12,6 +12,7 @@ import datetime
 import errno
 from typing import Any
 
+import rados
 import rbd
 
 from rbdcloner import errors
@@ -21,7 +22,7 @@ from rbdcloner.model import ImageFacts
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 
-#: The image metadata key that names the clone row.
+#: The attribute of an image's header that names its clone row.
 TAG = 'rbdcloner.clone'
 
 
@@ -56,11 +57,16 @@ def image_id(ioctx: Any, image: Image) -> str:
         return ''
 
 
-def tag(opened: Any) -> str:
+def header(image_id: str) -> str:
+    """Return the RADOS object that is the header of an image."""
+    return f'rbd_header.{image_id}'
+
+
+def tag(ioctx: Any, image_id: str) -> str:
     """Return the uuid of the clone row that the image was made for."""
     try:
-        return str(opened.metadata_get(TAG))
-    except KeyError:
+        return str(ioctx.get_xattr(header(image_id), TAG).decode())
+    except (rados.NoData, rados.ObjectNotFound):
         return ''
 
 

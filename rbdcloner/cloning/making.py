@@ -7,7 +7,7 @@ that carries the row's tag is whole, and one that does not is made again.
 
 What is found under the name is ours only if it carries the row's tag; or if
 an earlier holder of the row may have left it, and it looks as that one's death
-leaves it: no tag but its parent's, no other parent, the parent's size, made
+leaves it: no tag, no other parent, the parent's size, made
 after the row. Nothing else under the name is ever touched.
 
 Rejected: cloning to a name of our own and renaming, which leaves no doubt but
@@ -196,7 +196,7 @@ class Maker:
         facts = self.ceph.find_image(clone.image)
         if facts is None:
             self.ceph.free_name(clone.image)
-        elif self._is_ours(facts, clone):
+        elif _is_ours(facts, clone):
             return self.lineage.note_image_id(clone, facts.image.id)
         return clone
 
@@ -218,21 +218,6 @@ class Maker:
         facts = self.ceph.find_image(clone.image)
         return facts is not None and facts.tag == clone.uuid
 
-    def _is_ours(self, facts: ImageFacts, clone: Clone) -> bool:
-        """Tell whether a maker of *clone*'s row left the image."""
-        if facts.tag == clone.uuid:
-            return True
-        parent = clone.parent
-        looks_so = (
-            facts.parent_image_id in ('', parent.snapshot.image.id)
-            and facts.size_bytes == parent.size_bytes
-            and facts.created_at >= clone.created_at - _CLOCKS_DIFFER_BY
-        )
-        if not looks_so or not facts.tag:
-            return looks_so
-        inherited = self.ceph.find_image(parent.snapshot.image)
-        return inherited is not None and facts.tag == inherited.tag
-
     def _release_parent(self, clone: Clone) -> None:
         """Give the parent back; a failure is left to the recovery."""
         try:
@@ -243,6 +228,17 @@ class Maker:
                 clone.parent.snapshot,
                 exc_info=True,
             )
+
+
+def _is_ours(facts: ImageFacts, clone: Clone) -> bool:
+    """Tell whether a maker of *clone*'s row left the image."""
+    looks_half_made = (
+        not facts.tag
+        and facts.parent_image_id in ('', clone.parent.snapshot.image.id)
+        and facts.size_bytes == clone.parent.size_bytes
+        and facts.created_at >= clone.created_at - _CLOCKS_DIFFER_BY
+    )
+    return looks_half_made or facts.tag == clone.uuid
 
 
 def _descends(facts: ImageFacts, clone: Clone) -> bool:

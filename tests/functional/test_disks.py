@@ -41,9 +41,9 @@ class DisksTest(service.ServiceTest):
             self.assertEqual(
                 ('images', self.image_id, 'snap'), tuple(image.parent_info())
             )
-            self.assertEqual(
-                disk['uuid'], image.metadata_get('rbdcloner.clone')
-            )
+            header = f'rbd_header.{disk["image_id"]}'
+            tag = ioctx.get_xattr(header, 'rbdcloner.clone')
+            self.assertEqual(disk['uuid'], tag.decode())
             with rbd.Image(
                 ioctx_of(self, 'images'), self.image_id, read_only=True
             ) as parent:
