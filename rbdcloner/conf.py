@@ -12,6 +12,7 @@ from oslo_messaging import opts as messaging_options
 from oslo_reports import opts as report_options
 
 from rbdcloner import __version__
+from rbdcloner import rpc
 from rbdcloner.images import session
 from rbdcloner.model import CloneFormat
 
@@ -91,6 +92,7 @@ _OWN: dict[str | None, list[cfg.Opt]] = {
     None: MANAGER,
     'ceph': CEPH,
     'metrics': METRICS,
+    'upgrade_levels': rpc.UPGRADE_LEVELS,
 }
 
 # What is unlike the libraries' own defaults, and why.

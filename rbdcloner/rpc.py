@@ -9,6 +9,15 @@ EXCHANGE = 'rbdcloner'
 TOPIC = 'rbdcloner'
 VERSION = '1.0'
 
+#: For the group [upgrade_levels], as OpenStack's services name it.
+UPGRADE_LEVELS = [
+    cfg.StrOpt(
+        'rbdcloner',
+        help='The RPC version that all managers of the cloud know, such as '
+        '"1.0", while they are being upgraded: clients send nothing newer.',
+    ),
+]
+
 #: What may be raised from a remote error, and nothing else.
 ERRORS_FROM = ('rbdcloner.errors',)
 

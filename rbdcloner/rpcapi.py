@@ -61,8 +61,13 @@ class API:
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts, **settings: Any) -> Self:
-        """Return a client over the RabbitMQ that *conf* names."""
-        return cls(rpc.transport(conf), **settings)
+        """Return a client over the RabbitMQ that *conf* names.
+
+        ``[upgrade_levels] rbdcloner`` caps the version that it speaks.
+        """
+        conf.register_opts(rpc.UPGRADE_LEVELS, 'upgrade_levels')
+        cap = conf.upgrade_levels.rbdcloner
+        return cls(rpc.transport(conf), version_cap=cap, **settings)
 
     def ping(self, ctxt: context.RequestContext) -> dict[str, Any]:
         """Return a manager's ``version``, ``workers`` and ``fsid``."""

@@ -15,6 +15,7 @@ from testtools import matchers
 
 from rbdcloner import errors
 from rbdcloner import rpc
+from rbdcloner import rpcapi
 from tests.functional import service
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
@@ -243,6 +244,18 @@ class BadInputTest(service.ServiceTest):
                 'is_cloneable',
                 **given,
             )
+
+    def test_version_above_the_configured_cap(self) -> None:
+        conf = self.manager.load_conf()
+        conf.set_override('rbdcloner', '0.9', 'upgrade_levels')
+        self.addCleanup(conf.clear_override, 'rbdcloner', 'upgrade_levels')
+        capped = rpcapi.API.from_conf(conf)
+        error = self.assertRaises(
+            errors.VersionRefused, capped.ping, self.ctxt
+        )
+        self.assertIn('0.9', str(error))
+        conf.set_override('rbdcloner', '1.0', 'upgrade_levels')
+        self.assertIn('fsid', rpcapi.API.from_conf(conf).ping(self.ctxt))
 
     def test_errors_on_the_wire_tell_nothing_of_our_inside(self) -> None:
         target = messaging.Target(
