@@ -7,8 +7,8 @@ from typing import Any
 from oslo_utils import uuidutils
 
 from rbdcloner import errors
-from rbdcloner.db.lineage import Filters
 from rbdcloner.model import DiskRequest
+from rbdcloner.model import Filters
 from rbdcloner.states import State
 
 #: librbd's object map holds no more objects (cls_rbd_types.h,

@@ -7,6 +7,7 @@ image's) or ``None`` (a snapshot's).
 """
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import datetime
 import enum
@@ -179,3 +180,18 @@ class Clone:
     lease_expires_at: datetime.datetime | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Filters:
+    """Which clones are asked for; an empty field is no filter."""
+
+    uuid: str = ''
+    instance_uuid: str = ''
+    parent_id: int = 0
+    glance_image_id: str = ''
+    project_id: str = ''
+    host: str = ''
+    pool: str = ''
+    name: str = ''
+    states: Sequence[State] = ()

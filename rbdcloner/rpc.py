@@ -10,7 +10,7 @@ TOPIC = 'rbdcloner'
 VERSION = '1.0'
 
 #: For the group [upgrade_levels], as OpenStack's services name it.
-UPGRADE_LEVELS = [
+UPGRADE_LEVELS: list[cfg.Opt] = [
     cfg.StrOpt(
         'rbdcloner',
         help='The RPC version that all managers of the cloud know, such as '

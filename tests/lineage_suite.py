@@ -26,11 +26,11 @@ from rbdcloner import states
 from rbdcloner.db import clock
 from rbdcloner.db import reservation
 from rbdcloner.db import tables
-from rbdcloner.db.lineage import Filters
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
+from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector

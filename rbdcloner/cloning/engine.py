@@ -20,11 +20,11 @@ from rbdcloner.cloning import eligibility
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.making import Maker
 from rbdcloner.cloning.parents import Parents
-from rbdcloner.db.lineage import Filters
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
+from rbdcloner.model import Filters
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ parent's row: the taker reads it FOR SHARE, the releaser FOR UPDATE, and one
 of them sees the other's work.
 """
 
-from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
@@ -32,23 +31,9 @@ from rbdcloner.db.transaction import writes
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
+from rbdcloner.model import Filters
 from rbdcloner.model import Parent
 from rbdcloner.states import State
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Filters:
-    """Which rows :meth:`Lineage.page` returns; an empty field is no filter."""
-
-    instance_uuid: str = ''
-    parent_id: int = 0
-    glance_image_id: str = ''
-    project_id: str = ''
-    host: str = ''
-    pool: str = ''
-    name: str = ''
-    states: Sequence[State] = ()
-
 
 # Nobody is at work on the row, or whoever was is late.
 _UNHELD = sa.or_(

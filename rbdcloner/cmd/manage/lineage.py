@@ -16,9 +16,9 @@ from rbdcloner import errors
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import tree
 from rbdcloner.cmd.manage.app import OfManage
-from rbdcloner.db.lineage import Filters
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
+from rbdcloner.model import Filters
 from rbdcloner.states import LIVE
 from rbdcloner.states import State
 
@@ -221,14 +221,7 @@ def _find(lineage: Lineage, disk: str, pool: str) -> Clone:
             argument=disk, reason=f'several have it ({places}); say --pool'
         )
     if not chosen and uuidutils.is_uuid_like(disk):
-        chosen = _with_uuid(lineage, disk.lower(), pool)
+        chosen = lineage.page(Filters(pool=pool, uuid=disk.lower()))
     if not chosen:
         raise errors.DiskNotFound(name=disk, pool=pool or '(any)')
     return chosen[0]
-
-
-def _with_uuid(lineage: Lineage, uuid: str, pool: str) -> list[Clone]:
-    found = _rows(lineage, Filters(pool=pool))
-    return list(
-        itertools.islice((one for one in found if one.uuid == uuid), 1)
-    )

@@ -14,9 +14,9 @@ from typing import Any
 from typing import TypeVar
 
 from rbdcloner.cmd.manage import columns
-from rbdcloner.db.lineage import Filters
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
+from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector

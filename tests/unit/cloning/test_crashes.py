@@ -17,9 +17,9 @@ import testtools
 
 from rbdcloner import states
 from rbdcloner.cloning.recovery import Recovery
-from rbdcloner.db.lineage import Filters
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
+from rbdcloner.model import Filters
 from rbdcloner.states import State
 from tests import ceph_double
 from tests.unit.cloning import service

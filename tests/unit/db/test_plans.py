@@ -4,9 +4,9 @@
 import pytest
 from sqlalchemy import event
 
-from rbdcloner.db.lineage import Filters
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
+from rbdcloner.model import Filters
 from rbdcloner.model import Protector
 from rbdcloner.states import State
 from tests.lineage_suite import FACTS
@@ -27,6 +27,7 @@ def everything(lineage):
     lineage.move(clone, State.FAILED)
     for changes in (
         {},
+        {'uuid': 'a-uuid'},
         {'instance_uuid': 'instance'},
         {'parent_id': parent.id},
         {'glance_image_id': 'g'},
