@@ -186,10 +186,13 @@ class ProcessTest(service.ServiceTest):
     def test_worker_that_dies_is_replaced(self) -> None:
         victim = self.workers()[0]
         victim.kill()
-        process.wait_until(
-            lambda: len(self.workers()) == 2, 'the new worker', timeout_s=30
-        )
-        self.assertNotIn(victim.pid, {each.pid for each in self.workers()})
+
+        def replaced() -> bool:
+            # The dead one is a child until the master has waited for it.
+            pids = {each.pid for each in self.workers()}
+            return len(pids - {victim.pid}) == 2
+
+        process.wait_until(replaced, 'the new worker', timeout_s=30)
         self.assertEqual('ready', self.create()['state'])
 
     def test_report_is_written_on_sigusr2(self) -> None:
