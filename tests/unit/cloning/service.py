@@ -75,8 +75,13 @@ class Service(fixtures.Fixture):
 
     _template: pathlib.Path | None = None
 
-    def __init__(self, clone_format: CloneFormat = CloneFormat.V2) -> None:
+    def __init__(
+        self,
+        clone_format: CloneFormat = CloneFormat.V2,
+        lease_s: float = LEASE_S,
+    ) -> None:
         self.clone_format = clone_format
+        self._lease_s = lease_s
 
     def _setUp(self) -> None:
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
@@ -108,7 +113,9 @@ class Service(fixtures.Fixture):
         if on_commit:
             event.listen(engine, 'commit', lambda _: on_commit())
         lineage = Lineage(engine)
-        holder = Holder(lineage, f'process-{next(self._owners)}', LEASE_S)
+        holder = Holder(
+            lineage, f'process-{next(self._owners)}', self._lease_s
+        )
         parents = Parents(self.ceph, lineage, self.glance, self.clone_format)
         maker = Maker(self.ceph, lineage, parents, holder)
         return Process(

@@ -62,7 +62,8 @@ def test_abandoned_start_fails(folder):
 
 
 def test_pause_keeps_it_and_resume_lets_it_run(folder):
-    paused = daemon(folder, 'sleep 60')
+    # A shell that forks now waits, unstoppable, for a child that is stopped.
+    paused = daemon(folder, 'exec sleep 60')
     paused.start()
     paused.pause()
     process.wait_until(
