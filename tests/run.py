@@ -153,7 +153,7 @@ def run_suite(suite: Suite, expression: str | None) -> Result:
         command = [os.environ[suite.python], '-m', 'pytest', '-v']
         command += [f'--junitxml={report}', f'tests/{suite.folder}']
         if suite.processes:
-            command += ['-n', str(suite.processes)]
+            command += ['-n', str(suite.processes), '-p', 'no:cov']
         if expression:
             command += ['-k', expression]
         exit_code = run_to_end(command)
