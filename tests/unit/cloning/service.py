@@ -37,7 +37,7 @@ from tests import ceph_double
 
 MIB = 2**20
 PROJECT = uuid.uuid4().hex
-LEASE_S = 0.05
+LEASE_S = 5.0
 
 
 class KnownImages:
