@@ -114,8 +114,18 @@ class DiskInUse(Error):
     retryable = True
 
 
-class DiskHasSnapshots(Error):
-    """Disk {name} in pool {pool} has snapshots or clones."""
+class DiskSnapshotNotFound(Error):
+    """Disk {name} in pool {pool} has no snapshot {snapshot}."""
+
+
+class DiskSnapshotInUse(Error):
+    """Snapshot {snapshot} of disk {name} in pool {pool} has children."""
+
+
+class RoomNeeded(Error):
+    """{what} would be {value}, over {limit}; it waits for {flattens}."""
+
+    retryable = True
 
 
 class ShrinkRefused(Error):
@@ -224,8 +234,18 @@ class SnapshotTrashed(CephError):
     """Snapshot {snapshot} of RBD image {image} in pool {pool} is in the trash."""
 
 
+class SnapshotProtected(CephError):
+    """Snapshot {snapshot} of RBD image {image} in pool {pool} is protected."""
+
+
 class SnapshotUnprotected(CephError):
     """Snapshot {snapshot} of RBD image {image} in pool {pool} is not protected."""
+
+
+class FlattenStopped(CephError):
+    """Flattening RBD image {image} in pool {pool} was stopped."""
+
+    retryable = True
 
 
 class SnapshotHasChildren(CephError):

@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import enum
 
+from rbdcloner.states import FlattenState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -33,6 +34,44 @@ class Protector(enum.StrEnum):
     NOBODY = 'nobody'
     OTHERS = 'others'
     SERVICE = 'service'
+
+
+class Kind(enum.StrEnum):
+    """What a clone's image is for."""
+
+    DISK = 'disk'
+    """A disk of an instance, made by the service."""
+
+    IMAGE = 'image'
+    """A Glance image, made by the service from a disk's snapshot."""
+
+    ADOPTED = 'adopted'
+    """A Glance image that others made, deleted while children need it."""
+
+
+class Purpose(enum.StrEnum):
+    """What a snapshot is there for, and with what it goes."""
+
+    ADOPTED = 'adopted'
+    """Others made it and remove it; with its image, once that is retired."""
+
+    EDGE = 'edge'
+    """The service made it for one child; it goes with that child."""
+
+    GLANCE = 'glance'
+    """The service made it for Glance; it goes with its image."""
+
+    CALLER = 'caller'
+    """A caller asked for it; it goes when one asks, or with its disk."""
+
+
+class FlattenReason(enum.StrEnum):
+    """Why a child is flattened."""
+
+    DEPTH = 'depth'
+    SNAPSHOTS = 'snapshots'
+    WAITED = 'waited'
+    RELEASE = 'release'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,29 +103,44 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SnapshotFacts:
-    """What Ceph says of a snapshot at one moment."""
+    """What Ceph says of a snapshot at one moment.
+
+    A ``trashed`` one has lost its name to Ceph's trash and keeps its id and
+    its children; ``snapshot.name`` is what it was called. ``created_at`` is
+    by the clock of an OSD, UTC, in whole seconds.
+    """
 
     snapshot: Snapshot
     size_bytes: int
     order: int
     protected: bool
+    trashed: bool
+    created_at: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What Ceph says of an RBD image at one moment.
 
-    ``parent_image_id`` is empty for an image without a parent. ``tag`` is the
-    uuid of the clone row that made the image, empty when nothing was written;
-    a row's own tag is also the proof that the clone was made to its end.
-    ``created_at`` is by the clock of an OSD, UTC, in whole seconds.
+    ``parent`` is the image that it descends from, ``None`` without one.
+    ``tag`` is the uuid of the clone row that made the image, empty when
+    nothing was written; a row's own tag is also the proof that the clone was
+    made to its end. ``created_at`` and ``modified_at`` are by the clock of an
+    OSD, UTC, in whole seconds; writes within a minute of ``modified_at`` may
+    have left it as it was.
     """
 
     image: Image
     size_bytes: int
-    parent_image_id: str
+    parent: Image | None
     tag: str
     created_at: datetime.datetime
+    modified_at: datetime.datetime
+
+    @property
+    def parent_image_id(self) -> str:
+        """The id of the image that it descends from, empty without one."""
+        return self.parent.id if self.parent else ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,7 +184,10 @@ class GlanceImage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parent:
-    """A row: a snapshot that children are, or were, taken from."""
+    """A row: a snapshot that children are, or were, taken from.
+
+    ``depth`` counts the ancestors of its image that are nobody's row.
+    """
 
     id: int
     snapshot: Snapshot
@@ -138,6 +195,8 @@ class Parent:
     order: int
     glance_image_id: str
     protector: Protector
+    purpose: Purpose
+    depth: int
     state: ParentState
 
 
@@ -158,9 +217,14 @@ class DiskRequest:
 class Clone:
     """A row: a child image, whom it descends from, and what was promised.
 
-    ``fence`` counts the owners that the row has had; only its last owner may
-    move the row. ``lease_expires_at`` is by the database's clock, UTC, and
-    ``None`` when nobody is at work.
+    ``attached``: the child needs its parent; it does not once it is gone or
+    flattened. ``parent`` is ``None`` for an image that never had one known
+    to us. ``fence`` counts the owners that the row has had; only its last
+    owner may move the row. ``lease_expires_at`` is by the database's clock,
+    UTC, and ``None`` when nobody is at work; ``attempts`` at what its state
+    asks for have failed, and none is made before ``retry_at``.
+    ``rollback_to`` is the id of a :class:`Parent`; ``held_bytes`` what a
+    retired image occupies, ``None`` where nobody has counted.
     """
 
     id: int
@@ -168,7 +232,9 @@ class Clone:
     image: Image
     size_bytes: int
     clone_format: CloneFormat
-    parent: Parent
+    kind: Kind
+    parent: Parent | None
+    attached: bool
     glance_image_id: str
     instance_uuid: str
     project_id: str
@@ -178,6 +244,37 @@ class Clone:
     owner: str
     fence: int
     lease_expires_at: datetime.datetime | None
+    attempts: int
+    retry_at: datetime.datetime | None
+    rollback_to: int | None
+    held_bytes: int | None
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Flatten:
+    """A row: a child that is, or was, to get its parent's data as its own.
+
+    ``done_objects`` of ``total_objects`` are copied, both zero before it ever
+    ran. ``slot`` numbers those that run at once in the whole cluster, from
+    1, ``None`` while it does not run. ``forced``: also under a guest.
+    """
+
+    id: int
+    clone: Clone
+    why: FlattenReason
+    forced: bool
+    state: FlattenState
+    reason: str
+    done_objects: int
+    total_objects: int
+    slot: int | None
+    owner: str
+    fence: int
+    lease_expires_at: datetime.datetime | None
+    attempts: int
+    retry_at: datetime.datetime | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
@@ -194,4 +291,6 @@ class Filters:
     host: str = ''
     pool: str = ''
     name: str = ''
+    kind: Kind | None = None
+    attached: bool = False
     states: Sequence[State] = ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The states of a clone and of a parent, and what may follow what.
+"""The states of a clone, a parent and a flatten, and what may follow what.
 
 This is the only home of the state machine: :mod:`rbdcloner.db.lineage` asks
 :func:`may_follow` at its one door, and ``python -m rbdcloner.states`` draws
@@ -21,8 +21,14 @@ class State(enum.StrEnum):
     RESIZING = 'resizing'
     """The image has the old size or the new one."""
 
+    ROLLING_BACK = 'rolling-back'
+    """The image has its own data or that of the snapshot it goes back to."""
+
     DELETING = 'deleting'
-    """The caller does not want the image any more; it may still exist."""
+    """The caller does not want the image any more; its name may be taken."""
+
+    RETIRED = 'retired'
+    """The name is free; the image is in the trash until no child needs it."""
 
     UNDOING = 'undoing'
     """Making the image failed; what exists of it is being removed."""
@@ -37,6 +43,9 @@ class State(enum.StrEnum):
 class ParentState(enum.StrEnum):
     """Whether a parent snapshot takes children."""
 
+    PLANNED = 'planned'
+    """The service is about to make the snapshot; it may exist."""
+
     ACTIVE = 'active'
     """Children may be taken."""
 
@@ -44,26 +53,46 @@ class ParentState(enum.StrEnum):
     """No child is taken; what we hold on the snapshot is being given back."""
 
     RELEASED = 'released'
-    """Nothing of ours is on the snapshot."""
+    """Nothing of ours is on the snapshot, or it is gone."""
+
+
+class FlattenState(enum.StrEnum):
+    """How far the flattening of a child has come."""
+
+    WANTED = 'wanted'
+    """Nobody is at work; some data may have been copied."""
+
+    RUNNING = 'running'
+    """A worker copies; a dead one leaves it so until its lease ends."""
+
+    DONE = 'done'
+    """The child has no parent any more."""
+
+    CANCELLED = 'cancelled'
+    """It is not wanted any more; the child keeps its parent."""
 
 
 _FOLLOWERS: dict[State, frozenset[State]] = {
     State.RESERVED: frozenset(
         {State.READY, State.UNDOING, State.DELETING, State.FAILED}
     ),
-    State.READY: frozenset({State.RESIZING, State.DELETING}),
+    State.READY: frozenset(
+        {State.RESIZING, State.ROLLING_BACK, State.DELETING}
+    ),
     State.RESIZING: frozenset({State.READY, State.DELETING}),
-    State.DELETING: frozenset({State.DELETED}),
+    State.ROLLING_BACK: frozenset({State.READY, State.DELETING}),
+    State.DELETING: frozenset({State.RETIRED}),
+    State.RETIRED: frozenset({State.DELETED}),
     State.UNDOING: frozenset({State.FAILED}),
     State.DELETED: frozenset(),
     State.FAILED: frozenset(),
 }
 
-#: Nothing follows; the name is free.
+#: Nothing follows; nothing is left in Ceph.
 FINAL = frozenset(s for s, after in _FOLLOWERS.items() if not after)
 
 #: The name is taken.
-LIVE = frozenset(State) - FINAL
+LIVE = frozenset(State) - FINAL - {State.RETIRED}
 
 #: Somebody is at work; a dead worker can leave a row here.
 IN_PROGRESS = LIVE - {State.READY}

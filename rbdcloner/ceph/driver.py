@@ -4,7 +4,8 @@
 Nouns are :mod:`rbdcloner.model`'s. A verb that changes Ceph is one act: it
 happened or it did not, and the caller that lost the answer looks with
 :meth:`Driver.find_image` or :meth:`Driver.find_snapshot`. Verbs pair up:
-``protect``/``unprotect``, ``clone``/``trash``+``purge``.
+``protect``/``unprotect``, ``clone``/``trash``+``purge``,
+``take_snapshot``/``remove_snapshot``.
 
 Every verb may raise
 
@@ -19,6 +20,7 @@ where a lost connection left it; and deletion by name, because Nova reuses
 names.
 """
 
+from collections.abc import Callable
 import contextlib
 from typing import Protocol
 
@@ -28,6 +30,10 @@ from rbdcloner.model import ImageFacts
 from rbdcloner.model import PoolFacts
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
+
+#: Called with (objects done, objects in all) while an image is flattened;
+#: False stops it. It may sleep, which slows the flattening down.
+Progress = Callable[[int, int], bool]
 
 
 class OpenImage(Protocol):
@@ -77,6 +83,39 @@ class Driver(Protocol):
         name (never in the trash).
         """
 
+    def is_trashed(self, image: Image) -> bool:
+        """Tell whether *image* lies in its pool's trash, by its id.
+
+        An interrupted move counts: its name may still be taken.
+        """
+
+    def watchers(self, image: Image) -> list[str]:
+        """Return the addresses of those who have *image* open to write.
+
+        By its id, in the pool or in its trash; none where there is no image.
+        """
+
+    def used_bytes(self, image: Image) -> int:
+        """Return what *image* itself occupies, in whole objects, by its id.
+
+        Its snapshots included, its parents not. As slow as the image has
+        objects, unless it has a fast diff.
+
+        :raises RbdImageNotFound: there is no such image.
+        """
+
+    def images(self, pool: str) -> dict[str, str]:
+        """Return every image of *pool*, id → name, without its trash.
+
+        As slow as the pool has images: never in a request's path.
+        """
+
+    def snapshots(self, image: Image) -> list[SnapshotFacts]:
+        """Return the snapshots of *image*, by its id, the trashed ones too.
+
+        In the order of their ids; none where there is no image.
+        """
+
     def clone(
         self,
         parent: Snapshot,
@@ -120,6 +159,52 @@ class Driver(Protocol):
         :raises RbdImageExists: it leads to an image; nothing was done.
         """
 
+    def take_snapshot(self, image: Image, name: str) -> SnapshotFacts:
+        """Take a snapshot of *image*, by its id; nothing if *name* is there.
+
+        A client that has the image open goes on writing, after it.
+
+        :raises RbdImageNotFound: there is no such image, or it is trashed.
+        :raises OutOfSpace: the pool takes no writes.
+        """
+
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
+        """Destroy *snapshot*, by its ids; nothing if it is gone.
+
+        Of a trashed image and out of the trash of snapshots too.
+
+        :raises SnapshotHasChildren: it has children in either format;
+            nothing was done.
+        :raises SnapshotProtected: it is protected; nothing was done.
+        """
+
+    def rollback(self, snapshot: Snapshot) -> None:
+        """Give *snapshot*'s image the data and size that it had then.
+
+        By ids. As slow as the image has objects; interrupted, the image has
+        some of both, and the call is repeated.
+
+        :raises SnapshotNotFound: there is no such snapshot.
+        :raises RbdImageInUse: somebody has the image open; nothing was done.
+        """
+
+    def flatten(
+        self, image: Image, progress: Progress, forced: bool = False
+    ) -> None:
+        """Copy into *image*, by its id, what it has of its parent alone.
+
+        In the pool or in its trash. Nothing if it has no parent. Interrupted
+        or stopped it keeps its parent and what was copied, and is called
+        again. Works on a connection of its own, so that *progress* may sleep.
+        With *forced* also under a client that has the image open, which then
+        does the work itself.
+
+        :raises RbdImageNotFound: there is no such image.
+        :raises RbdImageInUse: somebody has the image open.
+        :raises FlattenStopped: *progress* returned False.
+        :raises OutOfSpace: the pool takes no writes.
+        """
+
     def protect(self, snapshot: Snapshot) -> None:
         """Make *snapshot* protected; nothing if it is.
 
@@ -147,12 +232,20 @@ class Driver(Protocol):
 
         Finishes a move that was interrupted.
 
-        Its name is free afterwards, its data and its id stay. Ceph moves by
-        name: the name is found by the id, just before.
+        Its name is free afterwards; its data, its id, its snapshots and
+        their children stay. Ceph moves by name: the name is found by the id,
+        just before.
 
         :raises RbdImageNotFound: no such image, in the pool or its trash.
         :raises RbdImageInUse: somebody has it open; nothing was done.
-        :raises RbdImageHasSnapshots: it has snapshots; nothing was done.
+        """
+
+    def restore(self, image: Image) -> None:
+        """Move *image* out of the trash, by its id, to its name.
+
+        Nothing if it is not in the trash.
+
+        :raises RbdImageExists: the name was taken meanwhile.
         """
 
     def purge(self, image: Image) -> None:
