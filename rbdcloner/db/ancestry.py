@@ -25,7 +25,7 @@ _CHILDREN_NAMED = 5
 
 
 class Ancestry(Database):
-    """The half of :class:`~rbdcloner.db.lineage.Lineage` about parents."""
+    """What :class:`~rbdcloner.db.lineage.Lineage` does to a parent's row."""
 
     def adopt(
         self,

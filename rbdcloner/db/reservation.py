@@ -1,19 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one statement that takes a child: the busiest one of the service."""
+"""The intents: a clone's row is written before anything is made in Ceph.
+
+Taking a child is one statement, the busiest one of the service. It races on
+the parent's row with the parent's release: the taker reads it FOR SHARE, the
+releaser FOR UPDATE, and one of them sees the other's work.
+"""
 
 from typing import Any
 import uuid
 
+from oslo_db import exception
 import sqlalchemy as sa
 
+from rbdcloner import errors
+from rbdcloner.db import ancestry
 from rbdcloner.db import clock
+from rbdcloner.db import rows
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
+from rbdcloner.db.transaction import Database
+from rbdcloner.db.transaction import writes
+from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Parent
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
+
+
+class Reservations(Database):
+    """How :class:`~rbdcloner.db.lineage.Lineage` writes a new clone's row."""
+
+    @writes
+    def reserve(
+        self,
+        connection: sa.Connection,
+        request: DiskRequest,
+        parent: Parent,
+        clone_format: CloneFormat,
+        owner: str,
+        lease_s: float,
+    ) -> Clone:
+        """Write the intent: a RESERVED row under the request's name, held.
+
+        :raises DiskExists: a live row has the name.
+        :raises ParentNotFound: *parent* has no row.
+        :raises ParentReleased: *parent* takes no child.
+        """
+        wanted = values(request, parent, clone_format, owner, lease_s)
+        try:
+            row = connection.execute(STATEMENT, wanted).one_or_none()
+        except exception.DBDuplicateEntry as exc:
+            raise errors.DiskExists(
+                name=request.name, pool=request.pool
+            ) from exc
+        if row is None:
+            raise ancestry.refusal(connection, parent)
+        return rows.clone(row, parent)
 
 
 def values(

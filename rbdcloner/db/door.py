@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one door: a row of ``clones`` is held, and moved from state to state.
+
+A row in progress is *held* by an owner under a lease by the database's
+clock. Whoever takes a row raises its fence, so that the former holder's
+moves no longer match.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from rbdcloner import errors
+from rbdcloner import states
+from rbdcloner.db import clock
+from rbdcloner.db import rows
+from rbdcloner.db import tables
+from rbdcloner.db.tables import clones
+from rbdcloner.db.transaction import Database
+from rbdcloner.db.transaction import writes
+from rbdcloner.model import Clone
+from rbdcloner.states import State
+
+#: Nobody is at work on the row, or whoever was is late.
+UNHELD = sa.or_(
+    clones.c.lease_expires_at.is_(None),
+    clones.c.lease_expires_at < clock.utc_now(),
+)
+
+
+class Door(Database):
+    """What :class:`~rbdcloner.db.lineage.Lineage` does to a clone's row."""
+
+    @writes
+    def hold(
+        self,
+        connection: sa.Connection,
+        clone: Clone,
+        owner: str,
+        lease_s: float,
+    ) -> Clone:
+        """Hold the row of *clone* for *owner*, raising its fence.
+
+        The row may have changed since *clone* was read, but for its state:
+        what is returned is what it says now.
+
+        :raises DiskBusy: it is held and the lease has not run out.
+        :raises RowMoved: the row is not in *clone*'s state any more.
+        """
+        here = (clones.c.id == clone.id, clones.c.state == clone.state)
+        statement = sa.update(clones).where(*here, UNHELD)
+        row = _update(
+            connection, clone, statement.values(_taking(owner, lease_s))
+        )
+        if row is not None:
+            return rows.changed(clone, row)
+        if connection.scalar(sa.select(clones.c.id).where(*here)) is None:
+            raise _moved(clone)
+        raise errors.DiskBusy(
+            name=clone.image.name, pool=clone.image.pool, state=clone.state
+        )
+
+    @writes
+    def let_go(
+        self, connection: sa.Connection, clone: Clone, reason: str
+    ) -> None:
+        """End the lease early and note why; nothing if it was taken over."""
+        statement = (
+            sa.update(clones)
+            .where(*_as_left(clone))
+            .values(
+                lease_expires_at=None,
+                reason=reason[: tables.REASON_LENGTH],
+                updated_at=clock.utc_now(),
+            )
+        )
+        connection.execute(statement)
+
+    @writes
+    def move(
+        self,
+        connection: sa.Connection,
+        clone: Clone,
+        state: State,
+        *,
+        owner: str = '',
+        lease_s: float = 0,
+        image_id: str | None = None,
+        size_bytes: int | None = None,
+        reason: str | None = None,
+    ) -> Clone:
+        """Move the row from ``clone.state`` to *state*: the one door.
+
+        What is None stays. With an owner the row stays held by it, or is
+        taken, which raises the fence, if nobody else holds it; without, the
+        lease ends.
+
+        :raises RowMoved: state or fence are not *clone*'s any more, or
+            another than *owner* holds the row.
+        """
+        if not states.may_follow(clone.state, state):
+            raise ValueError(f'{state} may not follow {clone.state}')
+        values: dict[str, Any] = {
+            'state': state,
+            'live': None if state in states.FINAL else 1,
+            'lease_expires_at': None,
+        }
+        conditions = _as_left(clone)
+        if owner and _held_by(clone, owner):
+            values['lease_expires_at'] = clock.utc_after(lease_s)
+        elif owner:
+            values |= _taking(owner, lease_s)
+            conditions += (UNHELD,)
+        changes = {'image_id': image_id, 'size_bytes': size_bytes}
+        values |= {k: v for k, v in changes.items() if v is not None}
+        if reason is not None:
+            values['reason'] = reason[: tables.REASON_LENGTH]
+        statement = sa.update(clones).where(*conditions).values(values)
+        return _changed(connection, clone, statement)
+
+    @writes
+    def note_image_id(
+        self, connection: sa.Connection, clone: Clone, image_id: str
+    ) -> Clone:
+        """Record the child's image id, without a change of state.
+
+        :raises RowMoved: as :meth:`move`.
+        """
+        statement = sa.update(clones).where(*_as_left(clone))
+        return _changed(connection, clone, statement.values(image_id=image_id))
+
+
+def _as_left(clone: Clone) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        clones.c.id == clone.id,
+        clones.c.state == clone.state,
+        clones.c.fence == clone.fence,
+    )
+
+
+def _held_by(clone: Clone, owner: str) -> bool:
+    return clone.owner == owner and clone.lease_expires_at is not None
+
+
+def _taking(owner: str, lease_s: float) -> dict[str, Any]:
+    return {
+        'owner': owner,
+        'fence': clones.c.fence + 1,
+        'lease_expires_at': clock.utc_after(lease_s),
+    }
+
+
+def _changed(
+    connection: sa.Connection, clone: Clone, statement: sa.Update
+) -> Clone:
+    row = _update(connection, clone, statement)
+    if row is None:
+        raise _moved(clone)
+    return rows.changed(clone, row)
+
+
+def _update(
+    connection: sa.Connection, clone: Clone, statement: sa.Update
+) -> Any:
+    # The times are the database's: they are read back, by RETURNING or, as
+    # MariaDB has none for UPDATE, by a look at the row that is ours to commit.
+    statement = statement.values(updated_at=clock.utc_now())
+    if connection.dialect.update_returning:
+        returning = statement.returning(*rows.CHANGING)
+        return connection.execute(returning).one_or_none()
+    if not connection.execute(statement).rowcount:
+        return None
+    look = sa.select(*rows.CHANGING).where(clones.c.id == clone.id)
+    return connection.execute(look).one()
+
+
+def _moved(clone: Clone) -> errors.RowMoved:
+    return errors.RowMoved(
+        name=str(clone.image),
+        expected=f'{clone.state}, fence {clone.fence}',
+    )
