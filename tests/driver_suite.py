@@ -334,7 +334,7 @@ class ProtectionSuite(DriverSuite):
 
     def test_another_snapshot_of_the_name_is_left_alone(self):
         gone = self.parent(protected=False)
-        self.cluster.remove_snapshot(gone)
+        self.cluster.drop_snapshot(gone)
         for protected in (True, False):
             again = self.cluster.add_snapshot(
                 gone.image, gone.name, protected=protected
@@ -346,11 +346,11 @@ class ProtectionSuite(DriverSuite):
             self.driver.unprotect(gone)
             self.assertEqual(protected, self.is_protected(again))
             self.driver.unprotect(again)
-            self.cluster.remove_snapshot(again)
+            self.cluster.drop_snapshot(again)
 
     def test_what_is_not_there_is_not_protected(self):
         gone = self.parent(protected=False)
-        self.cluster.remove_snapshot(gone)
+        self.cluster.drop_snapshot(gone)
         self.assertRaises(errors.SnapshotNotFound, self.driver.protect, gone)
         self.driver.unprotect(gone)
         self.remove(gone.image)
@@ -377,7 +377,7 @@ class ProtectionSuite(DriverSuite):
         parent = self.parent()
         self.cluster.trash_image(parent.image)
         self.driver.unprotect(parent)
-        self.cluster.remove_snapshot(parent)
+        self.cluster.drop_snapshot(parent)
         self.driver.purge(parent.image)
 
 
@@ -406,7 +406,7 @@ class ChildrenSuite(DriverSuite):
 
     def test_what_is_not_there_has_no_children(self):
         parent = self.parent(protected=False)
-        self.cluster.remove_snapshot(parent)
+        self.cluster.drop_snapshot(parent)
         again = self.cluster.add_snapshot(
             parent.image, parent.name, protected=True
         )
@@ -422,16 +422,13 @@ class ChildrenSuite(DriverSuite):
         parent = self.parent()
         child = self.child(parent)
         self.driver.unprotect(parent)
-        self.cluster.remove_snapshot(parent)
+        self.cluster.drop_snapshot(parent)
         self.assertRaises(errors.SnapshotTrashed, self.is_protected, parent)
         self.assertRaises(errors.SnapshotTrashed, self.child, parent)
         self.assertRaises(errors.SnapshotTrashed, self.driver.protect, parent)
         self.driver.unprotect(parent)
         self.assertEqual([child], self.driver.children(parent))
         self.assertEqual(b'parent', self.cluster.read(child, 0, 6))
-        self.assertRaises(
-            errors.RbdImageHasSnapshots, self.driver.trash, parent.image
-        )
         # Its name is free, and the new one is no less a parent.
         again = self.cluster.add_snapshot(
             parent.image, parent.name, protected=True
@@ -440,7 +437,7 @@ class ChildrenSuite(DriverSuite):
         self.assertEqual([other], self.driver.children(again))
         self.remove(other)
         self.driver.unprotect(again)
-        self.cluster.remove_snapshot(again)
+        self.cluster.drop_snapshot(again)
         # With its last child it goes by itself.
         self.remove(child)
         self.remove(parent.image)
@@ -517,17 +514,14 @@ class RemovalSuite(DriverSuite):
             self.assertRaises(errors.RbdImageInUse, self.driver.trash, child)
         self.remove(child)
 
-    def test_an_image_with_snapshots_is_not_removed(self):
+    def test_an_image_with_snapshots_is_trashed_and_not_purged(self):
         child = self.child(self.parent())
         snapshot = self.cluster.add_snapshot(child, 'own')
-        self.assertRaises(
-            errors.RbdImageHasSnapshots, self.driver.trash, child
-        )
-        self.cluster.trash_image(child)
+        self.driver.trash(child)
         self.assertRaises(
             errors.RbdImageHasSnapshots, self.driver.purge, child
         )
-        self.cluster.remove_snapshot(snapshot)
+        self.cluster.drop_snapshot(snapshot)
         self.driver.purge(child)
 
     def test_a_missing_image_is_not_trashed(self):

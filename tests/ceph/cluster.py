@@ -130,7 +130,7 @@ class RealCluster(fixtures.Fixture):
                 opened.protect_snap(name)
             return Snapshot(image, name, opened.snap_get_id(name))
 
-    def remove_snapshot(self, snapshot: Snapshot) -> None:
+    def drop_snapshot(self, snapshot: Snapshot) -> None:
         with self.opened(snapshot.image) as opened:
             opened.remove_snap_by_id(snapshot.id)
 

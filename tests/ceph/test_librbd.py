@@ -225,7 +225,7 @@ class PoolTest(LibrbdTest):
         self.assertIsNone(self.driver.find_image(child))
 
     def move_as_parent(self, image, snapshot):
-        _cluster.remove_snapshot(snapshot)
+        _cluster.drop_snapshot(snapshot)
         conf = {'rbd_move_parent_to_trash_on_remove': 'true'}
         with (
             rados.Rados(

@@ -106,12 +106,12 @@ class FaultTest(testtools.TestCase):
     def test_death_before_an_act_leaves_it_undone(self):
         self.die('clone', 'before')
         self.assertRaises(Died, self.clone)
-        self.assertEqual({}, self.ceph.images('vms'))
+        self.assertEqual({}, self.ceph.named('vms'))
 
     def test_death_after_an_act_leaves_it_done(self):
         self.die('clone', 'after')
         self.assertRaises(Died, self.clone)
-        self.assertIn('child', self.ceph.images('vms'))
+        self.assertIn('child', self.ceph.named('vms'))
 
     def test_a_dead_clients_watch_stays_until_it_expires(self):
         self.clone()
@@ -138,4 +138,4 @@ class FaultTest(testtools.TestCase):
         lost = errors.CephUnavailable(act='clone')
         self.ceph.fail('clone', lost, when='after')
         self.assertRaises(errors.CephUnavailable, self.clone)
-        self.assertIn('child', self.ceph.images('vms'))
+        self.assertIn('child', self.ceph.named('vms'))
