@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which revision the schema is at, which this release needs, and the way."""
 
+from collections.abc import Iterator
+import contextlib
 import pathlib
 
 from alembic import command
@@ -24,7 +26,12 @@ def upgrade(engine: sa.Engine) -> None:
     :raises DatabaseUnavailable: it cannot be reached.
     """
     settings = _settings()
-    with failures.named(), engine.begin() as connection:
+    with (
+        failures.named(),
+        engine.connect() as connection,
+        _tables_may_be_replaced(connection),
+        connection.begin(),
+    ):
         settings.attributes['connection'] = connection
         command.upgrade(settings, 'head')
 
@@ -60,6 +67,24 @@ def check(engine: sa.Engine) -> None:
     behind = known - {scripts.get_current_head()}
     if revision is None or revision in behind:
         raise errors.DatabaseRevision(current=revision, needed=needed())
+
+
+@contextlib.contextmanager
+def _tables_may_be_replaced(connection: sa.Connection) -> Iterator[None]:
+    """Let SQLite drop a table that others refer to, to rename its successor.
+
+    It takes this setting only outside a transaction, hence past SQLAlchemy,
+    which would begin one.
+    """
+    if connection.dialect.name != 'sqlite':
+        yield
+        return
+    cursor = connection.connection.cursor()
+    cursor.execute('PRAGMA foreign_keys = OFF')
+    try:
+        yield
+    finally:
+        cursor.execute('PRAGMA foreign_keys = ON')
 
 
 def _settings() -> config.Config:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two tables: parents, and the clones taken from them.
+"""The tables: parents, the clones taken from them, and the work on these.
 
 A row of ``clones`` is never deleted: it is the lineage. RBD's names know
 upper and lower case and trailing blanks, so on MariaDB every text column has
@@ -47,7 +47,10 @@ _Host = Annotated[str, orm.mapped_column(sa.String(HOST_LENGTH))]
 _Word = Annotated[str, orm.mapped_column(sa.String(16))]
 _Big = Annotated[int, orm.mapped_column(sa.BigInteger())]
 _Small = Annotated[int, orm.mapped_column(sa.SmallInteger())]
+_Count = Annotated[int, orm.mapped_column(sa.Integer())]
+_Flag = Annotated[int | None, orm.mapped_column(sa.SmallInteger())]
 _Moment = Annotated[datetime.datetime, orm.mapped_column(_Time())]
+_Until = Annotated[datetime.datetime | None, orm.mapped_column(_Time())]
 
 
 class Base(orm.DeclarativeBase):
@@ -62,8 +65,8 @@ class Base(orm.DeclarativeBase):
     )
 
 
-def _options() -> dict[str, Any]:
-    options: dict[str, Any] = {'sqlite_autoincrement': True}
+def _options(sqlite_autoincrement: bool = True) -> dict[str, Any]:
+    options: dict[str, Any] = {'sqlite_autoincrement': sqlite_autoincrement}
     for dialect in ('mysql', 'mariadb'):
         options[f'{dialect}_engine'] = 'InnoDB'
         options[f'{dialect}_charset'] = 'utf8mb4'
@@ -72,7 +75,12 @@ def _options() -> dict[str, Any]:
 
 
 class ParentRow(Base):
-    """A snapshot that children are, or were, taken from."""
+    """A snapshot that children are, or were, taken from.
+
+    ``live`` is 1 from the plan to the release of a snapshot that the service
+    makes, so that two requests don't plan one twice; else NULL. The names of
+    snapshots that others make are theirs to give.
+    """
 
     __tablename__ = 'parents'
     __table_args__ = (
@@ -84,7 +92,17 @@ class ParentRow(Base):
             'fsid',
             name='uq_parents_snapshot',
         ),
+        sa.UniqueConstraint(
+            'image_id',
+            'snapshot_name',
+            'pool',
+            'namespace',
+            'fsid',
+            'live',
+            name='uq_parents_live_name',
+        ),
         sa.Index('ix_parents_state', 'state', 'protector'),
+        sa.Index('ix_parents_purpose', 'purpose', 'state'),
         _options(),
     )
 
@@ -95,11 +113,14 @@ class ParentRow(Base):
     image_name: orm.Mapped[_Name]
     image_id: orm.Mapped[_Id]
     snapshot_name: orm.Mapped[_Name]
-    snapshot_id: orm.Mapped[_Big]
+    snapshot_id: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
+    live: orm.Mapped[_Flag]
     size_bytes: orm.Mapped[_Big]
     order: orm.Mapped[_Small]
     glance_image_id: orm.Mapped[_Id]
     protector: orm.Mapped[_Word]
+    purpose: orm.Mapped[_Word] = orm.mapped_column(server_default='adopted')
+    depth: orm.Mapped[_Small] = orm.mapped_column(server_default='0')
     state: orm.Mapped[_Word]
     created_at: orm.Mapped[_Moment]
     updated_at: orm.Mapped[_Moment]
@@ -108,10 +129,12 @@ class ParentRow(Base):
 class CloneRow(Base):
     """A child image, whom it descends from, and what was promised.
 
-    ``live`` is 1 until the state is final and NULL from then on: NULLs are
-    distinct in a unique key, so that it holds one live row of a name and any
-    number of final ones. ``parent_id`` may be NULL for a disk that descends
-    from nobody.
+    ``live`` is 1 while the state is one of :data:`rbdcloner.states.LIVE` and
+    NULL from then on: NULLs are distinct in a unique key, so that it holds
+    one live row of a name and any number of others. ``attached`` is 1 while
+    the image needs its parent, else NULL; its default is for releases that
+    know nothing of it. ``parent_id`` is NULL for an image whose parent
+    nobody knows.
     """
 
     __tablename__ = 'clones'
@@ -132,8 +155,9 @@ class CloneRow(Base):
         sa.Index('ix_clones_host', 'host', 'id'),
         sa.Index('ix_clones_pool', 'pool', 'id'),
         sa.Index('ix_clones_state', 'state', 'id'),
-        # Live children first; all of a parent's children too.
-        sa.Index('ix_clones_parent', 'parent_id', 'live', 'id'),
+        # Attached children first; all of a parent's children too.
+        sa.Index('ix_clones_children', 'parent_id', 'attached', 'id'),
+        sa.Index('ix_clones_image', 'image_id', 'pool'),
         _options(),
     )
 
@@ -144,7 +168,9 @@ class CloneRow(Base):
     namespace: orm.Mapped[_Pool]
     name: orm.Mapped[_Name]
     image_id: orm.Mapped[_Id]
-    live: orm.Mapped[int | None] = orm.mapped_column(sa.SmallInteger())
+    live: orm.Mapped[_Flag]
+    kind: orm.Mapped[_Word] = orm.mapped_column(server_default='disk')
+    attached: orm.Mapped[_Flag] = orm.mapped_column(server_default='1')
     size_bytes: orm.Mapped[_Big]
     clone_format: orm.Mapped[_Small]
     parent_id: orm.Mapped[int | None] = orm.mapped_column(
@@ -158,13 +184,65 @@ class CloneRow(Base):
     reason: orm.Mapped[str] = orm.mapped_column(sa.Text())
     owner: orm.Mapped[_Host]
     fence: orm.Mapped[_Big]
-    lease_expires_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
-        _Time()
-    )
+    lease_expires_at: orm.Mapped[_Until]
+    attempts: orm.Mapped[_Count] = orm.mapped_column(server_default='0')
+    retry_at: orm.Mapped[_Until]
+    rollback_to: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
+    held_bytes: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
     created_at: orm.Mapped[_Moment]
     updated_at: orm.Mapped[_Moment]
+
+
+class FlattenRow(Base):
+    """A child that is, or was, to get its parent's data as its own.
+
+    ``live`` is 1 while it is wanted or running, else NULL: a clone has one
+    such row. ``slot`` is a number that each running one has for itself, so
+    that no more than the numbers handed out run at once.
+    """
+
+    __tablename__ = 'flattens'
+    __table_args__ = (
+        sa.UniqueConstraint('clone_id', 'live', name='uq_flattens_live_clone'),
+        sa.UniqueConstraint('slot', name='uq_flattens_slot'),
+        sa.Index('ix_flattens_state', 'state', 'id'),
+        _options(),
+    )
+
+    id: orm.Mapped[int] = orm.mapped_column(_Serial, primary_key=True)
+    clone_id: orm.Mapped[int] = orm.mapped_column(
+        _Serial, sa.ForeignKey('clones.id')
+    )
+    why: orm.Mapped[_Word]
+    forced: orm.Mapped[bool] = orm.mapped_column(sa.Boolean())
+    state: orm.Mapped[_Word]
+    live: orm.Mapped[_Flag]
+    slot: orm.Mapped[int | None] = orm.mapped_column(sa.SmallInteger())
+    done_objects: orm.Mapped[_Big]
+    total_objects: orm.Mapped[_Big]
+    reason: orm.Mapped[str] = orm.mapped_column(sa.Text())
+    owner: orm.Mapped[_Host]
+    fence: orm.Mapped[_Big]
+    lease_expires_at: orm.Mapped[_Until]
+    attempts: orm.Mapped[_Count]
+    retry_at: orm.Mapped[_Until]
+    created_at: orm.Mapped[_Moment]
+    updated_at: orm.Mapped[_Moment]
+
+
+class DutyRow(Base):
+    """Periodic work, which whoever comes first after ``due_at`` does."""
+
+    __tablename__ = 'duties'
+    __table_args__ = _options(sqlite_autoincrement=False)
+
+    name: orm.Mapped[str] = orm.mapped_column(sa.String(64), primary_key=True)
+    owner: orm.Mapped[_Host]
+    due_at: orm.Mapped[_Moment]
 
 
 #: The tables as Core knows them: no identity map and no flush in the hot path.
 parents = cast(sa.Table, ParentRow.__table__)
 clones = cast(sa.Table, CloneRow.__table__)
+flattens = cast(sa.Table, FlattenRow.__table__)
+duties = cast(sa.Table, DutyRow.__table__)
