@@ -49,6 +49,8 @@ FACTS = SnapshotFacts(
     size_bytes=GIB,
     order=23,
     protected=False,
+    trashed=False,
+    created_at=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
 )
 
 REQUEST = DiskRequest(
@@ -273,7 +275,9 @@ class TestMove(Claims):
         assert moved.state is after
         assert moved == found(lineage)
         live = count(engine, tables.clones.c.live == 1)
-        assert live == (0 if after in states.FINAL else 1)
+        assert live == (after in states.LIVE)
+        attached = count(engine, tables.clones.c.attached == 1)
+        assert attached == (after not in states.FINAL)
 
     def test_what_may_not_follow_does_not(self, lineage, reserve):
         clone = reserve()
@@ -440,15 +444,17 @@ class TestAbandoned(Claims):
         finish(lineage, reserve(name='ended'))
         expired = reserve(name='expired', lease_s=EXPIRED)
         lineage.let_go(reserve(name='let-go'), 'why')
-        abandoned = lineage.abandoned(0, 10)
-        assert abandoned == [expired, found(lineage, 'let-go')]
+        assert lineage.abandoned(0, 10) == [expired]
+        time.sleep(1.1)
+        assert lineage.abandoned(0, 10) == [expired, found(lineage, 'let-go')]
 
     def test_the_longest_untouched_come_first(self, lineage, reserve):
         first = reserve(name='first', lease_s=EXPIRED)
         second = reserve(name='second', lease_s=EXPIRED)
         time.sleep(0.01)
-        lineage.let_go(first, 'again')
+        first = lineage.note_image_id(first, 'touched')
         assert lineage.abandoned(0, 1) == [second]
+        assert lineage.abandoned(0, 2) == [second, first]
 
     def test_what_was_touched_lately_is_left_alone(self, lineage, reserve):
         clone = reserve(lease_s=EXPIRED)

@@ -15,8 +15,10 @@ from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import reads
 from rbdcloner.db.transaction import writes
+from rbdcloner.model import Image
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 from rbdcloner.states import ParentState
@@ -32,18 +34,21 @@ class Ancestry(Database):
         facts: SnapshotFacts,
         glance_image_id: str,
         protector: Protector,
+        depth: int = 0,
     ) -> Parent:
         """Record *facts*' snapshot as an active parent, or return its row.
 
         A released parent becomes active again, with *protector*; an active
-        one keeps its own. A known parent, the common case, costs one read.
+        one keeps its own, and any its purpose and depth. One that is planned
+        under the snapshot's name is that snapshot, made. A known parent, the
+        common case, costs one read.
 
         :raises ParentReleased: it is being released now.
         """
         known = self.find_parent(facts.snapshot)
-        if known is not None and _is_as(known, facts):
+        if known is not None and _is_as(known, facts, glance_image_id):
             return known
-        return self._adopt(facts, glance_image_id, protector)
+        return self._adopt(facts, glance_image_id, protector, depth)
 
     @reads
     def find_parent(
@@ -61,8 +66,12 @@ class Ancestry(Database):
         facts: SnapshotFacts,
         glance_image_id: str,
         protector: Protector,
+        depth: int,
     ) -> Parent:
-        _add_unless_there(connection, facts, glance_image_id, protector)
+        if not _finish_plan(connection, facts):
+            _add_unless_there(
+                connection, facts, glance_image_id, protector, depth
+            )
         statement = sa.select(parents).where(*_identity(facts.snapshot))
         row = connection.execute(statement.with_for_update()).one()
         parent = rows.parent(row)
@@ -75,9 +84,11 @@ class Ancestry(Database):
         if parent.state == ParentState.RELEASED:
             values['state'] = ParentState.ACTIVE
             values['protector'] = protector
-        if _is_as(parent, facts):
+        if not parent.glance_image_id:
+            values['glance_image_id'] = glance_image_id
+        if _is_as(parent, facts, glance_image_id):
             return parent
-        return _updated(connection, parent, values)
+        return updated(connection, parent, values)
 
     @writes
     def protected_by(
@@ -87,7 +98,7 @@ class Ancestry(Database):
 
         :raises ParentNotFound: it has no row.
         """
-        return _updated(connection, parent, {'protector': protector})
+        return updated(connection, parent, {'protector': protector})
 
     @reads
     def parents(
@@ -99,45 +110,18 @@ class Ancestry(Database):
             statement = statement.where(parents.c.id.in_(ids))
         return [rows.parent(row) for row in connection.execute(statement)]
 
-    @reads
-    def unneeded_parents(
-        self, connection: sa.Connection, idle_s: float, limit: int
-    ) -> list[Parent]:
-        """Return the parents to release, untouched for *idle_s*.
-
-        Those that the service protects for no live child, and those whose
-        release somebody began and left; the longest untouched first.
-        """
-        child = sa.exists().where(
-            clones.c.parent_id == parents.c.id, clones.c.live == 1
-        )
-        for_nobody = sa.and_(
-            parents.c.state == ParentState.ACTIVE,
-            parents.c.protector == Protector.SERVICE,
-            sa.not_(child),
-        )
-        statement = (
-            sa.select(parents)
-            .where(
-                sa.or_(for_nobody, parents.c.state == ParentState.RELEASING),
-                parents.c.updated_at <= clock.utc_after(-idle_s),
-            )
-            .order_by(parents.c.updated_at, parents.c.id)
-            .limit(limit)
-        )
-        return [rows.parent(row) for row in connection.execute(statement)]
-
     @writes
     def releasing(self, connection: sa.Connection, parent: Parent) -> Parent:
         """Move *parent* ACTIVE → RELEASING: no child is taken from now on.
 
-        Repeated on a RELEASING or RELEASED one it changes nothing.
+        A PLANNED one too. Repeated on a RELEASING or RELEASED one it changes
+        nothing.
 
-        :raises ParentHasChildren: a live child is recorded.
+        :raises ParentHasChildren: an attached child is recorded.
         :raises ParentNotFound: it has no row.
         """
-        now = _locked(connection, parent)
-        if now.state != ParentState.ACTIVE:
+        now = locked(connection, parent)
+        if now.state not in (ParentState.ACTIVE, ParentState.PLANNED):
             return now
         # A statement of its own, begun after the lock was had: whoever took
         # a child before has committed, and this statement sees it; whoever
@@ -146,25 +130,28 @@ class Ancestry(Database):
         # be of a moment before the lock, and miss a child.
         children = connection.scalars(
             sa.select(clones.c.name)
-            .where(clones.c.parent_id == parent.id, clones.c.live == 1)
+            .where(clones.c.parent_id == parent.id, clones.c.attached == 1)
             .limit(_CHILDREN_NAMED)
         ).all()
         if children:
             raise errors.ParentHasChildren(
                 parent=str(parent.snapshot), children=', '.join(children)
             )
-        return _updated(connection, now, {'state': ParentState.RELEASING})
+        return updated(connection, now, {'state': ParentState.RELEASING})
 
     @writes
     def restored(self, connection: sa.Connection, parent: Parent) -> Parent:
         """Move *parent* RELEASING → ACTIVE: it has children after all.
 
-        Repeated on an ACTIVE one it changes nothing.
+        One that was never made becomes PLANNED again. Repeated it changes
+        nothing.
 
         :raises RowMoved: it is released.
         :raises ParentNotFound: it has no row.
         """
-        values = {'state': ParentState.ACTIVE}
+        made = parent.snapshot.id is not None
+        state = ParentState.ACTIVE if made else ParentState.PLANNED
+        values = {'state': state}
         return _moved_on(connection, parent, values)
 
     @writes
@@ -173,11 +160,12 @@ class Ancestry(Database):
 
         Repeated on a RELEASED one it changes nothing.
 
-        :raises RowMoved: it is active.
+        :raises RowMoved: it is active or planned.
         :raises ParentNotFound: it has no row.
         """
         values = {
             'state': ParentState.RELEASED,
+            'live': None,
             'protector': Protector.NOBODY,
         }
         return _moved_on(connection, parent, values)
@@ -191,53 +179,47 @@ def refusal(connection: sa.Connection, parent: Parent) -> errors.Error:
     return errors.ParentReleased(parent=str(parent.snapshot))
 
 
-def _identity(snapshot: Snapshot) -> tuple[sa.ColumnElement[bool], ...]:
+def of_image(image: Image) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition for the parents that are snapshots of *image*."""
     return (
-        parents.c.image_id == snapshot.image.id,
-        parents.c.snapshot_id == snapshot.id,
-        parents.c.pool == snapshot.image.pool,
-        parents.c.namespace == snapshot.image.namespace,
-        parents.c.fsid == snapshot.image.fsid,
+        parents.c.image_id == image.id,
+        parents.c.pool == image.pool,
+        parents.c.namespace == image.namespace,
+        parents.c.fsid == image.fsid,
     )
 
 
-def _is_as(parent: Parent, facts: SnapshotFacts) -> bool:
-    active = parent.state == ParentState.ACTIVE
-    return active and parent.snapshot == facts.snapshot
+def values(image: Image) -> dict[str, Any]:
+    """Return what a new row says of *image* and the time."""
+    return {
+        'fsid': image.fsid,
+        'pool': image.pool,
+        'namespace': image.namespace,
+        'image_name': image.name,
+        'image_id': image.id,
+        'created_at': clock.utc_now(),
+        'updated_at': clock.utc_now(),
+    }
 
 
-def _add_unless_there(
-    connection: sa.Connection,
-    facts: SnapshotFacts,
-    glance_image_id: str,
-    protector: Protector,
-) -> None:
-    image = facts.snapshot.image
-    statement = sa.insert(parents).values(
-        fsid=image.fsid,
-        pool=image.pool,
-        namespace=image.namespace,
-        image_name=image.name,
-        image_id=image.id,
-        snapshot_name=facts.snapshot.name,
-        snapshot_id=facts.snapshot.id,
-        size_bytes=facts.size_bytes,
-        order=facts.order,
-        glance_image_id=glance_image_id,
-        protector=protector,
-        state=ParentState.ACTIVE,
-        created_at=clock.utc_now(),
-        updated_at=clock.utc_now(),
-    )
+def done(connection: sa.Connection, statement: sa.Insert | sa.Update) -> bool:
+    """Execute *statement*; tell whether it wrote a row.
+
+    It does not where a unique key is against it.
+    """
     try:
         # PostgreSQL gives up the whole transaction after an error.
         with connection.begin_nested():
-            connection.execute(statement)
+            return connection.execute(statement).rowcount == 1
     except exception.DBDuplicateEntry:
-        return
+        return False
 
 
-def _locked(connection: sa.Connection, parent: Parent) -> Parent:
+def locked(connection: sa.Connection, parent: Parent) -> Parent:
+    """Return what the row of *parent* says, and keep others from it.
+
+    :raises ParentNotFound: it has no row.
+    """
     statement = sa.select(parents).where(parents.c.id == parent.id)
     row = connection.execute(statement.with_for_update()).one_or_none()
     if row is None:
@@ -245,23 +227,84 @@ def _locked(connection: sa.Connection, parent: Parent) -> Parent:
     return rows.parent(row)
 
 
+def updated(
+    connection: sa.Connection, parent: Parent, values: dict[str, Any]
+) -> Parent:
+    """Write *values* into the row of *parent*; return what it says.
+
+    :raises ParentNotFound: it has no row.
+    """
+    statement = sa.update(parents).where(parents.c.id == parent.id)
+    connection.execute(statement.values(**values, updated_at=clock.utc_now()))
+    return locked(connection, parent)
+
+
+def _identity(snapshot: Snapshot) -> tuple[sa.ColumnElement[bool], ...]:
+    return (*of_image(snapshot.image), parents.c.snapshot_id == snapshot.id)
+
+
+def _is_as(parent: Parent, facts: SnapshotFacts, glance_image_id: str) -> bool:
+    active = parent.state == ParentState.ACTIVE
+    known = parent.glance_image_id or not glance_image_id
+    return active and bool(known) and parent.snapshot == facts.snapshot
+
+
+def _finish_plan(connection: sa.Connection, facts: SnapshotFacts) -> bool:
+    """Make active what was planned under the snapshot's name, if it was.
+
+    The plan was committed before the snapshot was made, and the snapshot was
+    made before it was seen: a plan that there is, is found.
+    """
+    statement = (
+        sa.update(parents)
+        .where(
+            *of_image(facts.snapshot.image),
+            parents.c.snapshot_name == facts.snapshot.name,
+            parents.c.live == 1,
+            parents.c.state == ParentState.PLANNED,
+        )
+        .values(
+            snapshot_id=facts.snapshot.id,
+            size_bytes=facts.size_bytes,
+            order=facts.order,
+            state=ParentState.ACTIVE,
+            updated_at=clock.utc_now(),
+        )
+    )
+    return not facts.trashed and done(connection, statement)
+
+
+def _add_unless_there(
+    connection: sa.Connection,
+    facts: SnapshotFacts,
+    glance_image_id: str,
+    protector: Protector,
+    depth: int,
+) -> None:
+    statement = sa.insert(parents).values(
+        **values(facts.snapshot.image),
+        snapshot_name=facts.snapshot.name,
+        snapshot_id=facts.snapshot.id,
+        size_bytes=facts.size_bytes,
+        order=facts.order,
+        glance_image_id=glance_image_id,
+        protector=protector,
+        purpose=Purpose.ADOPTED,
+        depth=depth,
+        state=ParentState.ACTIVE,
+    )
+    done(connection, statement)
+
+
 def _moved_on(
     connection: sa.Connection, parent: Parent, values: dict[str, Any]
 ) -> Parent:
     """Move a RELEASING parent to the state in *values*."""
-    now = _locked(connection, parent)
+    now = locked(connection, parent)
     if now.state == values['state']:
         return now
     if now.state != ParentState.RELEASING:
         raise errors.RowMoved(
             name=str(parent.snapshot), expected=ParentState.RELEASING
         )
-    return _updated(connection, now, values)
-
-
-def _updated(
-    connection: sa.Connection, parent: Parent, values: dict[str, Any]
-) -> Parent:
-    statement = sa.update(parents).where(parents.c.id == parent.id)
-    connection.execute(statement.values(**values, updated_at=clock.utc_now()))
-    return _locked(connection, parent)
+    return updated(connection, now, values)

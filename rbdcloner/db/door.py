@@ -27,6 +27,11 @@ UNHELD = sa.or_(
     clones.c.lease_expires_at < clock.utc_now(),
 )
 
+#: The pause after the last attempt is over.
+DUE = sa.or_(clones.c.retry_at.is_(None), clones.c.retry_at <= clock.utc_now())
+
+_MAX_PAUSE_S = 300
+
 
 class Door(Database):
     """What :class:`~rbdcloner.db.lineage.Lineage` does to a clone's row."""
@@ -55,23 +60,44 @@ class Door(Database):
         if row is not None:
             return rows.changed(clone, row)
         if connection.scalar(sa.select(clones.c.id).where(*here)) is None:
-            raise _moved(clone)
+            raise moved(clone)
         raise errors.DiskBusy(
             name=clone.image.name, pool=clone.image.pool, state=clone.state
         )
 
     @writes
+    def renew(
+        self, connection: sa.Connection, clone: Clone, lease_s: float
+    ) -> Clone:
+        """Have the lease of *clone* end in *lease_s* from now.
+
+        One that has run out is renewed too, if nobody took the row.
+
+        :raises RowMoved: state or fence are not *clone*'s any more, or the
+            lease was ended.
+        """
+        statement = sa.update(clones).where(
+            *as_left(clone), clones.c.lease_expires_at.is_not(None)
+        )
+        lease = {'lease_expires_at': clock.utc_after(lease_s)}
+        return _changed(connection, clone, statement.values(lease))
+
+    @writes
     def let_go(
         self, connection: sa.Connection, clone: Clone, reason: str
     ) -> None:
-        """End the lease early and note why; nothing if it was taken over."""
+        """End the lease early and note why; nothing if it was taken over.
+
+        That was an attempt: the row waits for the next, longer each time.
+        """
         statement = (
             sa.update(clones)
-            .where(*_as_left(clone))
+            .where(*as_left(clone))
             .values(
                 lease_expires_at=None,
                 reason=reason[: tables.REASON_LENGTH],
                 updated_at=clock.utc_now(),
+                **backoff(clone.attempts),
             )
         )
         connection.execute(statement)
@@ -88,30 +114,32 @@ class Door(Database):
         image_id: str | None = None,
         size_bytes: int | None = None,
         reason: str | None = None,
+        rollback_to: int | None = None,
     ) -> Clone:
         """Move the row from ``clone.state`` to *state*: the one door.
 
-        What is None stays. With an owner the row stays held by it, or is
-        taken, which raises the fence, if nobody else holds it; without, the
-        lease ends.
+        What is None stays, but that a READY one goes back to nothing. With an
+        owner the row stays held by it, or is taken, which raises the fence,
+        if nobody else holds it; without, the lease ends. The attempts at
+        what the old state asked for are forgotten.
 
         :raises RowMoved: state or fence are not *clone*'s any more, or
             another than *owner* holds the row.
         """
         if not states.may_follow(clone.state, state):
             raise ValueError(f'{state} may not follow {clone.state}')
-        values: dict[str, Any] = {
-            'state': state,
-            'live': None if state in states.FINAL else 1,
-            'lease_expires_at': None,
-        }
-        conditions = _as_left(clone)
+        values = _entering(state)
+        conditions = as_left(clone)
         if owner and _held_by(clone, owner):
             values['lease_expires_at'] = clock.utc_after(lease_s)
         elif owner:
             values |= _taking(owner, lease_s)
             conditions += (UNHELD,)
-        changes = {'image_id': image_id, 'size_bytes': size_bytes}
+        changes = {
+            'image_id': image_id,
+            'size_bytes': size_bytes,
+            'rollback_to': rollback_to,
+        }
         values |= {k: v for k, v in changes.items() if v is not None}
         if reason is not None:
             values['reason'] = reason[: tables.REASON_LENGTH]
@@ -126,16 +154,86 @@ class Door(Database):
 
         :raises RowMoved: as :meth:`move`.
         """
-        statement = sa.update(clones).where(*_as_left(clone))
+        statement = sa.update(clones).where(*as_left(clone))
         return _changed(connection, clone, statement.values(image_id=image_id))
 
+    @writes
+    def note_held_bytes(
+        self, connection: sa.Connection, clone: Clone, held_bytes: int
+    ) -> None:
+        """Record what the RETIRED *clone* occupies; nothing in other states.
 
-def _as_left(clone: Clone) -> tuple[sa.ColumnElement[bool], ...]:
+        Nobody need hold it, and it counts as untouched.
+        """
+        connection.execute(
+            sa.update(clones)
+            .where(clones.c.id == clone.id, clones.c.state == State.RETIRED)
+            .values(held_bytes=held_bytes)
+        )
+
+    @writes
+    def detach(self, connection: sa.Connection, clone: Clone) -> Clone:
+        """Record that *clone* has no parent any more; repeated, nothing.
+
+        Whoever holds the row keeps it.
+        """
+        detached(connection, clone)
+        statement = rows.CLONES.where(clones.c.id == clone.id)
+        return rows.clone_and_parent(connection.execute(statement).one())
+
+
+def backoff(attempts: int) -> dict[str, Any]:
+    """Return what a row says after another attempt than *attempts*."""
+    # Any more would be over the limit, too, and one day no float.
+    pause_s = min(2 ** min(attempts, 16), _MAX_PAUSE_S)
+    return {'attempts': attempts + 1, 'retry_at': clock.utc_after(pause_s)}
+
+
+def as_left(clone: Clone) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition that nobody moved or took the row of *clone*."""
     return (
         clones.c.id == clone.id,
         clones.c.state == clone.state,
         clones.c.fence == clone.fence,
     )
+
+
+def keep(
+    connection: sa.Connection,
+    clone: Clone,
+    *conditions: sa.ColumnElement[bool],
+) -> None:
+    """Let nobody change the row of *clone* until the transaction's end.
+
+    :raises RowMoved: it is not under *conditions*.
+    """
+    look = sa.select(clones.c.id).where(clones.c.id == clone.id, *conditions)
+    if connection.scalar(look.with_for_update(read=True)) is None:
+        raise moved(clone)
+
+
+def detached(connection: sa.Connection, clone: Clone) -> None:
+    """Record that *clone* has no parent any more; repeated, nothing."""
+    connection.execute(
+        sa.update(clones)
+        .where(clones.c.id == clone.id, clones.c.attached == 1)
+        .values(attached=None, updated_at=clock.utc_now())
+    )
+
+
+def _entering(state: State) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        'state': state,
+        'live': 1 if state in states.LIVE else None,
+        'lease_expires_at': None,
+        'attempts': 0,
+        'retry_at': None,
+    }
+    if state in states.FINAL:
+        values['attached'] = None
+    if state == State.READY:
+        values['rollback_to'] = None
+    return values
 
 
 def _held_by(clone: Clone, owner: str) -> bool:
@@ -155,7 +253,7 @@ def _changed(
 ) -> Clone:
     row = _update(connection, clone, statement)
     if row is None:
-        raise _moved(clone)
+        raise moved(clone)
     return rows.changed(clone, row)
 
 
@@ -174,7 +272,8 @@ def _update(
     return connection.execute(look).one()
 
 
-def _moved(clone: Clone) -> errors.RowMoved:
+def moved(clone: Clone) -> errors.RowMoved:
+    """Return the error that *clone* is not as it was left."""
     return errors.RowMoved(
         name=str(clone.image),
         expected=f'{clone.state}, fence {clone.fence}',

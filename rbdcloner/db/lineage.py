@@ -10,10 +10,18 @@ from rbdcloner.db.ancestry import Ancestry
 from rbdcloner.db.door import Door
 from rbdcloner.db.reservation import Reservations
 from rbdcloner.db.search import Search
+from rbdcloner.db.snapshots import Snapshots
 from rbdcloner.db.waiting import Waiting
 
 
-class Lineage(Reservations, Door, Search, Waiting, Ancestry):
+class Lineage(
+    Reservations,
+    Door,
+    Search,
+    Waiting,
+    Ancestry,
+    Snapshots,
+):
     """The lineage database, through one SQLAlchemy engine.
 
     Every method raises :class:`rbdcloner.errors.DatabaseUnavailable` when the

@@ -7,13 +7,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from rbdcloner.db.tables import clones
+from rbdcloner.db.tables import flattens
 from rbdcloner.db.tables import parents
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
+from rbdcloner.model import Flatten
+from rbdcloner.model import FlattenReason
 from rbdcloner.model import Image
+from rbdcloner.model import Kind
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
+from rbdcloner.states import FlattenState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -26,26 +32,41 @@ CHANGING = (
     clones.c.owner,
     clones.c.fence,
     clones.c.lease_expires_at,
+    clones.c.attached,
+    clones.c.attempts,
+    clones.c.retry_at,
+    clones.c.rollback_to,
+    clones.c.held_bytes,
     clones.c.updated_at,
 )
 
-# Both tables have an id, a pool, a state …
+# All tables have an id, a state …
 _PARENT_LABELS = [
     column.label(f'parent_{column.name}_') for column in parents.c
 ]
 
+_FLATTEN_LABELS = [
+    column.label(f'flatten_{column.name}_') for column in flattens.c
+]
+_TREE = clones.outerjoin(parents, clones.c.parent_id == parents.c.id)
+
 #: Clones with their parents: :func:`clone_and_parent` wants its rows.
-CLONES = sa.select(*clones.c, *_PARENT_LABELS).join_from(clones, parents)
+CLONES = sa.select(*clones.c, *_PARENT_LABELS).select_from(_TREE)
+
+#: Flattens with their clones: :func:`flatten` wants its rows.
+FLATTENS = sa.select(*_FLATTEN_LABELS, *clones.c, *_PARENT_LABELS).select_from(
+    flattens.join(_TREE, flattens.c.clone_id == clones.c.id)
+)
 
 
 def clone_and_parent(row: sa.Row[Any]) -> Clone:
     """Return the clone in a row of :data:`CLONES`."""
     facts = row._mapping
     own = {c.name: facts[f'parent_{c.name}_'] for c in parents.c}
-    return clone(row, _parent(own))
+    return clone(row, None if own['id'] is None else _parent(own))
 
 
-def clone(row: sa.Row[Any], parent: Parent) -> Clone:
+def clone(row: sa.Row[Any], parent: Parent | None) -> Clone:
     """Return the clone, a child of *parent*, in a row of its table."""
     return Clone(
         id=row.id,
@@ -53,7 +74,9 @@ def clone(row: sa.Row[Any], parent: Parent) -> Clone:
         image=Image(row.fsid, row.pool, row.namespace, row.name, row.image_id),
         size_bytes=row.size_bytes,
         clone_format=CloneFormat(row.clone_format),
+        kind=Kind(row.kind),
         parent=parent,
+        attached=row.attached == 1,
         glance_image_id=row.glance_image_id,
         instance_uuid=row.instance_uuid,
         project_id=row.project_id,
@@ -63,6 +86,10 @@ def clone(row: sa.Row[Any], parent: Parent) -> Clone:
         owner=row.owner,
         fence=row.fence,
         lease_expires_at=row.lease_expires_at,
+        attempts=row.attempts,
+        retry_at=row.retry_at,
+        rollback_to=row.rollback_to,
+        held_bytes=row.held_bytes,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
@@ -79,7 +106,36 @@ def changed(clone: Clone, row: sa.Row[Any]) -> Clone:
         owner=row.owner,
         fence=row.fence,
         lease_expires_at=row.lease_expires_at,
+        attached=row.attached == 1,
+        attempts=row.attempts,
+        retry_at=row.retry_at,
+        rollback_to=row.rollback_to,
+        held_bytes=row.held_bytes,
         updated_at=row.updated_at,
+    )
+
+
+def flatten(row: sa.Row[Any]) -> Flatten:
+    """Return the flatten in a row of :data:`FLATTENS`."""
+    facts = row._mapping
+    own = {c.name: facts[f'flatten_{c.name}_'] for c in flattens.c}
+    return Flatten(
+        id=own['id'],
+        clone=clone_and_parent(row),
+        why=FlattenReason(own['why']),
+        forced=own['forced'],
+        state=FlattenState(own['state']),
+        reason=own['reason'],
+        done_objects=own['done_objects'],
+        total_objects=own['total_objects'],
+        slot=own['slot'],
+        owner=own['owner'],
+        fence=own['fence'],
+        lease_expires_at=own['lease_expires_at'],
+        attempts=own['attempts'],
+        retry_at=own['retry_at'],
+        created_at=own['created_at'],
+        updated_at=own['updated_at'],
     )
 
 
@@ -103,5 +159,7 @@ def _parent(facts: dict[str, Any]) -> Parent:
         order=facts['order'],
         glance_image_id=facts['glance_image_id'],
         protector=Protector(facts['protector']),
+        purpose=Purpose(facts['purpose']),
+        depth=facts['depth'],
         state=ParentState(facts['state']),
     )

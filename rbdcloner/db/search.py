@@ -2,16 +2,23 @@
 """Which clones there are."""
 
 import dataclasses
+from typing import Any
 
 import sqlalchemy as sa
 
 from rbdcloner import errors
+from rbdcloner import states
 from rbdcloner.db import rows
 from rbdcloner.db.tables import clones
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import reads
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
+from rbdcloner.model import Image
+from rbdcloner.model import Parent
+
+# Longer chains than Ceph itself allows have no meaning.
+_MAX_CHAIN = 64
 
 
 class Search(Database):
@@ -26,11 +33,10 @@ class Search(Database):
         namespace: str,
         name: str,
     ) -> Clone:
-        """Return the live row of a name, else its newest final one.
+        """Return the live row of a name, else the newest of the others.
 
         :raises DiskNotFound: no row ever had that name.
         """
-        # A live row is the newest: none is made while another lives.
         statement = (
             rows.CLONES.where(
                 clones.c.name == name,
@@ -38,13 +44,49 @@ class Search(Database):
                 clones.c.namespace == namespace,
                 clones.c.fsid == fsid,
             )
-            .order_by(clones.c.id.desc())
+            # An image that is found in the trash is recorded while its name
+            # is another's.
+            .order_by(clones.c.live.is_(None), clones.c.id.desc())
             .limit(1)
         )
         row = connection.execute(statement).one_or_none()
         if row is None:
             raise errors.DiskNotFound(name=name, pool=pool)
         return rows.clone_and_parent(row)
+
+    @reads
+    def find_by_image(
+        self, connection: sa.Connection, image: Image
+    ) -> Clone | None:
+        """Return the row of *image*, by its id, that is not final."""
+        return by_image(connection, image)
+
+    @reads
+    def chain(self, connection: sa.Connection, parent: Parent) -> list[Clone]:
+        """Return the rows from *parent*'s image upwards, the nearest first.
+
+        It ends with an image that is nobody's row, or needs no parent. Costs
+        a look-up for each.
+        """
+        found: list[Clone] = []
+        above: Parent | None = parent
+        while above is not None and len(found) < _MAX_CHAIN:
+            clone = by_image(connection, above.snapshot.image)
+            if clone is None:
+                break
+            found.append(clone)
+            above = clone.parent if clone.attached else None
+        return found
+
+    @reads
+    def has_children(self, connection: sa.Connection, parent: Parent) -> bool:
+        """Tell whether an attached child of *parent* is recorded."""
+        statement = (
+            sa.select(clones.c.id)
+            .where(clones.c.parent_id == parent.id, clones.c.attached == 1)
+            .limit(1)
+        )
+        return connection.scalar(statement) is not None
 
     @reads
     def page(
@@ -55,15 +97,42 @@ class Search(Database):
         limit: int = 100,
     ) -> list[Clone]:
         """Return rows with id > *marker*, by id, at most *limit*."""
-        statement = rows.CLONES.where(clones.c.id > marker)
-        for field in dataclasses.fields(filters):
-            wanted = getattr(filters, field.name)
-            if wanted and field.name == 'states':
-                statement = statement.where(clones.c.state.in_(wanted))
-            elif wanted:
-                column = clones.c[field.name]
-                statement = statement.where(column == wanted)
-        statement = statement.order_by(clones.c.id).limit(limit)
+        statement = (
+            rows.CLONES.where(clones.c.id > marker, *_conditions(filters))
+            .order_by(clones.c.id)
+            .limit(limit)
+        )
         return [
             rows.clone_and_parent(row) for row in connection.execute(statement)
         ]
+
+
+def by_image(connection: sa.Connection, image: Image) -> Clone | None:
+    """Return the row of *image*, by its id, that is not final."""
+    if not image.id:
+        raise ValueError(f'{image} has no id')
+    statement = (
+        rows.CLONES.where(
+            clones.c.image_id == image.id,
+            clones.c.pool == image.pool,
+            clones.c.namespace == image.namespace,
+            clones.c.fsid == image.fsid,
+            clones.c.state.not_in(sorted(states.FINAL)),
+        )
+        .order_by(clones.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else rows.clone_and_parent(row)
+
+
+def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    wanted: dict[str, Any] = {
+        field.name: getattr(filters, field.name)
+        for field in dataclasses.fields(filters)
+    }
+    among = wanted.pop('states')
+    conditions = [clones.c[k] == v for k, v in wanted.items() if v]
+    if among:
+        conditions.append(clones.c.state.in_(among))
+    return conditions

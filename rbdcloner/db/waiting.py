@@ -1,16 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which clones wait for somebody to go on with them."""
+"""Which clones and parents wait for somebody to go on with them.
+
+A retired image waits until no child is attached to any of its snapshots: the
+two are one question, asked both ways.
+"""
 
 import sqlalchemy as sa
 
 from rbdcloner import states
 from rbdcloner.db import clock
 from rbdcloner.db import rows
+from rbdcloner.db.door import DUE
 from rbdcloner.db.door import UNHELD
 from rbdcloner.db.tables import clones
+from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import reads
 from rbdcloner.model import Clone
+from rbdcloner.model import Parent
+from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
+from rbdcloner.states import ParentState
+from rbdcloner.states import State
+
+# A request that plans a snapshot comes back to it sooner.
+_MIN_IDLE_PLAN_S = 150.0
+
+_children = clones.alias('children')
+_snapshots = parents.alias('snapshots')
+
+# An attached child, through any row of the image's snapshots.
+_HAS_CHILDREN = (
+    sa.select(sa.literal(1))
+    .select_from(_snapshots)
+    .join(_children, _children.c.parent_id == _snapshots.c.id)
+    .where(
+        _snapshots.c.image_id == clones.c.image_id,
+        _snapshots.c.pool == clones.c.pool,
+        _snapshots.c.namespace == clones.c.namespace,
+        _snapshots.c.fsid == clones.c.fsid,
+        _children.c.attached == 1,
+    )
+    .correlate(clones)
+    .exists()
+)
 
 
 class Waiting(Database):
@@ -22,6 +55,8 @@ class Waiting(Database):
     ) -> list[Clone]:
         """Return rows in progress that nobody holds, idle for *idle_s*.
 
+        Not those that pause after an attempt.
+
         Those that nobody has touched for the longest come first, so that
         rows which fail again and again do not keep others waiting; at most
         *limit*.
@@ -31,6 +66,7 @@ class Waiting(Database):
                 clones.c.state.in_(sorted(states.IN_PROGRESS)),
                 clones.c.updated_at <= clock.utc_after(-idle_s),
                 UNHELD,
+                DUE,
             )
             .order_by(clones.c.updated_at, clones.c.id)
             .limit(limit)
@@ -38,3 +74,91 @@ class Waiting(Database):
         return [
             rows.clone_and_parent(row) for row in connection.execute(statement)
         ]
+
+    @reads
+    def reapable(self, connection: sa.Connection, limit: int) -> list[Clone]:
+        """Return RETIRED rows that no attached child needs.
+
+        Nobody holds them, and they don't pause after an attempt. The longest
+        untouched come first; at most *limit*. Costs a look-up for each
+        RETIRED row.
+        """
+        statement = (
+            rows.CLONES.where(
+                clones.c.state == State.RETIRED,
+                UNHELD,
+                DUE,
+                sa.not_(_HAS_CHILDREN),
+            )
+            .order_by(clones.c.updated_at, clones.c.id)
+            .limit(limit)
+        )
+        return [
+            rows.clone_and_parent(row) for row in connection.execute(statement)
+        ]
+
+    @reads
+    def waiting(
+        self, connection: sa.Connection, marker: int = 0, limit: int = 100
+    ) -> list[Clone]:
+        """Return RETIRED rows that an attached child needs, by id."""
+        statement = (
+            rows.CLONES.where(
+                clones.c.state == State.RETIRED,
+                clones.c.id > marker,
+                _HAS_CHILDREN,
+            )
+            .order_by(clones.c.id)
+            .limit(limit)
+        )
+        return [
+            rows.clone_and_parent(row) for row in connection.execute(statement)
+        ]
+
+    @reads
+    def unneeded_parents(
+        self, connection: sa.Connection, idle_s: float, limit: int
+    ) -> list[Parent]:
+        """Return the parents to release, untouched for *idle_s*.
+
+        Those that the service protects, or made, for no attached child, those
+        whose release somebody began and left, and what a caller planned and
+        nobody made; the longest untouched first.
+        """
+        statement = (
+            sa.select(parents)
+            .where(
+                _unneeded(idle_s),
+                parents.c.updated_at <= clock.utc_after(-idle_s),
+            )
+            .order_by(parents.c.updated_at, parents.c.id)
+            .limit(limit)
+        )
+        return [rows.parent(row) for row in connection.execute(statement)]
+
+
+def _unneeded(idle_s: float) -> sa.ColumnElement[bool]:
+    for_nobody = sa.not_(
+        sa.exists().where(
+            clones.c.parent_id == parents.c.id, clones.c.attached == 1
+        )
+    )
+    protected = sa.and_(
+        parents.c.state == ParentState.ACTIVE,
+        parents.c.protector == Protector.SERVICE,
+        parents.c.purpose == Purpose.ADOPTED,
+        for_nobody,
+    )
+    edge = sa.and_(
+        parents.c.purpose == Purpose.EDGE,
+        parents.c.state.in_([ParentState.ACTIVE, ParentState.PLANNED]),
+        for_nobody,
+    )
+    forgotten = sa.and_(
+        parents.c.purpose == Purpose.CALLER,
+        parents.c.state == ParentState.PLANNED,
+        parents.c.updated_at
+        <= clock.utc_after(-max(idle_s, _MIN_IDLE_PLAN_S)),
+    )
+    left = parents.c.state == ParentState.RELEASING
+    return sa.or_(protected, edge, forgotten, left)
