@@ -8,6 +8,8 @@ they are put together.
 
 from rbdcloner.db.ancestry import Ancestry
 from rbdcloner.db.door import Door
+from rbdcloner.db.duty import Duties
+from rbdcloner.db.flattening import Flattening
 from rbdcloner.db.reservation import Reservations
 from rbdcloner.db.search import Search
 from rbdcloner.db.snapshots import Snapshots
@@ -21,6 +23,8 @@ class Lineage(
     Waiting,
     Ancestry,
     Snapshots,
+    Flattening,
+    Duties,
 ):
     """The lineage database, through one SQLAlchemy engine.
 
