@@ -129,6 +129,14 @@ class LookingSuite(DriverSuite):
             (self.driver.protect, snapshot),
             (self.driver.unprotect, snapshot),
             (self.driver.children, snapshot),
+            (self.driver.restore, image),
+            (self.driver.is_trashed, image),
+            (self.driver.watchers, image),
+            (self.driver.used_bytes, image),
+            (self.driver.images, NOWHERE),
+            (self.driver.snapshots, image),
+            (self.driver.remove_snapshot, snapshot),
+            (self.driver.rollback, snapshot),
         ):
             self.assertRaises(errors.PoolNotFound, verb, noun)
         parent = self.parent()
@@ -530,6 +538,512 @@ class RemovalSuite(DriverSuite):
         self.driver.purge(missing)
 
 
+class SnapshotSuite(DriverSuite):
+    def disk(self) -> Image:
+        return self.child(self.parent())
+
+    def snapshot(self, image: Image, name: str = 'own') -> Snapshot:
+        return self.driver.take_snapshot(image, name).snapshot
+
+    def names(self, image: Image) -> list[tuple[str, bool]]:
+        return [
+            (facts.snapshot.name, facts.trashed)
+            for facts in self.driver.snapshots(image)
+        ]
+
+    def test_a_snapshot_is_taken_once(self):
+        disk = self.disk()
+        before = datetime.datetime.now(datetime.UTC)
+        facts = self.driver.take_snapshot(disk, 'own')
+        self.assertEqual((disk, 'own'), (facts.snapshot.image, 'own'))
+        self.assertEqual((8 * MIB, 22), (facts.size_bytes, facts.order))
+        self.assertFalse(facts.protected or facts.trashed)
+        age = facts.created_at - before
+        self.assertLess(abs(age.total_seconds()), 2)
+        self.cluster.write(disk, 0, b'later!')
+        self.assertEqual(facts, self.driver.take_snapshot(disk, 'own'))
+        self.assertEqual([facts], self.driver.snapshots(disk))
+        found = self.driver.find_snapshot(disk.pool, '', disk.name, 'own')
+        self.assertEqual(facts, found)
+
+    def test_a_snapshot_is_taken_by_the_images_id(self):
+        disk = self.disk()
+        old = dataclasses.replace(disk, name='forgotten')
+        self.assertEqual(disk, self.snapshot(old).image)
+
+    def test_no_snapshot_is_taken_of_what_is_not_there(self):
+        disk = self.disk()
+        self.driver.trash(disk)
+        for _trashed_then_gone in range(2):
+            self.assertRaises(
+                errors.RbdImageNotFound, self.driver.take_snapshot, disk, 'own'
+            )
+            self.driver.purge(disk)
+        self.assertEqual([], self.driver.snapshots(disk))
+
+    def test_a_snapshot_is_taken_under_a_guest(self):
+        disk = self.disk()
+        with self.cluster.watch(disk):
+            snapshot = self.snapshot(disk)
+        self.assertEqual([('own', False)], self.names(disk))
+        self.driver.remove_snapshot(snapshot)
+
+    def test_snapshots_are_listed_in_the_order_of_their_ids(self):
+        disk = self.disk()
+        taken = [self.snapshot(disk, name) for name in ('c', 'a', 'b')]
+        self.driver.protect(taken[1])
+        found = self.driver.snapshots(dataclasses.replace(disk, name='old'))
+        self.assertEqual(taken, [facts.snapshot for facts in found])
+        self.assertEqual(
+            [False, True, False], [facts.protected for facts in found]
+        )
+
+    def test_removing_a_snapshot_twice_is_removing_it(self):
+        disk = self.disk()
+        first, second = self.snapshot(disk, 'a'), self.snapshot(disk, 'b')
+        for _twice in range(2):
+            self.driver.remove_snapshot(first)
+            self.assertEqual([('b', False)], self.names(disk))
+        self.driver.remove_snapshot(dataclasses.replace(second, id=None))
+        self.assertEqual([], self.names(disk))
+        self.remove(disk)
+        self.driver.remove_snapshot(second)
+
+    def test_removal_leaves_the_next_snapshot_of_the_name_alone(self):
+        disk = self.disk()
+        gone = self.snapshot(disk)
+        self.driver.remove_snapshot(gone)
+        again = self.snapshot(disk)
+        self.assertNotEqual(gone.id, again.id)
+        self.driver.remove_snapshot(gone)
+        self.assertEqual([('own', False)], self.names(disk))
+
+    def test_a_protected_snapshot_is_not_removed(self):
+        parent = self.parent()
+        self.assertRaises(
+            errors.SnapshotProtected, self.driver.remove_snapshot, parent
+        )
+        self.driver.unprotect(parent)
+        self.driver.remove_snapshot(parent)
+        self.assertEqual([], self.names(parent.image))
+
+    def test_a_snapshot_with_children_is_not_removed(self):
+        parent = self.parent()
+        child = self.child(parent)
+        refused = (
+            errors.SnapshotHasChildren, self.driver.remove_snapshot, parent,
+        )  # fmt: skip
+        self.assertRaises(*refused)
+        if self.clone_format == CloneFormat.V2:
+            self.driver.unprotect(parent)
+            self.assertRaises(*refused)
+        self.driver.trash(parent.image)
+        self.driver.trash(child)
+        self.assertRaises(*refused)
+        self.assertEqual([('snap', False)], self.names(parent.image))
+        self.driver.purge(child)
+        self.driver.unprotect(parent)
+        self.driver.remove_snapshot(parent)
+        self.driver.purge(parent.image)
+
+    def test_a_trashed_snapshot_says_what_it_was(self):
+        if self.clone_format == CloneFormat.V1:
+            return
+        parent = self.parent(protected=False)
+        child = self.child(parent)
+        (before,) = self.driver.snapshots(parent.image)
+        self.cluster.drop_snapshot(parent)
+        self.assertEqual(
+            [dataclasses.replace(before, trashed=True)],
+            self.driver.snapshots(parent.image),
+        )
+        self.assertRaises(
+            errors.SnapshotHasChildren, self.driver.remove_snapshot, parent
+        )
+        self.assertRaises(errors.SnapshotTrashed, self.driver.rollback, parent)
+        self.assertEqual(parent.image, self.found(child).parent)
+        again = self.snapshot(parent.image, 'snap')
+        self.assertEqual(
+            [('snap', True), ('snap', False)], self.names(parent.image)
+        )
+        self.driver.remove_snapshot(again)
+        self.remove(child)
+        self.assertEqual([], self.names(parent.image))
+        self.driver.remove_snapshot(parent)
+
+    def test_rolling_back_twice_is_rolling_back(self):
+        disk = self.disk()
+        self.cluster.write(disk, 4 * MIB, b'first!')
+        snapshot = self.snapshot(disk)
+        self.cluster.write(disk, 0, b'later!')
+        self.cluster.write(disk, 4 * MIB, b'later!')
+        with self.driver.open(disk) as opened:
+            opened.resize(16 * MIB)
+        renamed = dataclasses.replace(snapshot, name='forgotten')
+        for _twice in range(2):
+            self.driver.rollback(renamed)
+            self.assertEqual(b'parent', self.cluster.read(disk, 0, 6))
+            self.assertEqual(b'first!', self.cluster.read(disk, 4 * MIB, 6))
+            self.assertEqual(8 * MIB, self.found(disk).size_bytes)
+
+    def test_a_flattened_disk_rolls_back_to_before(self):
+        for deep_flatten in (True, False):
+            parent = self.parent(deep_flatten=deep_flatten)
+            disk = self.child(parent)
+            snapshot = self.snapshot(disk)
+            self.cluster.write(disk, 0, b'later!')
+            self.driver.flatten(disk, go_on)
+            self.driver.rollback(snapshot)
+            self.assertEqual(b'parent', self.cluster.read(disk, 0, 6))
+
+    def test_an_image_that_is_open_is_not_rolled_back(self):
+        disk = self.disk()
+        snapshot = self.snapshot(disk)
+        self.cluster.write(disk, 0, b'later!')
+        with self.cluster.watch(disk) as address:
+            error = self.assertRaises(
+                errors.RbdImageInUse, self.driver.rollback, snapshot
+            )
+            self.assertEqual([address], error.kwargs['watchers'])
+        with self.driver.open(disk):
+            self.assertRaises(
+                errors.RbdImageInUse, self.driver.rollback, snapshot
+            )
+        self.assertEqual(b'later!', self.cluster.read(disk, 0, 6))
+
+    def test_nothing_is_rolled_back_to_what_is_not_there(self):
+        disk = self.disk()
+        gone = self.snapshot(disk)
+        self.driver.remove_snapshot(gone)
+        self.snapshot(disk)
+        self.assertRaises(errors.SnapshotNotFound, self.driver.rollback, gone)
+        self.driver.remove_snapshot(dataclasses.replace(gone, id=None))
+        self.remove(disk)
+        self.assertRaises(errors.RbdImageNotFound, self.driver.rollback, gone)
+
+
+def go_on(done: int, total: int) -> bool:
+    """Let a flattening go on."""
+    return True
+
+
+class FlattenSuite(DriverSuite):
+    def flattened(self, child: Image, **options: Any) -> None:
+        self.driver.flatten(child, go_on, **options)
+
+    def test_flattening_ends_the_relation_and_keeps_the_data(self):
+        parent = self.parent()
+        child = self.child(parent)
+        self.cluster.write(child, 4 * MIB, b'child!')
+        for _twice in range(2):
+            self.flattened(dataclasses.replace(child, name='forgotten'))
+            self.assertIsNone(self.found(child).parent)
+            self.assertEqual([], self.driver.children(parent))
+        self.driver.unprotect(parent)
+        self.driver.remove_snapshot(parent)
+        self.remove(parent.image)
+        self.assertEqual(b'parent', self.cluster.read(child, 0, 6))
+        self.assertEqual(b'child!', self.cluster.read(child, 4 * MIB, 6))
+
+    def test_progress_is_told_in_objects(self):
+        child = self.child(self.parent())
+        told = []
+
+        def progress(done, total):
+            told.append((done, total))
+            return True
+
+        self.driver.flatten(child, progress)
+        self.assertEqual([(0, 2), (1, 2)], told)
+        self.driver.flatten(child, progress)
+        self.assertEqual(2, len(told))
+
+    def test_a_trashed_child_is_flattened(self):
+        parent = self.parent()
+        child = self.child(parent)
+        self.driver.trash(child)
+        self.driver.trash(parent.image)
+        self.flattened(child)
+        self.assertEqual([], self.driver.children(parent))
+        self.assertTrue(self.driver.is_trashed(child))
+        self.assertEqual(b'parent', self.cluster.read(child, 0, 6))
+
+    def test_the_snapshots_of_a_child_are_flattened_with_it(self):
+        parent = self.parent()
+        child = self.child(parent)
+        self.driver.take_snapshot(child, 'own')
+        self.flattened(child)
+        self.assertEqual([], self.driver.children(parent))
+
+    def test_without_deep_flatten_snapshots_stay_children(self):
+        parent = self.parent(deep_flatten=False)
+        child = self.child(parent)
+        own = self.driver.take_snapshot(child, 'own').snapshot
+        for _twice in range(2):
+            self.flattened(child)
+            self.assertIsNone(self.found(child).parent)
+            self.assertEqual([child], self.driver.children(parent))
+        self.driver.remove_snapshot(own)
+        self.assertEqual([], self.driver.children(parent))
+
+    def test_the_children_of_a_flattened_image_stay_its_children(self):
+        first = self.child(self.parent())
+        snapshot = self.driver.take_snapshot(first, 'own').snapshot
+        self.driver.protect(snapshot)
+        second = self.child(snapshot)
+        self.flattened(first)
+        self.assertEqual([second], self.driver.children(snapshot))
+        self.assertEqual(b'parent', self.cluster.read(second, 0, 6))
+
+    def test_a_trashed_snapshot_goes_with_its_last_flattened_child(self):
+        if self.clone_format == CloneFormat.V1:
+            return
+        parent = self.parent(protected=False)
+        children = [self.child(parent) for _each in range(2)]
+        self.cluster.drop_snapshot(parent)
+        self.flattened(children[0])
+        self.assertEqual(1, len(self.driver.snapshots(parent.image)))
+        self.flattened(children[1])
+        self.assertEqual([], self.driver.snapshots(parent.image))
+
+    def test_flattening_stops_when_it_is_told(self):
+        parent = self.parent()
+        child = self.child(parent)
+        told = []
+
+        def stop(done, total):
+            told.append(done)
+            return False
+
+        error = self.assertRaises(
+            errors.FlattenStopped, self.driver.flatten, child, stop
+        )
+        self.assertEqual(child.name, error.kwargs['image'])
+        self.assertEqual([0], told)
+        self.assertEqual(parent.image, self.found(child).parent)
+        self.assertEqual([child], self.driver.children(parent))
+        self.assertEqual([], self.driver.watchers(child))
+        self.flattened(child)
+        self.assertEqual(b'parent', self.cluster.read(child, 0, 6))
+
+    def test_what_progress_raises_stops_it_and_comes_out(self):
+        parent = self.parent()
+        child = self.child(parent)
+
+        def fail(done, total):
+            raise ZeroDivisionError
+
+        self.assertRaises(ZeroDivisionError, self.driver.flatten, child, fail)
+        self.assertEqual(parent.image, self.found(child).parent)
+
+    def test_an_open_image_is_flattened_only_by_force(self):
+        child = self.child(self.parent())
+        with self.cluster.watch(child) as address:
+            error = self.assertRaises(
+                errors.RbdImageInUse, self.driver.flatten, child, go_on
+            )
+            self.assertEqual([address], error.kwargs['watchers'])
+            self.flattened(child, forced=True)
+            self.assertIsNone(self.found(child).parent)
+
+    def test_others_do_not_remove_what_is_flattened(self):
+        child = self.child(self.parent())
+
+        def progress(done, total):
+            self.assertRaises(errors.RbdImageInUse, self.driver.trash, child)
+            self.assertEqual(1, len(self.driver.watchers(child)))
+            return True
+
+        self.driver.flatten(child, progress)
+
+    def test_what_is_not_there_is_not_flattened(self):
+        child = self.child(self.parent())
+        self.remove(child)
+        self.assertRaises(
+            errors.RbdImageNotFound, self.driver.flatten, child, go_on
+        )
+        self.assertRaises(
+            errors.PoolNotFound, self.driver.flatten,
+            dataclasses.replace(child, pool=NOWHERE), go_on,
+        )  # fmt: skip
+
+
+class RetirementSuite(DriverSuite):
+    """What has children goes to the trash and comes back."""
+
+    def test_a_parent_in_the_trash_is_still_the_parent(self):
+        for namespace in ('', 'own'):
+            parent = self.parent_in(namespace)
+            child = self.image(self.name('child'), parent.image.pool)
+            child = dataclasses.replace(
+                child, namespace=parent.image.namespace
+            )
+            child = self.clone(parent, child)
+            self.assertEqual(parent.image, self.found(child).parent)
+            self.driver.trash(parent.image)
+            self.assertEqual(parent.image, self.found(child).parent)
+            self.assertEqual(b'parent', self.cluster.read(child, 0, 6))
+
+    def parent_in(self, namespace: str) -> Snapshot:
+        if not namespace:
+            return self.parent()
+        made = self.cluster.add_namespace(self.cluster.image_pool)
+        return self.parent(namespace=made)
+
+    def test_an_image_says_whether_it_is_trashed(self):
+        child = self.child(self.parent())
+        self.assertFalse(self.driver.is_trashed(child))
+        self.driver.trash(child)
+        self.assertTrue(self.driver.is_trashed(child))
+        self.driver.purge(child)
+        self.assertFalse(self.driver.is_trashed(child))
+
+    def test_restoring_twice_is_restoring(self):
+        parent = self.parent()
+        child = self.child(parent)
+        self.driver.trash(parent.image)
+        for _twice in range(2):
+            self.driver.restore(parent.image)
+            self.assertFalse(self.driver.is_trashed(parent.image))
+            by_name = dataclasses.replace(parent.image, id='')
+            self.assertEqual(parent.image, self.found(by_name).image)
+        self.assertEqual([child], self.driver.children(parent))
+
+    def test_an_image_is_restored_to_another_name(self):
+        child = self.child(self.parent())
+        self.driver.trash(child)
+        renamed = dataclasses.replace(child, name=self.name('renamed'))
+        self.driver.restore(renamed)
+        self.assertEqual(renamed, self.found(child).image)
+
+    def test_nothing_is_restored_to_a_taken_name(self):
+        parent = self.parent()
+        first = self.child(parent)
+        self.driver.trash(first)
+        second = self.clone(parent, dataclasses.replace(first, id=''))
+        for _twice in range(2):
+            self.assertRaises(
+                errors.RbdImageExists, self.driver.restore, first
+            )
+            self.assertTrue(self.driver.is_trashed(first))
+        self.assertFalse(self.driver.is_trashed(second))
+        self.remove(second)
+        self.driver.restore(first)
+        self.assertFalse(self.driver.is_trashed(first))
+
+    def test_what_is_gone_is_not_restored(self):
+        child = self.child(self.parent())
+        self.remove(child)
+        self.driver.restore(child)
+        self.assertIsNone(self.driver.find_image(child))
+
+    def test_the_images_of_a_pool_are_listed_without_its_trash(self):
+        parent = self.parent()
+        first, second = self.child(parent), self.child(parent)
+        self.driver.trash(first)
+        found = self.driver.images(first.pool)
+        self.assertEqual(second.name, found[second.id])
+        self.assertNotIn(first.id, found)
+
+    def test_watchers_are_those_who_may_write(self):
+        child = self.child(self.parent())
+        self.assertEqual([], self.driver.watchers(child))
+        with self.cluster.watch(child) as address:
+            self.assertEqual([address], self.driver.watchers(child))
+        self.driver.trash(child)
+        with self.cluster.watch(child) as address:
+            self.assertEqual([address], self.driver.watchers(child))
+        self.remove(child)
+        self.assertEqual([], self.driver.watchers(child))
+
+    def test_an_image_uses_what_was_written_to_it(self):
+        parent = self.parent()
+        self.assertEqual(4 * MIB, self.driver.used_bytes(parent.image))
+        child = self.child(parent)
+        self.assertEqual(0, self.driver.used_bytes(child))
+        self.cluster.write(child, 4 * MIB, b'child!')
+        self.assertEqual(4 * MIB, self.driver.used_bytes(child))
+        self.driver.take_snapshot(child, 'own')
+        self.assertEqual(4 * MIB, self.driver.used_bytes(child))
+        self.cluster.write(child, 4 * MIB, b'later!')
+        self.assertEqual(8 * MIB, self.driver.used_bytes(child))
+        self.driver.trash(child)
+        self.assertEqual(8 * MIB, self.driver.used_bytes(child))
+        gone = dataclasses.replace(child, id='102f4a5b6c7d')
+        self.assertRaises(
+            errors.RbdImageNotFound, self.driver.used_bytes, gone
+        )
+
+    def test_a_flattened_child_uses_its_parents_objects_too(self):
+        child = self.child(self.parent())
+        self.driver.flatten(child, go_on)
+        self.assertEqual(4 * MIB, self.driver.used_bytes(child))
+
+    def test_an_image_says_when_it_was_written(self):
+        child = self.child(self.parent())
+        before = self.found(child).modified_at
+        self.cluster.write(child, 0, b'later!')
+        after = self.found(child).modified_at
+        now = datetime.datetime.now(datetime.UTC)
+        self.assertTrue(before <= after)
+        self.assertLess(abs((now - after).total_seconds()), 2)
+
+
+class GlanceSuite(DriverSuite):
+    """What is left where Glance deletes an image without asking."""
+
+    def test_glance_deletes_what_has_no_children(self):
+        parent = self.parent()
+        self.cluster.glance_delete(parent.image)
+        self.assertIsNone(self.driver.find_image(parent.image))
+        self.assertRaises(
+            errors.RbdImageNotFound, self.cluster.glance_delete, parent.image
+        )
+
+    def test_glance_trashes_v2_parents_and_refuses_v1_parents(self):
+        parent = self.parent()
+        child = self.child(parent)
+        if self.clone_format == CloneFormat.V1:
+            self.assertRaises(
+                errors.RbdImageInUse, self.cluster.glance_delete, parent.image
+            )
+            self.assertTrue(self.is_protected(parent))
+            # Once it is in the trash, Glance has nothing left to delete.
+            self.driver.trash(parent.image)
+            self.assertRaises(
+                errors.RbdImageNotFound,
+                self.cluster.glance_delete,
+                parent.image,
+            )
+        else:
+            self.cluster.glance_delete(parent.image)
+            (facts,) = self.driver.snapshots(parent.image)
+            self.assertTrue(facts.trashed)
+        self.assertTrue(self.driver.is_trashed(parent.image))
+        self.assertEqual([child], self.driver.children(parent))
+        self.remove(child)
+        self.driver.unprotect(parent)
+        self.driver.remove_snapshot(parent)
+        self.driver.purge(parent.image)
+        self.assertIsNone(self.driver.find_image(parent.image))
+
+    def test_glance_does_not_delete_what_somebody_has_open(self):
+        parent = self.parent()
+        with self.cluster.watch(parent.image):
+            self.assertRaises(
+                errors.RbdImageInUse, self.cluster.glance_delete, parent.image
+            )
+        self.assertEqual([], self.driver.snapshots(parent.image))
+
+    def test_glance_trashes_what_has_other_snapshots(self):
+        parent = self.parent()
+        other = self.driver.take_snapshot(parent.image, 'other').snapshot
+        self.cluster.glance_delete(parent.image)
+        self.assertTrue(self.driver.is_trashed(parent.image))
+        (facts,) = self.driver.snapshots(parent.image)
+        self.assertEqual(other, facts.snapshot)
+
+
 class RefusalSuite(DriverSuite):
     def test_a_forbidden_pool_is_forbidden_to_every_verb(self):
         pool = self.cluster.forbidden_pool
@@ -544,6 +1058,16 @@ class RefusalSuite(DriverSuite):
             (self.driver.unprotect, snapshot),
             (self.driver.trash, made),
             (self.driver.purge, made),
+            (self.driver.restore, made),
+            (self.driver.is_trashed, made),
+            (self.driver.watchers, made),
+            (self.driver.used_bytes, made),
+            (self.driver.images, pool),
+            (self.driver.snapshots, made),
+            (self.driver.take_snapshot, made, 'own'),
+            (self.driver.remove_snapshot, snapshot),
+            (self.driver.rollback, snapshot),
+            (self.driver.flatten, made, go_on),
             (self.clone, snapshot, child),
             (self.clone, self.parent(), self.image('child', pool=pool)),
         ):
@@ -564,6 +1088,9 @@ class RefusalSuite(DriverSuite):
             (self.driver.protect, other),
             (self.driver.unprotect, snapshot),
             (self.driver.trash, spare),
+            (self.driver.take_snapshot, spare, 'own'),
+            (self.driver.remove_snapshot, other),
+            (self.driver.rollback, other),
             (self.clone, self.parent(), self.image('child', pool=pool)),
         ):
             error = self.assertRaises(errors.CephForbidden, verb, *nouns)
@@ -576,6 +1103,7 @@ class RefusalSuite(DriverSuite):
         parent = self.parent()
         child = self.child(parent, pool)
         another = self.image(self.name('child'), pool)
+        own = self.driver.take_snapshot(child, 'own')
         with self.cluster.filled(pool):
             self.assertTrue(self.driver.probe(pool).full)
             error = self.assertRaises(
@@ -588,7 +1116,17 @@ class RefusalSuite(DriverSuite):
                 self.assertRaises(errors.OutOfSpace, opened.resize, 16 * MIB)
                 opened.resize(8 * MIB)
             self.assertEqual(8 * MIB, self.found(child).size_bytes)
-            self.remove(child)
+            for verb, *nouns in (
+                (self.driver.take_snapshot, child, 'another'),
+                (self.driver.flatten, child, go_on),
+            ):
+                self.assertRaises(errors.OutOfSpace, verb, *nouns)
+            self.assertEqual(own, self.driver.take_snapshot(child, 'own'))
+            self.driver.rollback(own.snapshot)
+            self.driver.remove_snapshot(own.snapshot)
+            self.driver.trash(child)
+            self.assertRaises(errors.OutOfSpace, self.driver.restore, child)
+            self.driver.purge(child)
             self.assertIsNone(self.driver.find_image(child))
         self.clone(parent, another)
 
@@ -600,6 +1138,10 @@ class WholeSuite(
     ProtectionSuite,
     ChildrenSuite,
     RemovalSuite,
+    SnapshotSuite,
+    FlattenSuite,
+    RetirementSuite,
+    GlanceSuite,
     RefusalSuite,
 ):
     """All of it."""

@@ -87,6 +87,8 @@ class Handle:
 
     def __init__(self, cluster: Any) -> None:
         self.fsid: str = cluster.get_fsid()
+        #: As others see it among the watchers of an image.
+        self.address: str = cluster.get_addrs()
         self.default_order = int(cluster.conf_get('rbd_default_order'))
         self._cluster = cluster
         self._ioctxs: dict[tuple[int, str], Any] = {}
@@ -165,6 +167,15 @@ class Connections:
             if _is_shut_out(exc) or _is_shut_out(exc.__cause__):
                 self._drop(wanted, handle)
             raise
+        finally:
+            handle.give_back()
+
+    @contextlib.contextmanager
+    def own(self) -> Iterator[Handle]:
+        """Connect a handle for one act alone, and close it after."""
+        handle = self._connect(self._clone_format)
+        try:
+            yield handle
         finally:
             handle.give_back()
 

@@ -31,8 +31,9 @@ from rbdcloner.model import PoolFacts
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 
-#: Called with (objects done, objects in all) while an image is flattened;
-#: False stops it. It may sleep, which slows the flattening down.
+#: Called with (objects begun, objects in all) while an image is flattened,
+#: from 0 and perhaps not up to the last; False stops it, and what it raises
+#: stops it too. It may sleep, which slows the flattening down.
 Progress = Callable[[int, int], bool]
 
 
@@ -98,7 +99,9 @@ class Driver(Protocol):
     def used_bytes(self, image: Image) -> int:
         """Return what *image* itself occupies, in whole objects, by its id.
 
-        Its snapshots included, its parents not. As slow as the image has
+        As ``rbd du`` counts: the objects of its first snapshot, those that
+        changed from each to the next and to its head; its parents' not. What
+        only trashed snapshots hold is not counted. As slow as the image has
         objects, unless it has a fast diff.
 
         :raises RbdImageNotFound: there is no such image.
@@ -171,7 +174,9 @@ class Driver(Protocol):
     def remove_snapshot(self, snapshot: Snapshot) -> None:
         """Destroy *snapshot*, by its ids; nothing if it is gone.
 
-        Of a trashed image and out of the trash of snapshots too.
+        Of a trashed image and out of the trash of snapshots too. Without a
+        snapshot id, the one that lives under the name. As slow as
+        :meth:`children`.
 
         :raises SnapshotHasChildren: it has children in either format;
             nothing was done.
@@ -184,7 +189,9 @@ class Driver(Protocol):
         By ids. As slow as the image has objects; interrupted, the image has
         some of both, and the call is repeated.
 
+        :raises RbdImageNotFound: there is no such image.
         :raises SnapshotNotFound: there is no such snapshot.
+        :raises SnapshotTrashed: it lies in the trash namespace.
         :raises RbdImageInUse: somebody has the image open; nothing was done.
         """
 
@@ -197,7 +204,13 @@ class Driver(Protocol):
         or stopped it keeps its parent and what was copied, and is called
         again. Works on a connection of its own, so that *progress* may sleep.
         With *forced* also under a client that has the image open, which then
-        does the work itself.
+        does the work itself, and nothing that *progress* returns stops it.
+
+        The snapshots of *image* get the data too, and the trashed snapshot
+        that it was the last child of goes, as when it is purged. An image
+        without the feature deep-flatten has no parent afterwards, but stays
+        a child as long as it has a snapshot of before: only
+        :meth:`children` tells.
 
         :raises RbdImageNotFound: there is no such image.
         :raises RbdImageInUse: somebody has the image open.
@@ -246,6 +259,7 @@ class Driver(Protocol):
         Nothing if it is not in the trash.
 
         :raises RbdImageExists: the name was taken meanwhile.
+        :raises OutOfSpace: the pool takes no writes.
         """
 
     def purge(self, image: Image) -> None:

@@ -5,7 +5,6 @@ Each verb opens what it needs and closes it: no two calls share an open image.
 What only looks opens read-only, since an open to write is a watch.
 """
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
@@ -16,12 +15,16 @@ from typing import Any
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph import flattening
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import probing
 from rbdcloner.ceph import removing
+from rbdcloner.ceph import snapshots
 from rbdcloner.ceph.connection import Connections
 from rbdcloner.ceph.connection import Handle
 from rbdcloner.ceph.connection import translated
+from rbdcloner.ceph.driver import Progress
+from rbdcloner.ceph.opening import LibrbdImage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
@@ -31,52 +34,6 @@ from rbdcloner.model import SnapshotFacts
 
 #: So long after a clone, its pool is taken to have space.
 _SPACE_PROVED_S = 1.0
-
-
-class LibrbdImage:
-    """An image opened to write."""
-
-    def __init__(
-        self,
-        image: Image,
-        ioctx: Any,
-        opened: Any,
-        has_space: Callable[[], bool],
-    ) -> None:
-        self._image = image
-        self._ioctx = ioctx
-        self._opened = opened
-        self._has_space = has_space
-        self._tag: str | None = None
-
-    def facts(self) -> ImageFacts:
-        with self._translated('look at'):
-            if self._tag is None:
-                self._tag = looking.tag(self._ioctx, self._opened.id())
-            return looking.image_facts(self._image, self._opened, self._tag)
-
-    def tag(self, uuid: str) -> None:
-        with self._translated('tag'):
-            # Not image metadata: that is copied to clones and by "rbd cp",
-            # and librbd reads the image anew after each change of it. The
-            # header exists as long as we watch it.
-            self._ioctx.set_xattr(
-                looking.header(self._opened.id()), looking.TAG, uuid.encode()
-            )
-        self._tag = uuid
-
-    def resize(self, size_bytes: int) -> None:
-        with self._translated('resize'):
-            if self._opened.size() == size_bytes:
-                return
-            # librbd resizes on a full pool, but spoils the object map then.
-            # Looking at the map afterwards would cost six operations.
-            if not self._has_space():
-                raise errors.OutOfSpace(pool=self._image.pool)
-            self._opened.resize(size_bytes)
-
-    def _translated(self, act: str) -> contextlib.AbstractContextManager[None]:
-        return translated(f'{act} {self._image}', self._image.pool)
 
 
 class LibrbdDriver:
@@ -137,6 +94,33 @@ class LibrbdDriver:
         except errors.RbdImageNotFound:
             return None
 
+    def is_trashed(self, image: Image) -> bool:
+        with self._ioctx('look for', image) as ioctx:
+            return looking.trash_entry(ioctx, image.id) is not None
+
+    def watchers(self, image: Image) -> list[str]:
+        try:
+            with self._opened(image, 'look at') as opened:
+                return looking.watchers(opened)
+        except errors.RbdImageNotFound:
+            return []
+
+    def used_bytes(self, image: Image) -> int:
+        with self._opened(image, 'measure') as opened:
+            return looking.used_bytes(opened)
+
+    def images(self, pool: str) -> dict[str, str]:
+        with self._handle('list the images', pool) as handle:
+            found = rbd.RBD().list2(handle.ioctx(pool))
+            return {one['id']: one['name'] for one in found}
+
+    def snapshots(self, image: Image) -> list[SnapshotFacts]:
+        try:
+            with self._opened(image, 'list the snapshots of') as opened:
+                return looking.snapshots(image, opened)
+        except errors.RbdImageNotFound:
+            return []
+
     def clone(
         self,
         parent: Snapshot,
@@ -165,15 +149,36 @@ class LibrbdDriver:
                 image, ioctx, opened, lambda: self._has_space(image)
             )
 
+    def take_snapshot(self, image: Image, name: str) -> SnapshotFacts:
+        with self._ioctx('take a snapshot of', image) as ioctx:
+            return snapshots.take(
+                ioctx, image, name, lambda: self._has_space(image)
+            )
+
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
+        with (
+            contextlib.suppress(errors.RbdImageNotFound),
+            self._ioctx('remove a snapshot of', snapshot.image) as ioctx,
+        ):
+            snapshots.remove(ioctx, snapshot)
+
+    def rollback(self, snapshot: Snapshot) -> None:
+        act = f'roll back to {snapshot}'
+        with self._handle(act, snapshot.image.pool) as handle:
+            snapshots.rollback(handle, snapshot)
+
+    def flatten(
+        self, image: Image, progress: Progress, forced: bool = False
+    ) -> None:
+        with (
+            translated(f'flatten {image}', image.pool),
+            self._connections.own() as handle,
+        ):
+            flattening.flatten(handle, image, progress, forced)
+
     def protect(self, snapshot: Snapshot) -> None:
         with self._opened(snapshot.image, 'protect', writable=True) as opened:
-            facts = looking.snapshot_facts(
-                snapshot.image, opened, snapshot.name
-            )
-            if snapshot.id not in (None, facts.snapshot.id):
-                raise looking.no_snapshot(snapshot.image, snapshot.name)
-            if not facts.protected:
-                opened.protect_snap(snapshot.name)
+            snapshots.protect(opened, snapshot)
 
     def unprotect(self, snapshot: Snapshot) -> None:
         image = snapshot.image
@@ -181,13 +186,11 @@ class LibrbdDriver:
             pool=image.pool, image=image.name, snapshot=snapshot.name
         )
         answers = {errno.EBUSY: has_children}
-        try:
-            with self._opened(image, 'unprotect', True, answers) as opened:
-                name = looking.live_name(opened, snapshot)
-                if name and opened.is_protected_snap(name):
-                    opened.unprotect_snap(name)
-        except errors.RbdImageNotFound:
-            return
+        with (
+            contextlib.suppress(errors.RbdImageNotFound),
+            self._opened(image, 'unprotect', True, answers) as opened,
+        ):
+            snapshots.unprotect(opened, snapshot)
 
     def children(self, snapshot: Snapshot) -> list[Image]:
         try:
@@ -201,6 +204,10 @@ class LibrbdDriver:
     def trash(self, image: Image) -> None:
         with self._ioctx('trash', image) as ioctx:
             removing.trash(ioctx, image)
+
+    def restore(self, image: Image) -> None:
+        with self._ioctx('restore', image) as ioctx:
+            removing.restore(ioctx, image)
 
     def purge(self, image: Image) -> None:
         with self._ioctx('purge', image) as ioctx:

@@ -72,18 +72,40 @@ def tag(ioctx: Any, image_id: str) -> str:
 
 def image_facts(image: Image, opened: Any, row: str) -> ImageFacts:
     """Return the facts of *image*, tagged with *row*."""
-    try:
-        parent_image_id = opened.parent_id()
-    except rbd.ImageNotFound:
-        parent_image_id = ''
-    found = dataclasses.replace(image, name=opened.get_name(), id=opened.id())
     return ImageFacts(
-        found,
+        _named(image, opened),
         opened.size(),
-        parent_image_id,
+        parent(image, opened),
         row,
         opened.create_timestamp().replace(tzinfo=datetime.UTC),
+        opened.modify_timestamp().replace(tzinfo=datetime.UTC),
     )
+
+
+def parent(image: Image, opened: Any) -> Image | None:
+    """Return the image that *image* descends from, in its trash or not."""
+    try:
+        # Pacific's specification has no id.
+        parent_id = str(opened.parent_id())
+        spec = opened.get_parent_image_spec()
+    except rbd.ImageNotFound:
+        return None
+    return Image(
+        image.fsid,
+        spec['pool_name'],
+        spec['pool_namespace'],
+        spec['image_name'],
+        parent_id,
+    )
+
+
+def snapshots(image: Image, opened: Any) -> list[SnapshotFacts]:
+    """Return the snapshots of *image*, the trashed ones too."""
+    found = _named(image, opened)
+    return [
+        _snapshot_facts(found, opened, one)
+        for one in sorted(opened.list_snaps(), key=lambda one: one['id'])
+    ]
 
 
 def snapshot_facts(image: Image, opened: Any, name: str) -> SnapshotFacts:
@@ -92,25 +114,26 @@ def snapshot_facts(image: Image, opened: Any, name: str) -> SnapshotFacts:
     :raises SnapshotTrashed: only the trash has one of that name.
     :raises SnapshotNotFound: there is none.
     """
-    snapshots = list(opened.list_snaps())
-    for one in snapshots:
+    for one in opened.list_snaps():
         if _is_live(one) and one['name'] == name:
-            parent = dataclasses.replace(
-                image, name=opened.get_name(), id=opened.id()
+            return _snapshot_facts(_named(image, opened), opened, one)
+    raise why_not(opened, Snapshot(image, name))
+
+
+def why_not(opened: Any, snapshot: Snapshot) -> errors.CephError:
+    """Return the error that *snapshot* does not live."""
+    for one in opened.list_snaps():
+        if snapshot.id is None:
+            is_it = _name(one) == snapshot.name
+        else:
+            is_it = one['id'] == snapshot.id
+        if is_it and _is_trashed(one):
+            return errors.SnapshotTrashed(
+                pool=snapshot.image.pool,
+                image=snapshot.image.name,
+                snapshot=snapshot.name,
             )
-            return SnapshotFacts(
-                Snapshot(parent, name, one['id']),
-                one['size'],
-                opened.stat()['order'],
-                opened.is_protected_snap(name),
-            )
-    if name in [
-        one.get('trash', {}).get('original_name') for one in snapshots
-    ]:
-        raise errors.SnapshotTrashed(
-            pool=image.pool, image=image.name, snapshot=name
-        )
-    raise no_snapshot(image, name)
+    return no_snapshot(snapshot.image, snapshot.name)
 
 
 def no_snapshot(image: Image, name: str) -> errors.SnapshotNotFound:
@@ -147,13 +170,26 @@ def watchers(opened: Any) -> list[str]:
     return sorted({one['addr'] for one in opened.watchers_list()})
 
 
+def refuse_watchers(image: Image, opened: Any, ours: str = '') -> None:
+    """Raise if others have *image* open to write.
+
+    With *ours*, our address, one watch is that of *opened* itself.
+    """
+    found = list(opened.watchers_list())
+    if len(found) <= (1 if ours else 0):
+        return
+    addresses = {one['addr'] for one in found}
+    raise errors.RbdImageInUse(
+        pool=image.pool,
+        image=image.name,
+        # Another open image of this process is an other, too.
+        watchers=sorted(addresses - {ours} or addresses),
+    )
+
+
 def refuse_removal(image: Image, opened: Any) -> None:
     """Raise what speaks against removing *image*."""
-    where = {'pool': image.pool, 'image': image.name}
-    if found := watchers(opened):
-        raise errors.RbdImageInUse(watchers=found, **where)
-    if list(opened.list_snaps()):
-        raise errors.RbdImageHasSnapshots(**where)
+    refuse_watchers(image, opened)
     reason = ''
     if opened.op_features() & rbd.RBD_OPERATION_FEATURE_GROUP:
         reason = 'it belongs to a group'
@@ -161,6 +197,35 @@ def refuse_removal(image: Image, opened: Any) -> None:
         reason = 'it is being migrated'
     if reason:
         raise errors.CephRefused(act=f'remove {image}', reason=reason)
+
+
+def used_bytes(opened: Any) -> int:
+    """Return what an image and its snapshots occupy; see the driver."""
+    names = [one['name'] for one in opened.list_snaps() if _is_live(one)]
+    used, before = 0, None
+    for name in (*names, None):
+        opened.set_snap(name)
+        used += _changed_bytes(opened, before)
+        before = name
+    return used
+
+
+def _changed_bytes(opened: Any, before: str | None) -> int:
+    lengths: list[int] = []
+
+    def count(offset: int, length: int, exists: bool) -> None:
+        if exists:
+            lengths.append(length)
+
+    opened.diff_iterate(
+        0,
+        opened.size(),
+        before,
+        count,
+        include_parent=False,
+        whole_object=True,
+    )
+    return sum(lengths)
 
 
 def trash_entry(ioctx: Any, image_id: str) -> Mapping[str, Any] | None:
@@ -180,5 +245,31 @@ def refuse_deferred(act: str, entry: Mapping[str, Any]) -> None:
         raise errors.CephRefused(act=act, reason=f'deferred until {until}')
 
 
+def _named(image: Image, opened: Any) -> Image:
+    return dataclasses.replace(image, name=opened.get_name(), id=opened.id())
+
+
+def _snapshot_facts(
+    image: Image, opened: Any, one: Mapping[str, Any]
+) -> SnapshotFacts:
+    created_at = opened.get_snap_timestamp(one['id'])
+    return SnapshotFacts(
+        Snapshot(image, _name(one), one['id']),
+        one['size'],
+        opened.stat()['order'],
+        _is_live(one) and opened.is_protected_snap(one['name']),
+        _is_trashed(one),
+        created_at.replace(tzinfo=datetime.UTC),
+    )
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    return str(one.get('trash', {}).get('original_name', one['name']))
+
+
 def _is_live(one: Mapping[str, Any]) -> bool:
-    return one['namespace'] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER
+    return bool(one['namespace'] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER)
+
+
+def _is_trashed(one: Mapping[str, Any]) -> bool:
+    return bool(one['namespace'] == rbd.RBD_SNAP_NAMESPACE_TYPE_TRASH)

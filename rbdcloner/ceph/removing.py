@@ -44,6 +44,27 @@ def trash(ioctx: Any, image: Image) -> None:
         )
 
 
+def restore(ioctx: Any, image: Image) -> None:
+    """Move *image* out of the trash; see the driver."""
+    entry = looking.trash_entry(ioctx, image.id)
+    if entry is None:
+        return
+    # What stops half way cannot be purged before it is restored.
+    if not probing.has_space(ioctx):
+        raise errors.OutOfSpace(pool=image.pool)
+    taken = errors.RbdImageExists(pool=image.pool, image=image.name)
+    with (
+        translated(f'restore {image}', image.pool, {errno.EEXIST: taken}),
+        contextlib.suppress(rbd.ImageNotFound),
+    ):
+        try:
+            rbd.RBD().trash_restore(ioctx, image.id, image.name)
+        except rbd.ImageBusy:
+            # It waits for its move's end.
+            _finish_move(ioctx, image, entry['name'])
+            rbd.RBD().trash_restore(ioctx, image.id, image.name)
+
+
 def purge(ioctx: Any, image: Image) -> None:
     """Destroy *image*, which lies in the trash; see the driver."""
     act = f'purge {image}'

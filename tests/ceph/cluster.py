@@ -15,6 +15,7 @@ import fixtures
 import rados
 import rbd
 
+from rbdcloner import errors
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
@@ -115,9 +116,15 @@ class RealCluster(fixtures.Fixture):
         size_bytes: int,
         namespace: str = '',
         order: int = 22,
+        deep_flatten: bool = True,
     ) -> Image:
+        features = int(self.admin.conf_get('rbd_default_features'))
+        if not deep_flatten:
+            features &= ~rbd.RBD_FEATURE_DEEP_FLATTEN
         with self.ioctx(pool, namespace) as ioctx:
-            rbd.RBD().create(ioctx, name, size_bytes, order=order)
+            rbd.RBD().create(
+                ioctx, name, size_bytes, order=order, features=features
+            )
         made = Image(self.ceph.fsid, pool, namespace, name)
         return Image(self.ceph.fsid, pool, namespace, name, self.id_of(made))
 
@@ -133,6 +140,35 @@ class RealCluster(fixtures.Fixture):
     def drop_snapshot(self, snapshot: Snapshot) -> None:
         with self.opened(snapshot.image) as opened:
             opened.remove_snap_by_id(snapshot.id)
+
+    def glance_delete(self, image: Image, snapshot_name: str = 'snap') -> None:
+        """Do what ``_delete_image`` of glance_store 5.7's RBD driver does."""
+        in_use = errors.RbdImageInUse(
+            pool=image.pool, image=image.name, watchers=[]
+        )
+        with self.ioctx(image.pool) as ioctx:
+            try:
+                with rbd.Image(ioctx, image.name) as opened:
+                    self._remove_as_glance(opened, snapshot_name)
+                rbd.RBD().remove(ioctx, image.name)
+            except rbd.ImageHasSnapshots:
+                rbd.RBD().trash_move(ioctx, image.name)
+            except rbd.ImageBusy as exc:
+                raise in_use from exc
+            except rbd.ImageNotFound as exc:
+                raise errors.RbdImageNotFound(
+                    pool=image.pool, image=image.name
+                ) from exc
+
+    def _remove_as_glance(self, opened: Any, name: str) -> None:
+        with contextlib.suppress(rbd.ImageNotFound):
+            with contextlib.suppress(rbd.InvalidArgument):
+                opened.unprotect_snap(name)
+            opened.remove_snap(name)
+
+    def flatten_image(self, image: Image) -> None:
+        with self.opened(image) as opened:
+            opened.flatten()
 
     def trash_image(self, image: Image) -> None:
         with self.ioctx(image.pool, image.namespace) as ioctx:

@@ -197,11 +197,10 @@ class CephDouble(Others):
     def rollback(self, snapshot: Snapshot) -> None:
         with self._act('rollback', snapshot.image.pool):
             image = self._image(snapshot.image)
-            held = self._live(snapshot, self._by_id(image, snapshot))
             self._refuse_watchers(image)
-            self._require_space(image.pool)
-            image.data = data_of(held) if not image.parent else held.data
-            image.data = dict(image.data)
+            held = self._live(snapshot, self._by_id(image, snapshot))
+            data = held.data if image.parent else data_of(held)
+            image.data = dict(data)
             image.size_bytes = held.size_bytes
 
     def flatten(
@@ -264,6 +263,7 @@ class CephDouble(Others):
             held = self._images.get(image.id)
             if held is None or not held.trashed:
                 return
+            self._require_space(image.pool)
             self._refuse_name(image.pool, image.namespace, image.name)
             held.name, held.trashed = image.name, False
 

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image that is open to write, and what is done to it while it is."""
+
+from collections.abc import Callable
+import contextlib
+from typing import Any
+
+from rbdcloner import errors
+from rbdcloner.ceph import looking
+from rbdcloner.ceph.connection import translated
+from rbdcloner.model import Image
+from rbdcloner.model import ImageFacts
+
+
+class LibrbdImage:
+    """An image opened to write."""
+
+    def __init__(
+        self,
+        image: Image,
+        ioctx: Any,
+        opened: Any,
+        has_space: Callable[[], bool],
+    ) -> None:
+        self._image = image
+        self._ioctx = ioctx
+        self._opened = opened
+        self._has_space = has_space
+        self._tag: str | None = None
+
+    def facts(self) -> ImageFacts:
+        with self._translated('look at'):
+            if self._tag is None:
+                self._tag = looking.tag(self._ioctx, self._opened.id())
+            return looking.image_facts(self._image, self._opened, self._tag)
+
+    def tag(self, uuid: str) -> None:
+        with self._translated('tag'):
+            # Not image metadata: that is copied to clones and by "rbd cp",
+            # and librbd reads the image anew after each change of it. The
+            # header exists as long as we watch it.
+            self._ioctx.set_xattr(
+                looking.header(self._opened.id()), looking.TAG, uuid.encode()
+            )
+        self._tag = uuid
+
+    def resize(self, size_bytes: int) -> None:
+        with self._translated('resize'):
+            if self._opened.size() == size_bytes:
+                return
+            # librbd resizes on a full pool, but spoils the object map then.
+            # Looking at the map afterwards would cost six operations.
+            if not self._has_space():
+                raise errors.OutOfSpace(pool=self._image.pool)
+            self._opened.resize(size_bytes)
+
+    def _translated(self, act: str) -> contextlib.AbstractContextManager[None]:
+        return translated(f'{act} {self._image}', self._image.pool)
