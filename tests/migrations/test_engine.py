@@ -12,7 +12,7 @@ from rbdcloner.db import engine as db_engine
 from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Protector
-from tests.lineage_suite import FACTS
+from tests.lineage_suite.claims import FACTS
 from tests.stack import shared
 
 SOON_S = 12

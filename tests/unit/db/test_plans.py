@@ -9,9 +9,9 @@ from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import Protector
 from rbdcloner.states import State
-from tests.lineage_suite import FACTS
-from tests.lineage_suite import FSID
-from tests.lineage_suite import REQUEST
+from tests.lineage_suite.claims import FACTS
+from tests.lineage_suite.claims import FSID
+from tests.lineage_suite.claims import REQUEST
 
 
 def everything(lineage):

@@ -1,19 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service relies on, claimed of any lineage database.
+"""What is claimed of the rows of clones."""
 
-A test module takes these classes and gives two fixtures: ``engine``, an
-engine of a migrated database without rows, and ``rounds``, how often a race
-is run.
-"""
-
-from collections.abc import Callable
 from collections.abc import Iterator
-from concurrent import futures
 import dataclasses
 import datetime
-import threading
 import time
-from typing import Any
 
 import hypothesis
 from hypothesis import strategies
@@ -24,116 +15,29 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.db import clock
-from rbdcloner.db import reservation
 from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
-from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
-from rbdcloner.model import Parent
 from rbdcloner.model import Protector
-from rbdcloner.model import Snapshot
-from rbdcloner.model import SnapshotFacts
-from rbdcloner.states import ParentState
 from rbdcloner.states import State
-
-FSID = '6f9f2d9e-2f0a-4a1c-9a54-3f1f4f1b9b6a'
-GIB = 1 << 30
-THREADS = 16
-EXPIRED = -1.0
-
-FACTS = SnapshotFacts(
-    snapshot=Snapshot(Image(FSID, 'images', '', 'an-image', 'abc'), 'snap', 4),
-    size_bytes=GIB,
-    order=23,
-    protected=False,
-    trashed=False,
-    created_at=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
-)
-
-REQUEST = DiskRequest(
-    image_id='glance-image',
-    name='a_disk',
-    pool='vms',
-    size_bytes=2 * GIB,
-    instance_uuid='instance',
-    project_id='project',
-    host='host',
-)
+from tests.lineage_suite.claims import EXPIRED
+from tests.lineage_suite.claims import FSID
+from tests.lineage_suite.claims import GIB
+from tests.lineage_suite.claims import Claims
+from tests.lineage_suite.claims import count
+from tests.lineage_suite.claims import finish
+from tests.lineage_suite.claims import found
+from tests.lineage_suite.claims import put
+from tests.lineage_suite.claims import snapshot
 
 # PostgreSQL's text has no NUL, and nobody's UTF-8 has surrogates.
 _CHARACTERS = strategies.characters(
     exclude_characters='\0', exclude_categories=['Cs']
 )
 NAMES = strategies.text(_CHARACTERS, min_size=1, max_size=60)
-
-
-def snapshot(**changes: Any) -> SnapshotFacts:
-    """Return facts of a snapshot of the image with *changes*."""
-    image = dataclasses.replace(FACTS.snapshot.image, **changes)
-    return dataclasses.replace(
-        FACTS, snapshot=dataclasses.replace(FACTS.snapshot, image=image)
-    )
-
-
-def together(*calls: Callable[[], Any]) -> list[Any]:
-    """Run *calls* at one moment; their results, or what they raised."""
-    barrier = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], Any]) -> Any:
-        barrier.wait()
-        try:
-            return call()
-        except errors.Error as exc:
-            return exc
-
-    with futures.ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
-
-
-class Claims:
-    """What the claims below share."""
-
-    @pytest.fixture
-    def lineage(self, engine: sa.Engine) -> Lineage:
-        return Lineage(engine)
-
-    @pytest.fixture
-    def parent(self, lineage: Lineage) -> Parent:
-        return lineage.adopt(FACTS, 'glance-image', Protector.NOBODY)
-
-    @pytest.fixture
-    def reserve(self, lineage: Lineage, parent: Parent) -> Any:
-        def call(
-            owner: str = 'me',
-            lease_s: float = 30,
-            of: Parent = parent,
-            **changes: Any,
-        ) -> Clone:
-            request = dataclasses.replace(REQUEST, **changes)
-            return lineage.reserve(request, of, CloneFormat.V2, owner, lease_s)
-
-        return call
-
-
-def finish(lineage: Lineage, clone: Clone) -> Clone:
-    """Bring a RESERVED row to its end."""
-    undoing = lineage.move(clone, State.UNDOING)
-    return lineage.move(undoing, State.FAILED)
-
-
-def count(engine: sa.Engine, *conditions: Any) -> int:
-    """Return how many clones there are."""
-    statement = sa.select(sa.func.count()).select_from(tables.clones)
-    with engine.connect() as connection:
-        return connection.scalars(statement.where(*conditions)).one()
-
-
-def found(lineage: Lineage, name: str = 'a_disk') -> Clone:
-    """Return the row of a name in the pool ``vms``."""
-    return lineage.find(FSID, 'vms', '', name)
 
 
 class TestReserve(Claims):
@@ -268,7 +172,7 @@ class TestMove(Claims):
         self, lineage, engine, reserve, before, after
     ):
         clone = reserve()
-        _put(engine, clone, state=before)
+        put(engine, clone, state=before)
         moved = lineage.move(
             dataclasses.replace(clone, state=before), after, reason='why'
         )
@@ -463,224 +367,6 @@ class TestAbandoned(Claims):
         assert lineage.abandoned(0.4, 10) == [clone]
 
 
-class TestParent(Claims):
-    def test_a_snapshot_is_recorded(self, lineage):
-        parent = lineage.adopt(FACTS, 'glance-image', Protector.OTHERS)
-        assert parent.snapshot == FACTS.snapshot
-        assert (parent.size_bytes, parent.order) == (GIB, 23)
-        assert parent.glance_image_id == 'glance-image'
-        assert parent.protector is Protector.OTHERS
-        assert parent.state is ParentState.ACTIVE
-        assert lineage.parents([parent.id]) == [parent]
-
-    def test_adopting_again_returns_the_same_row(self, lineage, parent):
-        again = lineage.adopt(FACTS, 'another', Protector.SERVICE)
-        assert again == parent
-        assert lineage.parents() == [parent]
-
-    @pytest.mark.parametrize(
-        'changes',
-        [{'fsid': 'f'}, {'pool': 'p'}, {'namespace': 'n'}, {'id': 'Abc'}],
-    )
-    def test_another_identity_is_another_parent(
-        self, lineage, parent, changes
-    ):
-        other = lineage.adopt(snapshot(**changes), 'g', Protector.NOBODY)
-        assert lineage.parents() == [parent, other]
-
-    def test_a_name_is_only_an_attribute(self, lineage, parent):
-        renamed = lineage.adopt(snapshot(name='new'), 'g', Protector.NOBODY)
-        assert renamed.id == parent.id
-        assert renamed.snapshot.image.name == 'new'
-        assert lineage.parents() == [renamed]
-
-    def test_protection_is_recorded(self, lineage, parent):
-        protected = lineage.protected_by(parent, Protector.SERVICE)
-        assert protected.protector is Protector.SERVICE
-        assert lineage.parents() == [protected]
-
-    def test_a_release_ends_protection(self, lineage, parent):
-        lineage.protected_by(parent, Protector.SERVICE)
-        assert lineage.releasing(parent).state is ParentState.RELEASING
-        assert lineage.releasing(parent).state is ParentState.RELEASING
-        released = lineage.released(parent)
-        assert released.state is ParentState.RELEASED
-        assert released.protector is Protector.NOBODY
-        assert lineage.released(parent) == released
-
-    def test_a_live_child_keeps_its_parent(self, lineage, reserve, parent):
-        clone = reserve()
-        with pytest.raises(errors.ParentHasChildren, match='a_disk'):
-            lineage.releasing(parent)
-        finish(lineage, clone)
-        assert lineage.releasing(parent).state is ParentState.RELEASING
-
-    def test_a_parent_being_released_is_not_adopted(self, lineage, parent):
-        lineage.releasing(parent)
-        with pytest.raises(errors.ParentReleased):
-            lineage.adopt(FACTS, 'glance-image', Protector.OTHERS)
-
-    def test_a_released_parent_is_adopted_anew(self, lineage, parent, reserve):
-        lineage.releasing(parent)
-        lineage.released(parent)
-        again = lineage.adopt(FACTS, 'glance-image', Protector.OTHERS)
-        assert again.id == parent.id
-        assert again.state is ParentState.ACTIVE
-        assert again.protector is Protector.OTHERS
-        assert reserve(of=again).parent == again
-
-    def test_an_interrupted_release_is_restored(
-        self, lineage, parent, reserve
-    ):
-        lineage.releasing(parent)
-        assert lineage.restored(parent) == parent
-        assert lineage.restored(parent) == parent
-        assert reserve().parent == parent
-
-    def test_an_active_parent_is_not_released_at_once(self, lineage, parent):
-        with pytest.raises(errors.RowMoved):
-            lineage.released(parent)
-
-    def test_a_released_parent_is_not_restored(self, lineage, parent):
-        lineage.releasing(parent)
-        lineage.released(parent)
-        with pytest.raises(errors.RowMoved):
-            lineage.restored(parent)
-
-    @pytest.mark.parametrize('verb', ['releasing', 'released', 'restored'])
-    def test_a_parent_without_a_row_is_not_found(self, lineage, parent, verb):
-        missing = dataclasses.replace(parent, id=parent.id + 999)
-        with pytest.raises(errors.ParentNotFound):
-            getattr(lineage, verb)(missing)
-
-    def test_what_we_protect_for_nobody_is_unneeded(
-        self, lineage, parent, reserve
-    ):
-        others = lineage.adopt(snapshot(id='def'), 'g', Protector.OTHERS)
-        kept = lineage.adopt(snapshot(id='ghi'), 'g', Protector.SERVICE)
-        clone = reserve(of=kept)
-        assert lineage.unneeded_parents(0, 10) == []
-        finish(lineage, clone)
-        ours = lineage.protected_by(parent, Protector.SERVICE)
-        assert lineage.unneeded_parents(0, 10) == [kept, ours]
-        assert lineage.unneeded_parents(0, 1) == [kept]
-        assert lineage.unneeded_parents(60, 10) == []
-        assert others in lineage.parents()
-
-    def test_a_release_that_was_left_is_unneeded(self, lineage, parent):
-        left = lineage.releasing(parent)
-        assert lineage.unneeded_parents(0, 10) == [left]
-        lineage.released(parent)
-        assert lineage.unneeded_parents(0, 10) == []
-
-
-class TestRace(Claims):
-    def test_one_name_gets_one_row(self, engine, reserve):
-        outcomes = together(*[reserve] * THREADS)
-        made = [one for one in outcomes if isinstance(one, Clone)]
-        refused = [one for one in outcomes if isinstance(one, Exception)]
-        assert len(made) == count(engine) == 1
-        assert {type(one) for one in refused} == {errors.DiskExists}
-
-    def test_many_names_get_a_row_each(self, engine, reserve):
-        def make(number: int) -> Callable[[], list[Clone]]:
-            names = [f'disk-{number}-{turn}' for turn in range(5)]
-            return lambda: [reserve(name=name) for name in names]
-
-        outcomes = together(*map(make, range(THREADS)))
-        assert [len(made) for made in outcomes] == [5] * THREADS
-        assert count(engine) == 5 * THREADS
-
-    def test_one_snapshot_gets_one_parent(self, lineage):
-        outcomes = together(
-            *[lambda: lineage.adopt(FACTS, 'g', Protector.NOBODY)] * THREADS
-        )
-        assert outcomes == lineage.parents() * THREADS
-
-    def test_an_expired_row_gets_one_holder(self, lineage, reserve):
-        clone = reserve(lease_s=EXPIRED)
-        outcomes = together(*[lambda: lineage.hold(clone, 'me', 30)] * THREADS)
-        held = [one for one in outcomes if isinstance(one, Clone)]
-        assert held == [found(lineage)]
-        assert held[0].fence == 2
-        assert sum(isinstance(o, errors.DiskBusy) for o in outcomes) == (
-            THREADS - 1
-        )
-
-    def test_one_move_wins(self, lineage, reserve):
-        ready = lineage.move(reserve(), State.READY)
-        targets = [State.DELETING, State.RESIZING] * (THREADS // 2)
-        outcomes = together(
-            *(
-                lambda to=to: lineage.move(ready, to, owner='me', lease_s=30)
-                for to in targets
-            )
-        )
-        won = [one for one in outcomes if isinstance(one, Clone)]
-        assert won == [found(lineage)]
-        assert sum(isinstance(o, errors.RowMoved) for o in outcomes) == (
-            THREADS - 1
-        )
-
-    def test_no_child_is_on_a_parent_being_released(
-        self, lineage, reserve, parent, rounds
-    ):
-        seen = set()
-        for number in range(rounds):
-            child, release = together(
-                lambda number=number: reserve(name=f'disk{number}'),
-                lambda: lineage.releasing(parent),
-            )
-            seen.add(type(child))
-            if isinstance(child, Clone):
-                assert isinstance(release, errors.ParentHasChildren)
-                finish(lineage, child)
-            else:
-                assert isinstance(child, errors.ParentReleased)
-                assert release.state is ParentState.RELEASING
-                lineage.restored(parent)
-        assert lineage.parents() == [parent]
-        assert seen <= {Clone, errors.ParentReleased}
-
-    def test_a_releaser_waits_for_a_child_being_taken(
-        self, lineage, engine, parent
-    ):
-        values = reservation.values(REQUEST, parent, CloneFormat.V2, 'me', 30)
-        with futures.ThreadPoolExecutor(1) as pool:
-            with engine.begin() as connection:
-                connection.execute(reservation.STATEMENT, values)
-                release = pool.submit(lineage.releasing, parent)
-                _still_waits(release)
-            with pytest.raises(errors.ParentHasChildren):
-                release.result(20)
-
-    @pytest.mark.parametrize('committed', [True, False])
-    def test_a_child_waits_for_its_parents_releaser(
-        self, engine, reserve, parent, committed
-    ):
-        clause = tables.parents.c.id == parent.id
-        look = sa.select(tables.parents).where(clause).with_for_update()
-        change = sa.update(tables.parents).where(clause)
-        with futures.ThreadPoolExecutor(1) as pool:
-            with engine.connect() as connection:
-                connection.execute(look)
-                connection.execute(change.values(state='releasing'))
-                child = pool.submit(reserve)
-                _still_waits(child)
-                if committed:
-                    connection.commit()
-            if not committed:
-                assert child.result(20).parent == parent
-                return
-            with pytest.raises(errors.ParentReleased):
-                child.result(20)
-
-
-def _still_waits(future: futures.Future[Any]) -> None:
-    with pytest.raises(futures.TimeoutError):
-        future.result(0.2)
-
-
 def _pages(
     lineage: Lineage, filters: Filters, limit: int
 ) -> Iterator[list[Clone]]:
@@ -688,13 +374,6 @@ def _pages(
     while page := lineage.page(filters, marker, limit):
         yield page
         marker = page[-1].id
-
-
-def _put(engine: sa.Engine, clone: Clone, **values: Any) -> None:
-    """Write into a row past the one door."""
-    statement = sa.update(tables.clones).where(tables.clones.c.id == clone.id)
-    with engine.begin() as connection:
-        connection.execute(statement.values(**values))
 
 
 def _moment(value: datetime.datetime | str) -> datetime.datetime:

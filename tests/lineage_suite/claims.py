@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the claims share."""
+
+from collections.abc import Callable
+from concurrent import futures
+import dataclasses
+import datetime
+import threading
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from rbdcloner import errors
+from rbdcloner.db import tables
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Clone
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import DiskRequest
+from rbdcloner.model import Image
+from rbdcloner.model import Parent
+from rbdcloner.model import Protector
+from rbdcloner.model import Snapshot
+from rbdcloner.model import SnapshotFacts
+from rbdcloner.states import State
+
+FSID = '6f9f2d9e-2f0a-4a1c-9a54-3f1f4f1b9b6a'
+GIB = 1 << 30
+THREADS = 16
+EXPIRED = -1.0
+
+FACTS = SnapshotFacts(
+    snapshot=Snapshot(Image(FSID, 'images', '', 'an-image', 'abc'), 'snap', 4),
+    size_bytes=GIB,
+    order=23,
+    protected=False,
+    trashed=False,
+    created_at=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+)
+
+REQUEST = DiskRequest(
+    image_id='glance-image',
+    name='a_disk',
+    pool='vms',
+    size_bytes=2 * GIB,
+    instance_uuid='instance',
+    project_id='project',
+    host='host',
+)
+
+
+def snapshot(**changes: Any) -> SnapshotFacts:
+    """Return facts of a snapshot of the image with *changes*."""
+    image = dataclasses.replace(FACTS.snapshot.image, **changes)
+    return dataclasses.replace(
+        FACTS, snapshot=dataclasses.replace(FACTS.snapshot, image=image)
+    )
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """Run *calls* at one moment; their results, or what they raised."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        barrier.wait()
+        try:
+            return call()
+        except errors.Error as exc:
+            return exc
+
+    with futures.ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+class Claims:
+    """What the claims below share."""
+
+    @pytest.fixture
+    def lineage(self, engine: sa.Engine) -> Lineage:
+        return Lineage(engine)
+
+    @pytest.fixture
+    def parent(self, lineage: Lineage) -> Parent:
+        return lineage.adopt(FACTS, 'glance-image', Protector.NOBODY)
+
+    @pytest.fixture
+    def reserve(self, lineage: Lineage, parent: Parent) -> Any:
+        def call(
+            owner: str = 'me',
+            lease_s: float = 30,
+            of: Parent = parent,
+            **changes: Any,
+        ) -> Clone:
+            request = dataclasses.replace(REQUEST, **changes)
+            return lineage.reserve(request, of, CloneFormat.V2, owner, lease_s)
+
+        return call
+
+
+def finish(lineage: Lineage, clone: Clone) -> Clone:
+    """Bring a RESERVED row to its end."""
+    undoing = lineage.move(clone, State.UNDOING)
+    return lineage.move(undoing, State.FAILED)
+
+
+def count(engine: sa.Engine, *conditions: Any) -> int:
+    """Return how many clones there are."""
+    statement = sa.select(sa.func.count()).select_from(tables.clones)
+    with engine.connect() as connection:
+        return connection.scalars(statement.where(*conditions)).one()
+
+
+def found(lineage: Lineage, name: str = 'a_disk') -> Clone:
+    """Return the row of a name in the pool ``vms``."""
+    return lineage.find(FSID, 'vms', '', name)
+
+
+def still_waits(future: futures.Future[Any]) -> None:
+    with pytest.raises(futures.TimeoutError):
+        future.result(0.2)
+
+
+def put(engine: sa.Engine, clone: Clone, **values: Any) -> None:
+    """Write into a row past the one door."""
+    statement = sa.update(tables.clones).where(tables.clones.c.id == clone.id)
+    with engine.begin() as connection:
+        connection.execute(statement.values(**values))
