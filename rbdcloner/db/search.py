@@ -131,8 +131,10 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
         field.name: getattr(filters, field.name)
         for field in dataclasses.fields(filters)
     }
-    among = wanted.pop('states')
+    among, attached = wanted.pop('states'), wanted.pop('attached')
     conditions = [clones.c[k] == v for k, v in wanted.items() if v]
+    if attached:
+        conditions.append(clones.c.attached == 1)
     if among:
         conditions.append(clones.c.state.in_(among))
     return conditions

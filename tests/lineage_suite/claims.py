@@ -20,6 +20,7 @@ from rbdcloner.model import DiskRequest
 from rbdcloner.model import Image
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 from rbdcloner.states import State
@@ -96,6 +97,43 @@ class Claims:
 
         return call
 
+    @pytest.fixture
+    def ready(self, lineage: Lineage, reserve: Any) -> Any:
+        def call(name: str = 'a_disk', **changes: Any) -> Clone:
+            clone = reserve(name=name, **changes)
+            return lineage.move(clone, State.READY, image_id=f'id-{name}')
+
+        return call
+
+    @pytest.fixture
+    def image_of(self, lineage: Lineage) -> Any:
+        """Make a READY image of a disk, with a snapshot 'snap'."""
+
+        def call(disk: Clone, image_id: str = 'image') -> Clone:
+            clone = lineage.reserve_image(
+                disk, image_id, 'images', CloneFormat.V2, 'me', 30
+            )
+            edge = clone.parent.snapshot
+            lineage.made_snapshot(clone.parent, seen(edge.image, edge.name, 1))
+            clone = lineage.move(clone, State.READY, image_id=f'id-{image_id}')
+            planned = lineage.plan_snapshot(
+                clone.image,
+                'snap',
+                Purpose.GLANCE,
+                Protector.NOBODY,
+                size_bytes=clone.size_bytes,
+                glance_image_id=image_id,
+            )
+            lineage.made_snapshot(planned, seen(clone.image, 'snap', 2))
+            return clone
+
+        return call
+
+
+def seen(image: Image, name: str, number: int) -> SnapshotFacts:
+    """Return facts of a snapshot of *image*."""
+    return dataclasses.replace(FACTS, snapshot=Snapshot(image, name, number))
+
 
 def finish(lineage: Lineage, clone: Clone) -> Clone:
     """Bring a RESERVED row to its end."""
@@ -118,6 +156,12 @@ def found(lineage: Lineage, name: str = 'a_disk') -> Clone:
 def still_waits(future: futures.Future[Any]) -> None:
     with pytest.raises(futures.TimeoutError):
         future.result(0.2)
+
+
+def retire(lineage: Lineage, clone: Clone) -> Clone:
+    """Bring a READY row to where its name is free."""
+    deleting = lineage.move(clone, State.DELETING)
+    return lineage.move(deleting, State.RETIRED)
 
 
 def put(engine: sa.Engine, clone: Clone, **values: Any) -> None:

@@ -21,6 +21,7 @@ from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
+from rbdcloner.model import Kind
 from rbdcloner.model import Protector
 from rbdcloner.states import State
 from tests.lineage_suite.claims import EXPIRED
@@ -31,6 +32,7 @@ from tests.lineage_suite.claims import count
 from tests.lineage_suite.claims import finish
 from tests.lineage_suite.claims import found
 from tests.lineage_suite.claims import put
+from tests.lineage_suite.claims import retire
 from tests.lineage_suite.claims import snapshot
 
 # PostgreSQL's text has no NUL, and nobody's UTF-8 has surrogates.
@@ -243,6 +245,31 @@ class TestMove(Claims):
             lineage.move(clone, State.DELETING, owner='me', lease_s=30)
         assert found(lineage) == clone
 
+    def test_a_move_forgets_the_attempts(self, lineage, reserve):
+        lineage.let_go(reserve(), 'why')
+        held = lineage.hold(found(lineage), 'me', 30)
+        assert held.attempts == 1
+        moved = lineage.move(held, State.UNDOING, owner='me', lease_s=30)
+        assert (moved.attempts, moved.retry_at) == (0, None)
+
+    def test_a_rollback_remembers_its_snapshot(self, lineage, ready):
+        clone = lineage.move(
+            ready(), State.ROLLING_BACK, owner='me', lease_s=30, rollback_to=7
+        )
+        assert clone.rollback_to == found(lineage).rollback_to == 7
+        clone = lineage.move(clone, State.READY)
+        assert clone.rollback_to is None
+        assert clone == found(lineage)
+
+    def test_a_retired_row_frees_its_name(self, lineage, ready, reserve):
+        retired = retire(lineage, ready())
+        assert retired.attached
+        assert found(lineage) == retired
+        again = reserve()
+        assert found(lineage) == again
+        assert not lineage.move(retired, State.DELETED).attached
+        assert found(lineage) == again
+
     def test_an_image_id_is_noted(self, lineage, reserve):
         clone = reserve()
         noted = lineage.note_image_id(clone, 'id')
@@ -271,6 +298,53 @@ class TestHold(Claims):
         held = lineage.hold(clone, 'me', 30)
         assert (held.owner, held.fence) == ('me', 2)
         assert held == found(lineage)
+
+    @pytest.mark.parametrize('lease_s', [30, EXPIRED])
+    def test_a_lease_is_renewed(self, lineage, reserve, lease_s):
+        clone = reserve(lease_s=lease_s)
+        renewed = lineage.renew(clone, 60)
+        assert renewed.lease_expires_at > clone.lease_expires_at
+        assert (renewed.owner, renewed.fence) == ('me', 1)
+        assert renewed == found(lineage)
+
+    def test_a_lost_or_ended_lease_is_not_renewed(self, lineage, reserve):
+        clone = reserve(lease_s=EXPIRED)
+        held = lineage.hold(clone, 'other', 30)
+        with pytest.raises(errors.RowMoved):
+            lineage.renew(clone, 60)
+        lineage.let_go(held, 'why')
+        with pytest.raises(errors.RowMoved):
+            lineage.renew(held, 60)
+        with pytest.raises(errors.RowMoved):
+            lineage.renew(lineage.move(held, State.UNDOING), 60)
+
+    @pytest.mark.parametrize(
+        ('attempts', 'pause_s'), [(0, 1), (1, 2), (4, 16), (9, 300), (99, 300)]
+    )
+    def test_pauses_grow(self, lineage, engine, reserve, attempts, pause_s):
+        clone = reserve()
+        put(engine, clone, attempts=attempts)
+        lineage.let_go(dataclasses.replace(clone, attempts=attempts), 'why')
+        after = found(lineage)
+        assert after.attempts == attempts + 1
+        pause = after.retry_at - after.updated_at
+        assert abs(pause.total_seconds() - pause_s) < 0.01
+
+    def test_letting_go_twice_is_one_attempt(self, lineage, reserve):
+        clone = reserve()
+        lineage.let_go(clone, 'why')
+        lineage.let_go(clone, 'why')
+        assert found(lineage).attempts == 1
+
+    @pytest.mark.parametrize('retired', [False, True])
+    def test_a_row_that_is_not_in_progress_is_held(
+        self, lineage, ready, retired
+    ):
+        clone = retire(lineage, ready()) if retired else ready()
+        held = lineage.hold(clone, 'me', 30)
+        assert held.state is clone.state
+        with pytest.raises(errors.DiskBusy):
+            lineage.hold(clone, 'other', 30)
 
     def test_a_row_let_go_is_taken_at_once(self, lineage, reserve):
         clone = reserve(owner='other')
@@ -331,6 +405,15 @@ class TestPage(Claims):
         own, other = reserve(), reserve(name='other', of=another)
         assert lineage.page(Filters(parent_id=own.parent.id)) == [own]
         assert lineage.page(Filters(parent_id=another.id)) == [other]
+
+    def test_kinds_and_children_that_need_their_parent_are_filtered(
+        self, lineage, ready, image_of
+    ):
+        disk = ready()
+        image = lineage.detach(image_of(disk))
+        assert lineage.page(Filters(kind=Kind.IMAGE)) == [image]
+        assert lineage.page(Filters(kind=Kind.ADOPTED)) == []
+        assert lineage.page(Filters(attached=True)) == [disk]
 
     def test_states_are_filtered_with_the_rest(self, lineage, reserve):
         ended = finish(lineage, reserve())

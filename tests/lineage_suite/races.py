@@ -8,11 +8,16 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
+from rbdcloner.db import clock
 from rbdcloner.db import reservation
 from rbdcloner.db import tables
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
+from rbdcloner.model import Filters
+from rbdcloner.model import FlattenReason
 from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
+from rbdcloner.states import FlattenState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 from tests.lineage_suite.claims import EXPIRED
@@ -94,6 +99,147 @@ class TestRace(Claims):
                 lineage.restored(parent)
         assert lineage.parents() == [parent]
         assert seen <= {Clone, errors.ParentReleased}
+
+    def test_a_disk_that_is_deleted_has_an_image_or_takes_none(
+        self, lineage, engine, ready, rounds
+    ):
+        for number in range(rounds):
+            disk = ready(f'disk{number}')
+            image, deleting = together(
+                lambda disk=disk, name=f'image{number}': lineage.reserve_image(
+                    disk, name, 'images', CloneFormat.V2, 'me', 30
+                ),
+                lambda disk=disk: lineage.move(disk, State.DELETING),
+            )
+            assert deleting.state is State.DELETING
+            edges = lineage.snapshots_of(disk.image)
+            if isinstance(image, Clone):
+                assert edges == [image.parent]
+                assert lineage.has_children(image.parent)
+            else:
+                assert isinstance(image, errors.RowMoved)
+                assert edges == []
+
+    def test_a_delete_waits_for_an_image_being_reserved(
+        self, lineage, engine, ready
+    ):
+        disk = ready()
+        look = sa.select(tables.clones.c.id).where(
+            tables.clones.c.id == disk.id
+        )
+        with futures.ThreadPoolExecutor(1) as pool:
+            with engine.begin() as connection:
+                connection.execute(look.with_for_update(read=True))
+                move = pool.submit(lineage.move, disk, State.DELETING)
+                still_waits(move)
+            assert move.result(20).state is State.DELETING
+
+    def test_one_name_gets_one_plan(self, lineage, ready):
+        disk = ready()
+        outcomes = together(
+            *[
+                lambda: lineage.plan_snapshot(
+                    disk.image,
+                    'daily',
+                    Purpose.CALLER,
+                    Protector.NOBODY,
+                    clone=disk,
+                    size_bytes=1,
+                )
+            ]
+            * THREADS
+        )
+        assert outcomes == lineage.snapshots_of(disk.image) * THREADS
+
+    @pytest.mark.parametrize('trashed', [False, True])
+    def test_one_image_is_adopted_once(self, lineage, trashed):
+        outcomes = together(
+            *[
+                lambda: lineage.adopt_image(
+                    FACTS.snapshot.image,
+                    'g',
+                    1,
+                    CloneFormat.V2,
+                    trashed=trashed,
+                )
+            ]
+            * THREADS
+        )
+        assert outcomes == lineage.page(Filters()) * THREADS
+
+    def test_one_clone_is_wanted_once(self, lineage, ready):
+        disk = ready()
+        outcomes = together(
+            *[lambda: lineage.want_flatten(disk, FlattenReason.DEPTH)]
+            * THREADS
+        )
+        assert outcomes == lineage.flattens() * THREADS
+
+    def test_no_more_flattens_run_than_the_limit(self, lineage, ready, rounds):
+        for number in range(12):
+            lineage.want_flatten(ready(f'd{number}'), FlattenReason.DEPTH)
+        most = []
+
+        def work() -> int:
+            done = 0
+            for _ in range(rounds // 5):
+                mine = lineage.next_flatten('me', 30, 2)
+                if mine is None:
+                    continue
+                running = lineage.flattens([FlattenState.RUNNING])
+                most.append(len(running))
+                assert len({one.slot for one in running}) == len(running)
+                if done % 2:
+                    lineage.put_back_flatten(mine, 'why')
+                else:
+                    lineage.flattened(mine)
+                done += 1
+            return done
+
+        done = together(*[work] * 8)
+        assert all(isinstance(one, int) for one in done), done
+        assert max(most) <= 2
+        assert sum(done) == len(most) >= 2
+
+    def test_a_late_flatten_is_taken_over_once(self, lineage, ready, rounds):
+        lineage.want_flatten(ready(), FlattenReason.DEPTH)
+        for number in range(rounds // 10):
+            late = lineage.next_flatten('late', EXPIRED, 1)
+            assert late.fence == 2 * number + 1
+            taken = together(*[lambda: lineage.next_flatten('me', 2, 1)] * 8)
+            (mine,) = [one for one in taken if one is not None]
+            assert mine.fence == late.fence + 1
+            lineage.flatten_progress(mine, 0, 0, EXPIRED)
+
+    def test_a_flatten_is_done_or_cancelled(self, lineage, ready, rounds):
+        for number in range(rounds // 5):
+            disk = ready(f'disk{number}')
+            lineage.want_flatten(disk, FlattenReason.DEPTH)
+            running = lineage.next_flatten('me', 30, 1)
+            done, cancelled, wanted = together(
+                lambda running=running: lineage.flattened(running),
+                lambda disk=disk: lineage.cancel_flattens_of(disk, 'why'),
+                lambda disk=disk: lineage.want_flatten(
+                    disk, FlattenReason.SNAPSHOTS
+                ),
+            )
+            attached = found(lineage, f'disk{number}').attached
+            assert cancelled == (1 if attached else 0)
+            assert isinstance(done, errors.RowMoved) == attached
+            if isinstance(wanted, errors.RowMoved):
+                assert not attached
+            for one in lineage.flattens([FlattenState.WANTED]):
+                lineage.cancel_flatten(one, 'over')
+
+    def test_a_duty_is_taken_by_one(self, lineage, engine, rounds):
+        due = sa.update(tables.duties).values(due_at=clock.utc_now())
+        for _ in range(rounds // 10):
+            outcomes = together(
+                *[lambda: lineage.take_duty('survey', 'me', 60)] * 8
+            )
+            assert sorted(outcomes) == [False] * 7 + [True]
+            with engine.begin() as connection:
+                connection.execute(due)
 
     def test_a_releaser_waits_for_a_child_being_taken(
         self, lineage, engine, parent

@@ -33,7 +33,7 @@ def migrated(server):
 @pytest.fixture
 def engine(migrated):
     with migrated.begin() as connection:
-        for table in (tables.clones, tables.parents):
+        for table in reversed(tables.Base.metadata.sorted_tables):
             connection.execute(sa.delete(table))
     return migrated
 

@@ -7,16 +7,32 @@ from tests.lineage_suite.clones import TestHold
 from tests.lineage_suite.clones import TestMove
 from tests.lineage_suite.clones import TestPage
 from tests.lineage_suite.clones import TestReserve
+from tests.lineage_suite.flattens import TestDuty
+from tests.lineage_suite.flattens import TestFlatten
 from tests.lineage_suite.parents import TestParent
 from tests.lineage_suite.races import TestRace
+from tests.lineage_suite.retiring import TestAdoptImage
+from tests.lineage_suite.retiring import TestReapable
+from tests.lineage_suite.retiring import TestReserveImage
+from tests.lineage_suite.retiring import TestTree
+from tests.lineage_suite.snapshots import TestSnapshot
+from tests.lineage_suite.snapshots import TestUnneeded
 
 __all__ = [
     'TestAbandoned',
+    'TestAdoptImage',
+    'TestDuty',
     'TestFind',
+    'TestFlatten',
     'TestHold',
     'TestMove',
     'TestPage',
     'TestParent',
     'TestRace',
+    'TestReapable',
     'TestReserve',
+    'TestReserveImage',
+    'TestSnapshot',
+    'TestTree',
+    'TestUnneeded',
 ]
