@@ -5,7 +5,9 @@ An image goes in two acts: to the trash, where its name is free and its data
 stays, and out of it. librbd moves by name, so the name is found by the id
 just before, and the trash is asked for the id just after. A client that died
 between leaves an entry that is "pending moving" (EUCLEAN for who purges it);
-the same move, done again, ends it.
+the same move, done again, ends it. One that died while restoring leaves an
+entry that is busy (EBUSY, ESTALE), perhaps under its name already; it is
+restored to the end, and moved again.
 """
 
 import contextlib
@@ -49,7 +51,7 @@ def restore(ioctx: Any, image: Image) -> None:
     entry = looking.trash_entry(ioctx, image.id)
     if entry is None:
         return
-    # What stops half way cannot be purged before it is restored.
+    # What stops half way is busy until it is restored to the end.
     if not probing.has_space(ioctx):
         raise errors.OutOfSpace(pool=image.pool)
     taken = errors.RbdImageExists(pool=image.pool, image=image.name)
@@ -74,25 +76,25 @@ def purge(ioctx: Any, image: Image) -> None:
             raise errors.CephRefused(act=act, reason='it is not in the trash')
         return
     looking.refuse_deferred(act, entry)
+    where = {'pool': image.pool, 'image': image.name}
     answers: dict[int, errors.Error] = {
-        errno.ENOTEMPTY: errors.RbdImageHasSnapshots(
-            pool=image.pool, image=image.name
-        ),
+        errno.EBUSY: errors.RbdImageInUse(watchers=[], **where),
+        errno.ENOTEMPTY: errors.RbdImageHasSnapshots(**where),
         errno.EUCLEAN: errors.CephRefused(
             act=act, reason='its move to the trash is not finished'
         ),
     }
-    with translated(act, image.pool, answers):
+    with (
+        translated(act, image.pool, answers),
+        contextlib.suppress(rbd.ImageNotFound),
+    ):
         try:
             rbd.RBD().trash_remove(ioctx, image.id)
-        except rbd.ImageNotFound:
-            return
         except rbd.ImageBusy as exc:
-            raise errors.RbdImageInUse(
-                pool=image.pool,
-                image=image.name,
-                watchers=_watchers(ioctx, image),
-            ) from exc
+            if found := _watchers(ioctx, image):
+                raise errors.RbdImageInUse(watchers=found, **where) from exc
+            _end_restore(ioctx, image, entry['name'])
+            rbd.RBD().trash_remove(ioctx, image.id)
 
 
 def free_name(ioctx: Any, image: Image) -> None:
@@ -105,10 +107,28 @@ def free_name(ioctx: Any, image: Image) -> None:
 
 def _finish_move(ioctx: Any, image: Image, name: str) -> None:
     named = dataclasses.replace(image, name=name, id='')
-    if looking.image_id(ioctx, named) in ('', image.id):
-        # Not there: the move was finished, or is now.
-        with contextlib.suppress(rbd.ImageNotFound):
-            rbd.RBD().trash_move(ioctx, name)
+    if looking.image_id(ioctx, named) not in ('', image.id):
+        return
+    try:
+        rbd.RBD().trash_move(ioctx, name)
+    except rbd.ImageNotFound:
+        # The move was finished, or the image was on its way back.
+        pass
+    except rbd.OSError as exc:
+        if exc.errno != errno.ESTALE:
+            raise
+    if looking.image_id(ioctx, named) == image.id:
+        _end_restore(ioctx, image, name)
+
+
+def _end_restore(ioctx: Any, image: Image, name: str) -> None:
+    """End what a client began that died while restoring: out, and back in.
+
+    Where the name is another's by now, librbd ends it itself.
+    """
+    with contextlib.suppress(rbd.ImageExists):
+        rbd.RBD().trash_restore(ioctx, image.id, name)
+        rbd.RBD().trash_move(ioctx, name)
 
 
 def _watchers(ioctx: Any, image: Image) -> list[str]:

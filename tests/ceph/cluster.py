@@ -28,12 +28,14 @@ PATIENCE_S = 40
 _PREFIX = f'suite{os.getpid()}'
 
 
-def wait_until(done: Callable[[], bool], what: str) -> None:
+def wait_until(
+    done: Callable[[], bool], what: str, patience_s: float = PATIENCE_S
+) -> None:
     """Return once *done* says so."""
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + patience_s
     while not done():
         if time.monotonic() > until:
-            raise AssertionError(f'{what}: not within {PATIENCE_S} s')
+            raise AssertionError(f'{what}: not within {patience_s} s')
         time.sleep(0.1)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of Ceph that does one act when it is told, to be killed in it."""
+"""A client of Ceph that acts when it is told, to be killed in it."""
 
+from collections.abc import Callable
 import sys
 
 from rbdcloner.ceph.librbd import LibrbdDriver
@@ -9,21 +10,30 @@ from rbdcloner.model import Image
 
 
 def main() -> None:
-    conf, user, number, act, *nouns = sys.argv[1:]
+    conf, user, number, names, *nouns = sys.argv[1:]
     parent_pool, parent_name, pool, name, image_id = nouns
     clone_format = CloneFormat(int(number))
     driver = LibrbdDriver(conf, user, 5, clone_format)
     driver.connect()
     child = Image(driver.fsid, pool, '', name, image_id)
     parent = driver.find_snapshot(parent_pool, '', parent_name, 'snap')
+    own = [facts.snapshot for facts in driver.snapshots(child)]
+    acts: dict[str, Callable[[], object]] = {
+        'clone': lambda: driver.clone(
+            parent.snapshot, child, clone_format, 22
+        ),
+        'trash': lambda: driver.trash(child),
+        'purge': lambda: driver.purge(child),
+        'restore': lambda: driver.restore(child),
+        'flatten': lambda: driver.flatten(child, lambda done, total: True),
+        'rollback': lambda: driver.rollback(own[0]),
+        'remove_snapshot': lambda: driver.remove_snapshot(own[0]),
+    }
     sys.stdout.write('.')
     sys.stdout.flush()
     sys.stdin.read(1)
-    if act == 'clone':
-        driver.clone(parent.snapshot, child, clone_format, 22)
-    else:
-        driver.trash(child)
-        driver.purge(child)
+    for act in names.split():
+        acts[act]()
     # To be killed, not to end: an end disconnects.
     sys.stdin.read()
 
