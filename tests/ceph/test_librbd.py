@@ -238,6 +238,68 @@ class PoolTest(LibrbdTest):
             rbd.RBD().remove(ioctx, image.name)
 
 
+class GuestTest(LibrbdTest):
+    """A guest that writes holds the exclusive lock and does the work."""
+
+    def guest(self, child):
+        opened = self.enter(_cluster.opened(child))
+        opened.write(b'guest!', 0)
+        return opened
+
+    def enter(self, context):
+        value = context.__enter__()
+        self.addCleanup(context.__exit__, None, None, None)
+        return value
+
+    def test_a_guest_takes_its_own_snapshot(self):
+        child = self.child()
+        guest = self.guest(child)
+        snapshot = self.driver.take_snapshot(child, 'own').snapshot
+        guest.write(b'later!', 0)
+        guest.set_snap('own')
+        self.assertEqual(b'guest!', guest.read(0, 6))
+        guest.set_snap(None)
+        self.driver.remove_snapshot(snapshot)
+        guest.write(b'after!', 0)
+
+    def test_nothing_stops_what_a_guest_flattens(self):
+        child = self.child()
+        guest = self.guest(child)
+        self.driver.flatten(child, lambda done, total: False, forced=True)
+        self.assertIsNone(self.driver.find_image(child).parent)
+        guest.write(b'after!', 0)
+
+    def test_a_flattening_sleeps_and_stops_nobody_else(self):
+        child, other = self.child(), self.child()
+        # Longer than Ceph may take to answer.
+        driver, pause_s = self.connect(timeout_s=1), 2
+        started, go = threading.Event(), threading.Event()
+
+        def progress(done, total):
+            started.set()
+            return go.wait(30)
+
+        with futures.ThreadPoolExecutor(1) as threads:
+            done = threads.submit(driver.flatten, child, progress)
+            self.assertTrue(started.wait(30))
+            with self.bounded(2):
+                self.driver.take_snapshot(other, 'own')
+                self.child()
+            time.sleep(pause_s)
+            go.set()
+            done.result()
+        self.assertIsNone(self.driver.find_image(child).parent)
+
+    def test_a_flattening_leaves_no_connection(self):
+        child = self.child()
+        before = self.sessions()
+        self.driver.flatten(child, lambda done, total: True)
+        wait_until(lambda: self.sessions() <= before, 'it is disconnected')
+
+    def sessions(self):
+        return len(_cluster.ceph.command('tell', 'mon.a', 'sessions'))
+
+
 class OutageTest(LibrbdTest):
     """The OSD stands still, or is not there.
 

@@ -139,3 +139,48 @@ class FaultTest(testtools.TestCase):
         self.ceph.fail('clone', lost, when='after')
         self.assertRaises(errors.CephUnavailable, self.clone)
         self.assertIn('child', self.ceph.named('vms'))
+
+    def test_death_while_flattening_leaves_parent_and_watch(self):
+        self.clone()
+        child = self.ceph.find_image(self.child).image
+
+        def die_within(done, total):
+            raise Died
+
+        self.assertRaises(Died, self.ceph.flatten, child, die_within)
+        self.assertIsNotNone(self.ceph.find_image(child).parent)
+        self.assertRaises(errors.RbdImageInUse, self.ceph.trash, child)
+        self.ceph.expire_watches()
+        self.ceph.flatten(child, lambda done, total: True)
+        self.assertIsNone(self.ceph.find_image(child).parent)
+
+    def test_every_act_can_fail(self):
+        self.clone()
+        child = self.ceph.find_image(self.child).image
+        own = self.ceph.take_snapshot(child, 'own').snapshot
+        for act, *nouns in (
+            ('take_snapshot', child, 'other'),
+            ('rollback', own),
+            ('remove_snapshot', own),
+            ('flatten', child, lambda done, total: True),
+            ('trash', child),
+            ('restore', child),
+        ):
+            error = errors.CephUnavailable(act=act)
+            self.ceph.fail(act, error)
+            verb = getattr(self.ceph, act)
+            self.assertRaises(errors.CephUnavailable, verb, *nouns)
+
+    def test_the_inventory_is_all_that_there_is(self):
+        self.clone()
+        self.ceph.unprotect(self.parent)
+        self.ceph.glance_delete(self.parent.image)
+        self.assertEqual(
+            [
+                'images/parent (trashed)',
+                'images/parent (trashed)@snap (trashed)',
+                'vms/child',
+            ],
+            self.ceph.inventory(),
+        )
+        self.assertEqual(1, self.ceph.total_snapshots())
