@@ -20,6 +20,7 @@ from typing import TypeVar
 from typing import cast
 
 from oslo_db import api
+from oslo_db import exception
 import sqlalchemy as sa
 
 from rbdcloner import errors
@@ -62,8 +63,15 @@ class Database:
             self._turns.release()
 
 
+def _hides_a_deadlock(exc: Exception) -> bool:
+    # MariaDB rolls the whole transaction back: that its savepoint is gone is
+    # then the error, and the deadlock the cause that oslo.db keeps.
+    return isinstance(getattr(exc, 'cause', None), exception.DBDeadlock)
+
+
 _again = api.wrap_db_retry(
     retry_on_deadlock=True,
+    exception_checker=_hides_a_deadlock,
     max_retries=_RETRIES,
     retry_interval=_RETRY_INTERVAL_S,
     max_retry_interval=_MAX_RETRY_INTERVAL_S,
