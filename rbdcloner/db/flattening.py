@@ -9,6 +9,7 @@ raises its fence. Where a clone's row is locked too, it is locked first.
 from collections.abc import Sequence
 from typing import Any
 
+from oslo_db import exception
 import sqlalchemy as sa
 
 from rbdcloner import errors
@@ -57,7 +58,8 @@ class Flattening(Database):
             ancestry.done(connection, _insert(clone, why, forced))
             known = _one(connection, *live)
         elif forced and not known.forced:
-            statement = sa.update(flattens).where(*live).values(forced=True)
+            here = (flattens.c.id == known.id, flattens.c.live == 1)
+            statement = sa.update(flattens).where(*here).values(forced=True)
             connection.execute(statement.values(updated_at=clock.utc_now()))
             known = _one(connection, *live)
         if known is None:
@@ -65,9 +67,8 @@ class Flattening(Database):
             raise door.moved(clone)
         return known
 
-    @writes
     def next_flatten(
-        self, connection: sa.Connection, owner: str, lease_s: float, limit: int
+        self, owner: str, lease_s: float, limit: int
     ) -> Flatten | None:
         """Take a flatten to run, in a free slot of 1 to *limit*.
 
@@ -75,27 +76,37 @@ class Flattening(Database):
         after an attempt, the oldest first. None if there is none, or no slot.
         """
         for _ in range(_MAX_TRIES):
-            known = _next(connection)
-            if known is None:
-                return None
-            slot = _free_slot(connection, known, limit)
-            if slot is None:
-                return None
-            statement = (
-                sa.update(flattens)
-                .where(*_as_left(known), _waits())
-                .values(
-                    state=FlattenState.RUNNING,
-                    slot=slot,
-                    owner=owner,
-                    fence=flattens.c.fence + 1,
-                    lease_expires_at=clock.utc_after(lease_s),
-                    updated_at=clock.utc_now(),
-                )
-            )
-            if ancestry.done(connection, statement):
-                return _one(connection, flattens.c.id == known.id)
+            # Each try is a transaction: one that lost holds no lock for long.
+            try:
+                return self._next_flatten(owner, lease_s, limit)
+            except errors.RowMoved:
+                continue
         return None
+
+    @writes
+    def _next_flatten(
+        self, connection: sa.Connection, owner: str, lease_s: float, limit: int
+    ) -> Flatten | None:
+        known = _next(connection)
+        slot = known and _free_slot(connection, known, limit)
+        if known is None or slot is None:
+            return None
+        statement = sa.update(flattens).where(*_as_left(known), _waits())
+        statement = statement.values(
+            state=FlattenState.RUNNING,
+            slot=slot,
+            owner=owner,
+            fence=flattens.c.fence + 1,
+            lease_expires_at=clock.utc_after(lease_s),
+            updated_at=clock.utc_now(),
+        )
+        try:
+            taken = connection.execute(statement).rowcount
+        except exception.DBDuplicateEntry as exc:
+            raise _moved(known.id, 'alone in its slot') from exc
+        if not taken:
+            raise _moved(known.id, known.state)
+        return _known(connection, known.id)
 
     @writes
     def flatten_progress(
@@ -169,7 +180,13 @@ class Flattening(Database):
         self, connection: sa.Connection, clone: Clone, reason: str
     ) -> int:
         """Cancel what is WANTED or RUNNING for *clone*; return how many."""
-        here = flattens.c.clone_id == clone.id
+        # By id: whoever else writes a row locks it by that first.
+        ids = connection.scalars(
+            sa.select(flattens.c.id).where(
+                flattens.c.clone_id == clone.id, flattens.c.live == 1
+            )
+        ).all()
+        here = flattens.c.id.in_(ids)
         return connection.execute(_cancelling(reason).where(here)).rowcount
 
     @reads
