@@ -17,8 +17,8 @@ from rbdcloner.db import failures
 _SCRIPTS = pathlib.Path(__file__).with_name('migrations')
 
 
-def upgrade(engine: sa.Engine) -> None:
-    """Bring the schema to the revision that this release needs.
+def upgrade(engine: sa.Engine, revision: str = 'head') -> None:
+    """Bring the schema to *revision*, else to what this release needs.
 
     Repeated, it changes nothing. Run one at a time: MariaDB commits each
     statement that changes a table on its own.
@@ -33,7 +33,7 @@ def upgrade(engine: sa.Engine) -> None:
         connection.begin(),
     ):
         settings.attributes['connection'] = connection
-        command.upgrade(settings, 'head')
+        command.upgrade(settings, revision)
 
 
 def current(engine: sa.Engine) -> str | None:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The schema that the revisions make is the one that the tables describe."""
 
+import datetime
 import multiprocessing
 
+from oslo_db import exception
 from oslo_db.sqlalchemy import test_migrations
 import pytest
 import sqlalchemy as sa
@@ -12,6 +14,11 @@ from rbdcloner.db import engine as db_engine
 from rbdcloner.db import migration
 from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Filters
+from rbdcloner.model import Kind
+from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
+from rbdcloner.states import State
 
 
 @pytest.fixture
@@ -84,6 +91,112 @@ def test_queries_tell_of_a_missing_column(empty):
         )
     with pytest.raises(errors.DatabaseRevision):
         lineage.parents()
+
+
+_BEFORE = {
+    'parents': {
+        'id': 7,
+        'fsid': 'f',
+        'pool': 'images',
+        'namespace': '',
+        'image_name': 'an-image',
+        'image_id': 'abc',
+        'snapshot_name': 'snap',
+        'snapshot_id': 4,
+        'size_bytes': 1,
+        'order': 23,
+        'glance_image_id': 'g',
+        'protector': 'service',
+        'state': 'active',
+    },
+    'clones': {
+        'fsid': 'f',
+        'pool': 'vms',
+        'namespace': '',
+        'image_id': '',
+        'size_bytes': 2,
+        'clone_format': 2,
+        'parent_id': 7,
+        'glance_image_id': 'g',
+        'instance_uuid': 'i',
+        'project_id': 'p',
+        'host': 'h',
+        'reason': 'why',
+        'owner': 'me',
+        'fence': 3,
+    },
+}
+
+
+def _write(engine, table, **changes):
+    """Write a row as the first release does."""
+    metadata = sa.MetaData()
+    rows = sa.Table(table, metadata, autoload_with=engine)
+    now = datetime.datetime(2026, 1, 2)
+    values = _BEFORE[table] | changes
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(rows).values(**values, created_at=now, updated_at=now)
+        )
+
+
+def _write_clones(engine):
+    for state in ('ready', 'deleting', 'deleted', 'failed'):
+        live = None if state in ('deleted', 'failed') else 1
+        _write(
+            engine, 'clones', uuid=state, name=state, state=state, live=live
+        )
+
+
+def test_rows_of_the_first_release_keep_their_meaning(empty):
+    migration.upgrade(empty, '0001')
+    _write(empty, 'parents')
+    _write_clones(empty)
+    migration.upgrade(empty)
+    lineage = Lineage(empty)
+    (parent,) = lineage.parents()
+    assert (parent.id, parent.snapshot.id) == (7, 4)
+    assert parent.purpose is Purpose.ADOPTED
+    assert (parent.protector, parent.depth) == (Protector.SERVICE, 0)
+    clones = lineage.page(Filters())
+    assert [clone.state for clone in clones] == [
+        State.READY,
+        State.DELETING,
+        State.DELETED,
+        State.FAILED,
+    ]
+    assert [c.attached for c in clones] == [True, True, False, False]
+    assert {clone.parent for clone in clones} == {parent}
+    assert {(c.kind, c.attempts, c.retry_at) for c in clones} == {
+        (Kind.DISK, 0, None)
+    }
+    assert {clone.reason for clone in clones} == {'why'}
+    with pytest.raises(errors.ParentHasChildren):
+        lineage.releasing(parent)
+    for child in clones[:2]:
+        lineage.detach(child)
+    assert lineage.unneeded_parents(0, 10) == [parent]
+
+
+def test_the_first_release_writes_to_the_new_schema(empty):
+    migration.upgrade(empty)
+    _write(empty, 'parents')
+    _write_clones(empty)
+    lineage = Lineage(empty)
+    assert lineage.has_children(lineage.parents()[0])
+    assert [clone.kind for clone in lineage.page(Filters())] == [Kind.DISK] * 4
+
+
+def test_references_hold_after_the_upgrade(empty):
+    migration.upgrade(empty, '0001')
+    _write(empty, 'parents')
+    _write_clones(empty)
+    migration.upgrade(empty)
+    with (
+        pytest.raises(exception.DBReferenceError),
+        empty.begin() as connection,
+    ):
+        connection.execute(sa.delete(tables.parents))
 
 
 def _upgrade(url):

@@ -7,11 +7,17 @@ from sqlalchemy import event
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
+from rbdcloner.model import FlattenReason
+from rbdcloner.model import Kind
 from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
+from rbdcloner.states import FlattenState
 from rbdcloner.states import State
 from tests.lineage_suite.claims import FACTS
 from tests.lineage_suite.claims import FSID
 from tests.lineage_suite.claims import REQUEST
+from tests.lineage_suite.claims import retire
+from tests.lineage_suite.claims import seen
 
 
 def everything(lineage):
@@ -36,12 +42,53 @@ def everything(lineage):
         {'pool': 'vms'},
         {'name': 'a_disk'},
         {'states': [State.READY, State.RESERVED]},
+        {'kind': Kind.IMAGE},
+        {'attached': True},
+        {'parent_id': 1, 'attached': True},
     ):
         lineage.page(Filters(**changes))
     lineage.parents([parent.id])
     lineage.unneeded_parents(0, 10)
     lineage.releasing(parent)
     lineage.released(parent)
+
+
+def any_order(lineage):
+    """Run each query about what goes in any order once."""
+    parent = lineage.adopt(FACTS, 'g', Protector.NOBODY)
+    disk = lineage.reserve(REQUEST, parent, CloneFormat.V2, 'me', 30)
+    disk = lineage.renew(disk, 30)
+    disk = lineage.move(disk, State.READY, image_id='id')
+    image = lineage.reserve_image(
+        disk, 'image', 'images', CloneFormat.V2, 'me', 30
+    )
+    planned = lineage.plan_snapshot(
+        disk.image, 'name', Purpose.CALLER, Protector.NOBODY, size_bytes=1
+    )
+    lineage.made_snapshot(planned, seen(disk.image, 'name', 3))
+    lineage.adopt_image(FACTS.snapshot.image, 'g', 1, CloneFormat.V2)
+    lineage.snapshots_of(disk.image)
+    lineage.chain(image.parent)
+    lineage.has_children(parent)
+    for why in (False, True):
+        lineage.want_flatten(disk, FlattenReason.DEPTH, why)
+    running = lineage.next_flatten('me', 30, 1)
+    running = lineage.flatten_progress(running, 1, 2, 30)
+    lineage.put_back_flatten(running, 'why')
+    lineage.cancel_flatten(running, 'why')
+    lineage.want_flatten(disk, FlattenReason.DEPTH)
+    lineage.cancel_flattens_of(disk, 'why')
+    lineage.want_flatten(disk, FlattenReason.DEPTH)
+    lineage.flattened(lineage.next_flatten('me', 30, 1))
+    lineage.flattens([FlattenState.DONE], disk.id)
+    lineage.flattens()
+    lineage.detach(image)
+    retired = retire(lineage, disk)
+    lineage.note_held_bytes(retired, 1)
+    lineage.reapable(10)
+    lineage.waiting()
+    lineage.take_duty('survey', 'me', 60)
+    lineage.take_duty('survey', 'me', 60)
 
 
 @pytest.fixture
@@ -55,6 +102,7 @@ def plans(engine):
             statements[statement] = parameters
 
     everything(Lineage(engine))
+    any_order(Lineage(engine))
     event.remove(engine, 'before_cursor_execute', keep)
     with engine.connect() as connection:
         return {
@@ -69,7 +117,7 @@ def plans(engine):
 
 
 def test_every_query_is_served_by_an_index(plans):
-    assert len(plans) > 20
+    assert len(plans) > 60
     scans = {
         statement: steps
         for statement, steps in plans.items()
