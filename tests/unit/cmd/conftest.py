@@ -2,6 +2,7 @@
 """A database of real rows, and the program over it."""
 
 import dataclasses
+import datetime
 import logging
 
 import pytest
@@ -22,6 +23,7 @@ FSID = '6f9f2d9e-2f0a-4a1c-9a54-3f1f4f1b9b6a'
 GLANCE_IMAGE = '250ccb46-7d46-47f7-a2d9-9130db92e2c0'
 INSTANCE = 'f7c5b3d8-0b53-4a3c-8e45-0e3ad21e1001'
 GIB = 1 << 30
+CREATED_AT = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 
 
 @dataclasses.dataclass
@@ -77,7 +79,9 @@ def lineage(database):
 def adopt(lineage, name='an-image', image_id='1234', pool='images', **changes):
     """Record a parent: snapshot 7 of an image."""
     image = Image(FSID, pool, '', name, image_id)
-    facts = SnapshotFacts(Snapshot(image, 'snap', 7), GIB, 22, False)
+    facts = SnapshotFacts(
+        Snapshot(image, 'snap', 7), GIB, 22, False, False, CREATED_AT
+    )
     glance_image_id = changes.get('glance_image_id', GLANCE_IMAGE)
     return lineage.adopt(facts, glance_image_id, Protector.NOBODY)
 
@@ -95,5 +99,7 @@ def make(lineage, parent, name, *states, image_id='', **changes):
     )
     clone = lineage.reserve(request, parent, CloneFormat.V2, 'me', 60)
     for state in states or (State.READY,):
+        if state == State.DELETED:
+            clone = lineage.move(clone, State.RETIRED)
         clone = lineage.move(clone, state, image_id=image_id or f'id-{name}')
     return clone
