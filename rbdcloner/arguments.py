@@ -9,6 +9,7 @@ from oslo_utils import uuidutils
 from rbdcloner import errors
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
+from rbdcloner.model import Kind
 from rbdcloner.states import State
 
 #: librbd's object map holds no more objects (cls_rbd_types.h,
@@ -18,6 +19,9 @@ MAX_SIZE_BYTES = 256_000_000 * 4 * 2**20
 #: As wide as the columns of the lineage database.
 MAX_NAME = 255
 MAX_POOL_NAME = 128
+
+#: Four names, every character of which may be quoted.
+MAX_LOCATION = 4096
 
 MAX_PAGE = 1000
 
@@ -58,6 +62,22 @@ def uuid(argument: str, value: Any) -> str:
     if not uuidutils.is_uuid_like(text(argument, value)):
         raise _invalid(argument, 'a UUID')
     return value
+
+
+def location(argument: str, value: Any) -> str:
+    """Return *value*, a printable url; what it means is not looked at."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise _invalid(argument, 'a printable string')
+    if not 0 < len(value) <= MAX_LOCATION:
+        raise _invalid(argument, f'of 1 to {MAX_LOCATION} characters')
+    return value
+
+
+def disk_snapshot(
+    pool_name: Any, disk: Any, snapshot: Any
+) -> tuple[str, str, str]:
+    """Return the checked names of a pool, a disk and its snapshot."""
+    return pool(pool_name), name('name', disk), name('snapshot', snapshot)
 
 
 def whole(argument: str, value: Any, least: int, most: int) -> int:
@@ -101,6 +121,7 @@ def filters(instance_uuid: Any, parent: Any, state: Any) -> Filters:
             else uuid('instance_uuid', instance_uuid)
         ),
         parent_id=0 if parent is None else whole('parent', parent, 1, 2**63),
+        kind=Kind.DISK,
         states=states,
     )
 

@@ -38,6 +38,21 @@ MANAGER = [
         help='Seconds between two looks for work that nobody does any more, '
         'and how long a row must have been idle to be looked at.',
     ),
+    cfg.IntOpt(
+        'survey_interval',
+        default=60,
+        min=1,
+        help='Seconds between two looks, by one manager of the cloud, at what '
+        'Glance and operators removed or flattened. Each lists the pools.',
+    ),
+    cfg.IntOpt(
+        'reapers',
+        default=2,
+        min=1,
+        max=64,
+        help='Threads of a worker that destroy what was deleted, image by '
+        'image. More give space back sooner and load Ceph more.',
+    ),
 ]
 
 CEPH = [
@@ -77,6 +92,66 @@ CEPH = [
     ),
 ]
 
+FLATTEN: list[cfg.Opt] = [
+    cfg.IntOpt(
+        'limit',
+        default=2,
+        min=0,
+        help='How many images are flattened at once in the whole cluster. 0: '
+        'none; what waits for room is refused.',
+    ),
+    cfg.IntOpt(
+        'mib_per_s',
+        default=0,
+        min=0,
+        help='How many MiB of an image each flatten goes through in a second. '
+        '0: as many as Ceph can.',
+    ),
+    cfg.IntOpt(
+        'soft_depth',
+        default=4,
+        min=1,
+        help='How many images a disk may descend from before one of them is '
+        'flattened in the background.',
+    ),
+    cfg.IntOpt(
+        'hard_depth',
+        default=8,
+        min=2,
+        help='How many it may descend from at all: a request for more waits '
+        'for that flatten.',
+    ),
+    cfg.IntOpt(
+        'soft_snapshots',
+        default=250,
+        min=1,
+        help='How many snapshots a disk may have before the oldest Glance '
+        'image made of it is flattened in the background.',
+    ),
+    cfg.IntOpt(
+        'hard_snapshots',
+        default=450,
+        min=1,
+        max=510,
+        help='How many it may have at all.',
+    ),
+    cfg.IntOpt(
+        'alert_children',
+        default=0,
+        min=0,
+        help='Warn in the log of parents with more children than that. 0: '
+        'never, for a golden image has thousands.',
+    ),
+    cfg.IntOpt(
+        'retired_after',
+        default=0,
+        min=0,
+        help='Seconds after which the children of a deleted image are '
+        'flattened, so that its space comes back. 0: they keep it as long as '
+        'they live.',
+    ),
+]
+
 METRICS = [
     cfg.PortOpt(
         'port',
@@ -91,6 +166,7 @@ METRICS = [
 _OWN: dict[str | None, list[cfg.Opt]] = {
     None: MANAGER,
     'ceph': CEPH,
+    'flatten': FLATTEN,
     'metrics': METRICS,
     'upgrade_levels': rpc.UPGRADE_LEVELS,
 }

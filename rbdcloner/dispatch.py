@@ -105,8 +105,11 @@ def _clones(answer: Any) -> str:
         return ', '.join(_clones(each) for each in answer)
     if isinstance(answer, dict) and 'uuid' in answer:
         parent = answer['parent']
-        return (
-            f'clone {answer["uuid"]}, child {answer["pool"]}/{answer["name"]},'
-            f' parent {parent["pool"]}/{parent["image"]}@{parent["snapshot"]}'
+        line = (
+            f'clone {answer["uuid"]}, child {answer["pool"]}/{answer["name"]}'
         )
-    return ''
+        if parent is None:
+            return line
+        where = f'{parent["pool"]}/{parent["image"]}@{parent["snapshot"]}'
+        return f'{line}, parent {where}'
+    return answer if isinstance(answer, str) else ''

@@ -73,6 +73,16 @@ class ImageTooBig(ImageError):
     """Image {image_id} has {image_bytes} bytes, the disk only {size_bytes}."""
 
 
+class ImageInGlance(ImageError):
+    """Glance still has image {image_id}; its data is kept."""
+
+    retryable = True
+
+
+class ImageDamaged(ImageError):
+    """Image {image_id} lost {snapshot}, and may have changed since."""
+
+
 class GlanceUnavailable(Error):
     """Glance did not answer: {reason}."""
 

@@ -15,6 +15,7 @@ from rbdcloner import metrics
 from rbdcloner import rpc
 from rbdcloner.cloning.eligibility import Verdict
 from rbdcloner.cloning.engine import Engine
+from rbdcloner.cloning.snapshots import Snapshots
 from rbdcloner.model import Clone
 from rbdcloner.model import Parent
 
@@ -24,11 +25,12 @@ Answer = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Manager:
-    """What callers may ask for, over one engine."""
+    """What callers may ask for."""
 
     target = messaging.Target(version=rpc.VERSION)
 
     engine: Engine
+    snapshots: Snapshots
     version: str
     workers: int
 
@@ -120,6 +122,53 @@ class Manager:
         )
         return [_pack(clone) for clone in clones]
 
+    def snapshot_disk(
+        self,
+        ctxt: Context,
+        name: str,
+        pool: str,
+        image_id: str,
+        dest_pool: str,
+    ) -> str:
+        return self.snapshots.snapshot_disk(
+            arguments.pool(pool),
+            arguments.name('name', name),
+            arguments.uuid('image_id', image_id),
+            arguments.pool(dest_pool),
+        )
+
+    def discard_snapshot(self, ctxt: Context, location: str) -> None:
+        self.snapshots.discard_snapshot(
+            arguments.location('location', location)
+        )
+
+    def create_snapshot(
+        self, ctxt: Context, name: str, pool: str, snapshot: str
+    ) -> Answer:
+        taken = self.snapshots.create_snapshot(
+            *arguments.disk_snapshot(pool, name, snapshot)
+        )
+        return {
+            'name': taken.snapshot.name,
+            'id': taken.snapshot.id,
+            'size_bytes': taken.size_bytes,
+        }
+
+    def remove_snapshot(
+        self, ctxt: Context, name: str, pool: str, snapshot: str
+    ) -> None:
+        self.snapshots.remove_snapshot(
+            *arguments.disk_snapshot(pool, name, snapshot)
+        )
+
+    def rollback_disk(
+        self, ctxt: Context, name: str, pool: str, snapshot: str
+    ) -> Answer:
+        clone = self.snapshots.rollback_disk(
+            *arguments.disk_snapshot(pool, name, snapshot)
+        )
+        return _pack(clone)
+
     def _get(self, name: str, pool: str) -> Clone:
         return self.engine.get_disk(
             arguments.pool(pool), arguments.name('name', name)
@@ -137,7 +186,9 @@ def _pack(clone: Clone) -> Answer:
         'image_id': clone.image.id,
         'size_bytes': clone.size_bytes,
         'clone_format': int(clone.clone_format),
-        'parent': _pack_parent(clone.parent),
+        'kind': str(clone.kind),
+        'parent': clone.parent and _pack_parent(clone.parent),
+        'attached': clone.attached,
         'glance_image_id': clone.glance_image_id,
         'instance_uuid': clone.instance_uuid,
         'project_id': clone.project_id,

@@ -16,6 +16,9 @@ from rbdcloner.states import FlattenState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
+#: What Glance calls the snapshot of an image (glance_store, _drivers/rbd.py).
+GLANCE_NAME = 'snap'
+
 
 class CloneFormat(enum.IntEnum):
     """Ceph's ``rbd_default_clone_format``: who records the child, and where.

@@ -7,7 +7,7 @@ import oslo_messaging as messaging
 #: Our own: nova-compute's is its own, too.
 EXCHANGE = 'rbdcloner'
 TOPIC = 'rbdcloner'
-VERSION = '1.0'
+VERSION = '1.1'
 
 #: For the group [upgrade_levels], as OpenStack's services name it.
 UPGRADE_LEVELS: list[cfg.Opt] = [

@@ -33,14 +33,19 @@ class API:
 
     A disk is a dict with the keys ``uuid``, ``name``, ``pool``,
     ``namespace``, ``fsid``, ``image_id`` (RBD's), ``size_bytes``,
-    ``clone_format``, ``parent`` (a dict with ``id``, ``pool``, ``namespace``,
-    ``image``, ``image_id``, ``snapshot``, ``snapshot_id``, ``size_bytes``),
+    ``clone_format``, ``kind``, ``parent`` (a dict with ``id``, ``pool``,
+    ``namespace``, ``image``, ``image_id``, ``snapshot``, ``snapshot_id``,
+    ``size_bytes``, or ``None``), ``attached`` (whether it needs its parent),
     ``glance_image_id``, ``instance_uuid``, ``project_id``, ``host``,
     ``state``, ``reason``, ``created_at`` (ISO 8601, UTC) and ``id``.
 
     RPC version history:
 
     * 1.0 - Initial version.
+    * 1.1 - Add ``snapshot_disk``, ``discard_snapshot``, ``create_snapshot``,
+      ``remove_snapshot`` and ``rollback_disk``; a disk has ``kind`` and
+      ``attached``, its parent may be ``None``, and ``delete_disk`` answers
+      when it is ``retired``.
     """
 
     def __init__(
@@ -181,12 +186,14 @@ class API:
     def delete_disk(
         self, ctxt: context.RequestContext, name: str, pool: str
     ) -> Disk:
-        """Remove the disk; it as it is then, in a final state.
+        """Free the disk's name; the disk, ``retired`` or in a final state.
+
+        What others descend from stays for them; the rest is destroyed in the
+        background. Snapshots that were asked for go with it.
 
         :raises DiskNotFound: there never was such a disk.
         :raises DiskInUse: it is open somewhere; the removal goes on by itself
             when it is not.
-        :raises DiskHasSnapshots: likewise.
         """
         return self._call(ctxt, 'delete_disk', name=name, pool=pool)
 
@@ -196,9 +203,10 @@ class API:
         instance_uuid: str,
         suffix: str | None = None,
     ) -> list[Disk]:
-        """Remove the instance's disks, or those with that end of their name.
+        """Free the names of the instance's disks, or of those that end so.
 
-        Returns them all, those removed before too; none is not an error.
+        As :meth:`delete_disk`. Returns them all, those removed before too;
+        none is not an error.
 
         :raises DiskInUse: after the others were removed.
         """
@@ -206,15 +214,125 @@ class API:
             ctxt, 'delete_disks', instance_uuid=instance_uuid, suffix=suffix
         )
 
+    def snapshot_disk(
+        self,
+        ctxt: context.RequestContext,
+        name: str,
+        pool: str,
+        image_id: str,
+        dest_pool: str,
+    ) -> str:
+        """Make the disk's data, as it is now, a Glance image in *dest_pool*.
+
+        Returns the location to register with the image: nothing is copied,
+        and the disk may be deleted at any time. A running guest goes on.
+
+        :raises DiskNotFound: there is no such disk.
+        :raises DiskDiffers: the image was made of another disk.
+        :raises RoomNeeded: images would descend from each other too deeply,
+            or the disk has too many snapshots; it says what it waits for.
+        """
+        return self._call(
+            ctxt,
+            'snapshot_disk',
+            '1.1',
+            name=name,
+            pool=pool,
+            image_id=image_id,
+            dest_pool=dest_pool,
+        )
+
+    def discard_snapshot(
+        self, ctxt: context.RequestContext, location: str
+    ) -> None:
+        """Undo ``snapshot_disk``; nothing if it is undone.
+
+        :raises InvalidArgument: *location* is not in this cluster.
+        :raises NameTaken: the image there is not this service's.
+        """
+        self._call(ctxt, 'discard_snapshot', '1.1', location=location)
+
+    def create_snapshot(
+        self,
+        ctxt: context.RequestContext,
+        name: str,
+        pool: str,
+        snapshot: str,
+    ) -> dict[str, Any]:
+        """Take a snapshot of the disk; nothing if it has that one.
+
+        Returns ``name``, ``id`` (RBD's) and ``size_bytes``. It goes with the
+        disk, if it is not removed before.
+
+        :raises DiskNotFound: there is no such disk.
+        :raises RoomNeeded: the disk has too many.
+        """
+        return self._call(
+            ctxt,
+            'create_snapshot',
+            '1.1',
+            name=name,
+            pool=pool,
+            snapshot=snapshot,
+        )
+
+    def remove_snapshot(
+        self,
+        ctxt: context.RequestContext,
+        name: str,
+        pool: str,
+        snapshot: str,
+    ) -> None:
+        """Remove the snapshot of the disk; nothing if it has none so named.
+
+        :raises DiskNotFound: there is no such disk.
+        :raises DiskSnapshotInUse: images descend from it.
+        """
+        self._call(
+            ctxt,
+            'remove_snapshot',
+            '1.1',
+            name=name,
+            pool=pool,
+            snapshot=snapshot,
+        )
+
+    def rollback_disk(
+        self,
+        ctxt: context.RequestContext,
+        name: str,
+        pool: str,
+        snapshot: str,
+    ) -> Disk:
+        """Give the disk the data and the size that it had then.
+
+        :raises DiskSnapshotNotFound: the disk has no such snapshot.
+        :raises DiskInUse: it is open somewhere; nothing was done.
+        """
+        return self._call(
+            ctxt,
+            'rollback_disk',
+            '1.1',
+            name=name,
+            pool=pool,
+            snapshot=snapshot,
+        )
+
     def _call(
-        self, ctxt: context.RequestContext, method: str, **given: Any
+        self,
+        ctxt: context.RequestContext,
+        method: str,
+        version: str = '1.0',
+        **given: Any,
     ) -> Any:
         caller = {
             'request_id': ctxt.global_id,
             'project_id': ctxt.project_id,
         }
         try:
-            return self._client.call(caller, method, **given)
+            return self._client.prepare(version=version).call(
+                caller, method, **given
+            )
         except errors.Error as exc:
             raise _local(exc) from None
         except messaging.MessagingTimeout as exc:

@@ -30,6 +30,9 @@ class State(enum.StrEnum):
     RETIRED = 'retired'
     """The name is free; the image is in the trash until no child needs it."""
 
+    RESTORING = 'restoring'
+    """The image was retired and is to have its name again."""
+
     UNDOING = 'undoing'
     """Making the image failed; what exists of it is being removed."""
 
@@ -82,7 +85,8 @@ _FOLLOWERS: dict[State, frozenset[State]] = {
     State.RESIZING: frozenset({State.READY, State.DELETING}),
     State.ROLLING_BACK: frozenset({State.READY, State.DELETING}),
     State.DELETING: frozenset({State.RETIRED}),
-    State.RETIRED: frozenset({State.DELETED}),
+    State.RETIRED: frozenset({State.RESTORING, State.DELETED}),
+    State.RESTORING: frozenset({State.READY, State.RETIRED}),
     State.UNDOING: frozenset({State.FAILED}),
     State.DELETED: frozenset(),
     State.FAILED: frozenset(),

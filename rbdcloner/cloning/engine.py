@@ -20,18 +20,20 @@ from rbdcloner.cloning import eligibility
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.making import Maker
 from rbdcloner.cloning.parents import Parents
+from rbdcloner.cloning.removing import Remover
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
+from rbdcloner.model import Kind
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
 
 _PAGE = 500
 _PARENT_PATIENCE_S = 10
-_MADE = frozenset({State.READY, State.RESIZING})
+_MADE = frozenset({State.READY, State.RESIZING, State.ROLLING_BACK})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Engine:
     lineage: Lineage
     parents: Parents
     maker: Maker
+    remover: Remover
     holder: Holder
     clone_format: CloneFormat
     disk_pools: Collection[str]
@@ -74,7 +77,7 @@ class Engine:
         :raises DiskNotFound: no disk has the name now.
         """
         clone = self._find(pool, name)
-        if clone.state in states.FINAL:
+        if clone.state not in states.LIVE:
             raise errors.DiskNotFound(name=name, pool=pool)
         return clone
 
@@ -97,46 +100,49 @@ class Engine:
                 )
             if clone.state is State.READY and size_bytes == clone.size_bytes:
                 return clone
-            if clone.state not in _MADE:
+            if clone.state not in (State.READY, State.RESIZING):
                 raise errors.DiskBusy(name=name, pool=pool, state=clone.state)
             try:
-                clone = self._held_in(clone, State.RESIZING)
+                clone = self.held_in(clone, State.RESIZING)
             except errors.RowMoved:
                 continue
             return self.maker.resize(clone, size_bytes)
 
     def delete_disk(self, pool: str, name: str) -> Clone:
-        """Remove the disk; its final row. Nothing if that was done.
+        """Free the disk's name; its row, retired or final.
+
+        Nothing if that was done. What is left is destroyed by the reaper,
+        when nothing descends from it.
 
         :raises DiskNotFound: there never was such a disk.
         :raises DiskInUse: somebody has it open; the removal is tried again
             until it succeeds.
-        :raises DiskHasSnapshots: likewise.
         """
-        while True:
-            clone = self._find(pool, name)
-            if clone.state in states.FINAL:
-                return clone
+        return self.remove(self._find(pool, name))
+
+    def remove(self, clone: Clone) -> Clone:
+        """Free the name of the row's image; as :meth:`delete_disk`."""
+        while clone.state in states.LIVE:
             try:
                 if clone.state is State.UNDOING:
-                    return self.maker.undo(self.holder.take(clone))
-                return self.maker.destroy(self._held_in(clone, State.DELETING))
+                    return self.remover.undo(self.holder.take(clone))
+                return self.remover.retire(self.held_in(clone, State.DELETING))
             except errors.RowMoved:
                 LOG.debug('%s moved meanwhile, looking again', clone.image)
+                (clone,) = self.lineage.page(Filters(uuid=clone.uuid))
+        return clone
 
     def delete_disks(self, instance_uuid: str, suffix: str) -> list[Clone]:
-        """Remove the instance's disks whose names end with *suffix*.
+        """Free the names of the instance's disks that end with *suffix*.
 
-        Returns the final rows, of those too that had been removed before.
+        Returns their rows, of those too that had been removed before.
         Every disk is tried; the first failure is raised after the last.
         """
         removed = []
         failures: list[errors.Error] = []
         for clone in self._newest(instance_uuid, suffix):
             try:
-                removed.append(
-                    self.delete_disk(clone.image.pool, clone.image.name)
-                )
+                removed.append(self.remove(clone))
             except errors.Error as exc:
                 failures.append(exc)
         if failures:
@@ -161,12 +167,15 @@ class Engine:
 
     def _find(self, pool: str, name: str) -> Clone:
         self._check_pool(pool)
-        return self.lineage.find(self.fsid, pool, '', name)
+        clone = self.lineage.find(self.fsid, pool, '', name)
+        if clone.kind is not Kind.DISK:
+            raise errors.DiskNotFound(name=name, pool=pool)
+        return clone
 
     def _newest(self, instance_uuid: str, suffix: str) -> list[Clone]:
         """Return the newest row of each of the instance's names."""
         newest: dict[tuple[str, str], Clone] = {}
-        filters = Filters(instance_uuid=instance_uuid)
+        filters = Filters(instance_uuid=instance_uuid, kind=Kind.DISK)
         marker = 0
         while rows := self.lineage.page(filters, marker, _PAGE):
             marker = rows[-1].id
@@ -211,18 +220,20 @@ class Engine:
             clone = self._find(request.pool, request.name)
         except errors.DiskNotFound:
             return False
-        return clone.state not in states.FINAL
+        return clone.state in states.LIVE
 
     def _resume(self, request: DiskRequest) -> Clone | None:
         """Return *request*'s own row, made or held; ``None`` to reserve anew.
 
         A row that is on its way out is waited for, or seen out.
         """
-        clone = self._find(request.pool, request.name)
-        if clone.state in states.FINAL:
+        clone = self.lineage.find(self.fsid, request.pool, '', request.name)
+        if clone.state not in states.LIVE:
             return None
+        if clone.kind is not Kind.DISK:
+            raise errors.NameTaken(pool=request.pool, name=request.name)
         if clone.state in (State.DELETING, State.UNDOING):
-            self.delete_disk(clone.image.pool, clone.image.name)
+            self.remove(clone)
             return None
         _check_same(clone, request)
         if clone.state in _MADE:
@@ -232,7 +243,9 @@ class Engine:
         except errors.RowMoved:
             return None
 
-    def _held_in(self, clone: Clone, state: State) -> Clone:
+    def held_in(
+        self, clone: Clone, state: State, rollback_to: int | None = None
+    ) -> Clone:
         """Return the row in *state*, held, whatever it did before."""
         if clone.state is not State.READY:
             clone = self.holder.take(clone)
@@ -243,6 +256,7 @@ class Engine:
             state,
             owner=self.holder.owner,
             lease_s=self.holder.lease_s,
+            rollback_to=rollback_to,
         )
 
 

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import threading
 
 import tenacity
 
@@ -41,6 +42,28 @@ class Holder:
             reraise=True,
         )
         return retrying(self.lineage.hold, clone, self.owner, self.lease_s)
+
+    @contextlib.contextmanager
+    def renewing(self, clone: Clone) -> Iterator[None]:
+        """Keep the lease from running out while something long is done."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(self.lease_s / 3):
+                try:
+                    self.lineage.renew(clone, self.lease_s)
+                except errors.RowMoved:
+                    return
+                except errors.DatabaseUnavailable:
+                    continue
+
+        renewer = threading.Thread(target=renew, name='lease', daemon=True)
+        renewer.start()
+        try:
+            yield
+        finally:
+            done.set()
+            renewer.join()
 
     @contextlib.contextmanager
     def working_on(self, clone: Clone) -> Iterator[None]:

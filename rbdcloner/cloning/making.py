@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done in Ceph for a row that this process holds.
+"""What is made in Ceph for a row that this process holds.
 
 A child is made in four acts: clone, tag with the row's uuid, resize, and the
 row's move. Cloning is the one act that a death can leave in part, so a child
-that carries the row's tag is whole, and one that does not is made again.
+that carries the row's tag is whole, and one that does not is made again. A
+Glance image has a snapshot before these acts, of the disk, and one after
+them, of its own.
 
 What is found under the name is ours only if it carries the row's tag; or if
 an earlier holder of the row may have left it, and it looks as that one's death
@@ -15,23 +17,24 @@ costs a rename on every create.
 """
 
 import dataclasses
-import datetime
 import logging
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning.holding import Holder
-from rbdcloner.cloning.parents import Parents
+from rbdcloner.cloning.removing import Remover
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
 from rbdcloner.model import ImageFacts
+from rbdcloner.model import Kind
+from rbdcloner.model import Parent
 from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
+from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
-
-#: Between the database's clock and an OSD's.
-_CLOCKS_DIFFER_BY = datetime.timedelta(minutes=1)
 
 #: The parent is not, or no longer, what was remembered of it.
 _PARENT_GONE = (
@@ -44,11 +47,11 @@ _PARENT_GONE = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes, resizes and destroys children, each for a held row."""
+    """Makes, resizes and rolls back images, each for a held row."""
 
     ceph: Driver
     lineage: Lineage
-    parents: Parents
+    remover: Remover
     holder: Holder
 
     def make(self, clone: Clone) -> Clone:
@@ -62,11 +65,8 @@ class Maker:
         """
         with self.holder.working_on(clone):
             try:
-                if clone.image.id:
-                    clone = self._cleared(clone)
-                self._clone(clone)
-                image_id = self._shape(clone)
-            except errors.CephUnavailable:
+                return self._make(clone)
+            except (errors.CephUnavailable, errors.DatabaseUnavailable):
                 raise
             except errors.NameTaken as exc:
                 self.lineage.move(
@@ -76,7 +76,6 @@ class Maker:
             except (errors.CephError, errors.ParentGone) as exc:
                 self._give_up(clone, exc)
                 raise
-            return self.lineage.move(clone, State.READY, image_id=image_id)
 
     def resize(self, clone: Clone, size_bytes: int) -> Clone:
         """Make a RESIZING row's child *size_bytes* long; the row, READY.
@@ -99,13 +98,75 @@ class Maker:
                 clone, State.READY, size_bytes=size_bytes, reason=''
             )
 
-    def destroy(self, clone: Clone) -> Clone:
-        """Remove a DELETING row's child; the row, DELETED."""
-        return self._remove(clone, State.DELETED)
+    def roll_back(self, clone: Clone, target: Parent) -> Clone:
+        """Give a ROLLING_BACK row's image *target*'s data; the row, READY."""
+        with self.holder.working_on(clone), self.holder.renewing(clone):
+            try:
+                self.ceph.rollback(target.snapshot)
+            except errors.CephUnavailable:
+                raise
+            except errors.CephError as exc:
+                self.lineage.move(
+                    clone, State.READY, reason=errors.reason_of(exc)
+                )
+                raise
+            return self.lineage.move(
+                clone, State.READY, size_bytes=target.size_bytes, reason=''
+            )
 
-    def undo(self, clone: Clone) -> Clone:
-        """Remove what an UNDOING row's maker left; the row, FAILED."""
-        return self._remove(clone, State.FAILED)
+    def take(self, planned: Parent) -> Parent:
+        """Make a PLANNED row's snapshot; the row, ACTIVE.
+
+        Protected where the format, or Glance, wants it so.
+        """
+        parent = planned
+        if parent.state is ParentState.PLANNED:
+            facts = self.ceph.take_snapshot(
+                parent.snapshot.image, parent.snapshot.name
+            )
+            parent = self.lineage.made_snapshot(parent, facts)
+        if parent.protector is Protector.SERVICE:
+            self.ceph.protect(parent.snapshot)
+        return parent
+
+    def _make(self, clone: Clone) -> Clone:
+        if clone.image.id:
+            clone = self._cleared(clone)
+        if clone.kind is Kind.IMAGE:
+            edge = self._take_edge(clone)
+            clone = dataclasses.replace(
+                clone, parent=edge, size_bytes=edge.size_bytes
+            )
+        self._clone(clone)
+        image_id = self._shape(clone)
+        if clone.kind is Kind.IMAGE:
+            self._expose(clone, image_id)
+        return self.lineage.move(
+            clone,
+            State.READY,
+            image_id=image_id,
+            size_bytes=clone.size_bytes,
+        )
+
+    def _take_edge(self, clone: Clone) -> Parent:
+        try:
+            return self.take(_parent(clone))
+        except _PARENT_GONE as exc:
+            raise _gone(clone, exc.name) from exc
+
+    def _expose(self, clone: Clone, image_id: str) -> None:
+        """Give a Glance image the protected snapshot that Glance expects."""
+        image = dataclasses.replace(clone.image, id=image_id)
+        planned = self.lineage.plan_snapshot(
+            image,
+            GLANCE_NAME,
+            Purpose.GLANCE,
+            Protector.SERVICE,
+            clone=clone,
+            size_bytes=clone.size_bytes,
+            glance_image_id=clone.glance_image_id,
+        )
+        self.take(planned)
 
     def _clone(self, clone: Clone) -> None:
         """Make the child; nothing if a holder before us made it whole."""
@@ -126,17 +187,13 @@ class Maker:
                 raise taken from exc
 
     def _clone_once(self, clone: Clone) -> None:
+        parent = _parent(clone)
         try:
             self.ceph.clone(
-                clone.parent.snapshot,
-                clone.image,
-                clone.clone_format,
-                clone.parent.order,
+                parent.snapshot, clone.image, clone.clone_format, parent.order
             )
         except _PARENT_GONE as exc:
-            raise errors.ParentGone(
-                parent=str(clone.parent.snapshot), reason=exc.name
-            ) from exc
+            raise _gone(clone, exc.name) from exc
 
     def _shape(self, clone: Clone) -> str:
         """Tag and grow the child; its image id."""
@@ -144,10 +201,7 @@ class Maker:
             child.tag(clone.uuid)
             facts = child.facts()
             if not _descends(facts, clone):
-                raise errors.ParentGone(
-                    parent=str(clone.parent.snapshot),
-                    reason='another image has its name',
-                )
+                raise _gone(clone, 'another image has its name')
             child.resize(clone.size_bytes)
         return facts.image.id
 
@@ -160,7 +214,7 @@ class Maker:
             reason=errors.reason_of(exc),
         )
         try:
-            self.undo(clone)
+            self.remover.undo(clone)
         except errors.Error:
             LOG.warning(
                 'What was made of %s for clone %s could not be removed yet',
@@ -171,75 +225,26 @@ class Maker:
 
     def _cleared(self, clone: Clone) -> Clone:
         """Remove what a maker left; the row without an image id."""
-        return self.lineage.note_image_id(self._remove_remains(clone), '')
-
-    def _remove(self, clone: Clone, final: State) -> Clone:
-        with self.holder.working_on(clone):
-            clone = self._remove_remains(clone)
-            # What kept a removal waiting is of no more interest.
-            reason = '' if final is State.DELETED else None
-            clone = self.lineage.move(clone, final, reason=reason)
-        if clone.parent.protector is Protector.SERVICE:
-            self._release_parent(clone)
-        return clone
-
-    def _remove_remains(self, clone: Clone) -> Clone:
-        """Remove the child, whole or not, by its id; the row, knowing it."""
-        if not clone.image.id:
-            clone = self._identified(clone)
-        if clone.image.id:
-            self._remove_by_id(clone)
-        return clone
-
-    def _identified(self, clone: Clone) -> Clone:
-        """Note the id of what a maker left under the name, if it did."""
-        facts = self.ceph.find_image(clone.image)
-        if facts is None:
-            self.ceph.free_name(clone.image)
-        elif _is_ours(facts, clone):
-            return self.lineage.note_image_id(clone, facts.image.id)
-        return clone
-
-    def _remove_by_id(self, clone: Clone) -> None:
-        names = {'name': clone.image.name, 'pool': clone.image.pool}
-        try:
-            self.ceph.trash(clone.image)
-            self.ceph.purge(clone.image)
-        except errors.RbdImageNotFound:
-            LOG.debug('%s is gone already', clone.image)
-        except errors.RbdImageInUse as exc:
-            raise errors.DiskInUse(
-                watchers=exc.kwargs['watchers'], **names
-            ) from exc
-        except errors.RbdImageHasSnapshots as exc:
-            raise errors.DiskHasSnapshots(**names) from exc
+        clone = self.remover.remove_remains(clone)
+        return self.lineage.note_image_id(clone, '')
 
     def _is_whole(self, clone: Clone) -> bool:
         facts = self.ceph.find_image(clone.image)
         return facts is not None and facts.tag == clone.uuid
 
-    def _release_parent(self, clone: Clone) -> None:
-        """Give the parent back; a failure is left to the recovery."""
-        try:
-            self.parents.release(clone.parent)
-        except errors.Error:
-            LOG.warning(
-                'Parent %s is not released yet',
-                clone.parent.snapshot,
-                exc_info=True,
-            )
+
+def _parent(clone: Clone) -> Parent:
+    """Return the parent of a row that is being made: it has one."""
+    if clone.parent is None:
+        raise ValueError(f'clone {clone.uuid} was reserved without a parent')
+    return clone.parent
 
 
-def _is_ours(facts: ImageFacts, clone: Clone) -> bool:
-    """Tell whether a maker of *clone*'s row left the image."""
-    looks_half_made = (
-        not facts.tag
-        and facts.parent_image_id in ('', clone.parent.snapshot.image.id)
-        and facts.size_bytes == clone.parent.size_bytes
-        and facts.created_at >= clone.created_at - _CLOCKS_DIFFER_BY
+def _gone(clone: Clone, reason: str) -> errors.ParentGone:
+    return errors.ParentGone(
+        parent=str(_parent(clone).snapshot), reason=reason
     )
-    return looks_half_made or facts.tag == clone.uuid
 
 
 def _descends(facts: ImageFacts, clone: Clone) -> bool:
-    return facts.parent_image_id == clone.parent.snapshot.image.id
+    return facts.parent_image_id == _parent(clone).snapshot.image.id

@@ -14,16 +14,24 @@ import cachetools
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.eligibility import Location
+from rbdcloner.cloning.eligibility import Refusal
 from rbdcloner.cloning.eligibility import Verdict
 from rbdcloner.cloning.eligibility import check_usable
 from rbdcloner.cloning.eligibility import judge
+from rbdcloner.cloning.eligibility import parse_location
+from rbdcloner.cloning.headroom import Headroom
+from rbdcloner.cloning.releasing import Releaser
+from rbdcloner.cloning.repairing import Repairer
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import GlanceImage
+from rbdcloner.model import Image
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Snapshot
+from rbdcloner.model import SnapshotFacts
 
 _REMEMBERED_S = 60
 _REMEMBERED_IMAGES = 4096
@@ -47,11 +55,17 @@ class Parents:
         ceph: Driver,
         lineage: Lineage,
         images: Images,
+        releaser: Releaser,
+        repairer: Repairer,
+        headroom: Headroom,
         clone_format: CloneFormat,
     ) -> None:
         self._ceph = ceph
         self._lineage = lineage
         self._images = images
+        self._releaser = releaser
+        self._repairer = repairer
+        self._headroom = headroom
         self._clone_format = clone_format
         self._known: MutableMapping[str, Parent] = cachetools.TTLCache(
             _REMEMBERED_IMAGES, _REMEMBERED_S
@@ -73,6 +87,7 @@ class Parents:
         :raises ImageError: the project may not use the image, it cannot be
             cloned, or it is larger than the disk.
         :raises ParentReleased: the snapshot is being released now.
+        :raises RoomNeeded: the chain above it is too deep.
         """
         image = self._images.get(request.image_id, request.project_id)
         check_usable(image, request.project_id)
@@ -96,44 +111,59 @@ class Parents:
             self._known.pop(image_id, None)
         self._images.forget(image_id)
 
-    def release(self, parent: Parent) -> None:
-        """Give back what this service holds on *parent*, if it has no child.
-
-        Can be repeated; a parent that still has children, recorded or in
-        Ceph, is left as it is, taking children.
-        """
-        try:
-            parent = self._lineage.releasing(parent)
-        except errors.ParentHasChildren:
-            return
-        self.forget(parent.glance_image_id)
-        if self._ceph.children(parent.snapshot):
-            self._lineage.restored(parent)
-            return
-        if parent.protector is Protector.SERVICE:
-            self._ceph.unprotect(parent.snapshot)
-        self._lineage.released(parent)
-
     def _adopt(self, image: GlanceImage) -> Parent:
         verdict = judge(image, self._ceph)
-        if verdict.facts is None:
+        facts = verdict.facts or self._repaired(image, verdict)
+        if facts is None:
             raise errors.ImageNotCloneable(
                 image_id=image.id, summary=verdict.summary
             )
-        protected = verdict.facts.protected
         try:
             parent = self._lineage.adopt(
-                verdict.facts,
+                facts,
                 image.id,
-                Protector.OTHERS if protected else Protector.NOBODY,
+                Protector.OTHERS if facts.protected else Protector.NOBODY,
+                self._depth(facts.snapshot.image),
             )
         except errors.ParentReleased:
-            self._help_release(verdict.facts.snapshot)
+            self._help_release(facts.snapshot)
             raise
-        if self._clone_format is CloneFormat.V1 and not protected:
+        self._headroom.for_child(parent)
+        if self._clone_format is CloneFormat.V1 and not facts.protected:
             parent = self._lineage.protected_by(parent, Protector.SERVICE)
             self._ceph.protect(parent.snapshot)
         return parent
+
+    def _repaired(
+        self, image: GlanceImage, verdict: Verdict
+    ) -> SnapshotFacts | None:
+        """Repair an image that Glance failed to delete."""
+        for url, refusal in verdict.refusals:
+            if refusal is not Refusal.SNAPSHOT_TRASHED:
+                continue
+            location = parse_location(url)
+            if isinstance(location, Location):
+                rbd_image = Image(
+                    self._ceph.fsid, location.pool, '', location.image
+                )
+                return self._repairer.repair(
+                    rbd_image, location.snapshot, image.id
+                )
+        return None
+
+    def _depth(self, image: Image) -> int:
+        """Return how many ancestors *image* has, if it is nobody's row.
+
+        By ids, so that those in the trash count.
+        """
+        if self._lineage.find_by_image(image) is not None:
+            return 0
+        depth = 0
+        facts = self._ceph.find_image(image)
+        while facts is not None and facts.parent is not None:
+            depth += 1
+            facts = self._ceph.find_image(facts.parent)
+        return depth
 
     def _help_release(self, snapshot: Snapshot) -> None:
         """Do what whoever is releasing the parent does, or died doing.
@@ -144,4 +174,5 @@ class Parents:
         """
         parent = self._lineage.find_parent(snapshot)
         if parent is not None:
-            self.release(parent)
+            self.forget(parent.glance_image_id)
+            self._releaser.release(parent)

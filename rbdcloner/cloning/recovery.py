@@ -4,8 +4,9 @@
 A row in progress that nobody holds was left by a dead worker, or by a
 request that Ceph did not answer. Whose caller still wants it calls again and
 takes it over; else it is resolved here: a child not delivered is undone, a
-removal is finished, a resize takes the size that Ceph has. A parent that we
-protect for no child any more is released.
+removal is finished, a resize takes the size that Ceph has, a disk that was
+going back to a snapshot goes there. What we hold on a parent for no child any
+more is given back.
 """
 
 import dataclasses
@@ -14,9 +15,11 @@ import logging
 from rbdcloner import errors
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.making import Maker
-from rbdcloner.cloning.parents import Parents
+from rbdcloner.cloning.releasing import Releaser
+from rbdcloner.cloning.removing import Remover
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
+from rbdcloner.model import Parent
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -30,8 +33,9 @@ class Recovery:
     """Sweeps one cluster's rows."""
 
     lineage: Lineage
-    parents: Parents
+    releaser: Releaser
     maker: Maker
+    remover: Remover
     holder: Holder
     idle_s: float
 
@@ -57,9 +61,16 @@ class Recovery:
             else:
                 resolved += 1
         for parent in self.lineage.unneeded_parents(self.idle_s, _AT_ONCE):
-            self.parents.release(parent)
-            resolved += 1
+            resolved += self._release(parent)
         return resolved
+
+    def _release(self, parent: Parent) -> bool:
+        try:
+            self.releaser.release(parent)
+        except errors.Error as exc:
+            LOG.warning('Parent %s stays for now: %s', parent.snapshot, exc)
+            return False
+        return True
 
     def _resolve(self, clone: Clone) -> None:
         clone = self.lineage.hold(
@@ -71,7 +82,7 @@ class Recovery:
         )  # fmt: skip
         match clone.state:
             case State.RESERVED:
-                self.maker.undo(
+                self.remover.undo(
                     self.lineage.move(
                         clone,
                         State.UNDOING,
@@ -81,8 +92,13 @@ class Recovery:
                     )
                 )
             case State.UNDOING:
-                self.maker.undo(clone)
+                self.remover.undo(clone)
             case State.DELETING:
-                self.maker.destroy(clone)
+                self.remover.retire(clone)
+            case State.RESTORING:
+                self.remover.restore(clone)
             case State.RESIZING:
                 self.maker.resize(clone, 0)
+            case State.ROLLING_BACK:
+                (target,) = self.lineage.parents([clone.rollback_to or 0])
+                self.maker.roll_back(clone, target)

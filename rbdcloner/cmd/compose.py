@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From options to rooms: the one place where they are wired together."""
 
+import dataclasses
 import os
 import socket
 import uuid
@@ -8,12 +9,23 @@ import uuid
 from oslo_config import cfg
 
 import rbdcloner
+from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.cloning.engine import Engine
+from rbdcloner.cloning.flattening import Flattener
+from rbdcloner.cloning.headroom import Headroom
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.making import Maker
+from rbdcloner.cloning.parents import Images
 from rbdcloner.cloning.parents import Parents
+from rbdcloner.cloning.policy import Limits
+from rbdcloner.cloning.reaper import Reaper
 from rbdcloner.cloning.recovery import Recovery
+from rbdcloner.cloning.releasing import Releaser
+from rbdcloner.cloning.removing import Remover
+from rbdcloner.cloning.repairing import Repairer
+from rbdcloner.cloning.snapshots import Snapshots
+from rbdcloner.cloning.survey import Survey
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.images import session
@@ -43,36 +55,80 @@ def glance(conf: cfg.ConfigOpts) -> RememberingGlance:
     return RememberingGlance(Glance(*session.load(conf)))
 
 
-def engine(conf: cfg.ConfigOpts, driver: LibrbdDriver) -> Engine:
-    """Return the engine over *driver*, which is connected."""
-    rows = lineage(conf)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Service:
+    """Every room of one process, over one connected driver."""
+
+    manager: Manager
+    recovery: Recovery
+    reaper: Reaper
+    survey: Survey
+    flattener: Flattener
+
+
+def service(conf: cfg.ConfigOpts, driver: LibrbdDriver) -> Service:
+    """Return the rooms over *driver*, which is connected."""
+    return rooms(conf, driver, Holder(lineage(conf), _owner()), glance(conf))
+
+
+def rooms(
+    conf: cfg.ConfigOpts, driver: Driver, holder: Holder, images: Images
+) -> Service:
+    """Return the rooms over what talks to the outside."""
+    rows = holder.lineage
+    releaser = Releaser(driver, rows)
+    remover = Remover(driver, rows, releaser, holder)
+    maker = Maker(driver, rows, remover, holder)
+    repairer = Repairer(driver, rows, maker)
+    headroom = Headroom(driver, rows, _limits(conf))
     clone_format = CloneFormat(conf.ceph.clone_format)
-    holder = Holder(rows, _owner())
-    parents = Parents(driver, rows, glance(conf), clone_format)
-    return Engine(
+    disk_pools = frozenset(conf.ceph.disk_pools)
+    engine = Engine(
         fsid=driver.fsid,
         lineage=rows,
-        parents=parents,
-        maker=Maker(driver, rows, parents, holder),
+        parents=Parents(
+            driver, rows, images, releaser, repairer, headroom, clone_format
+        ),
+        maker=maker,
+        remover=remover,
         holder=holder,
         clone_format=clone_format,
-        disk_pools=frozenset(conf.ceph.disk_pools),
+        disk_pools=disk_pools,
+    )
+    image_pools = frozenset(conf.ceph.image_pools)
+    snapshots = Snapshots(engine, driver, releaser, headroom, image_pools)
+    survey = Survey(
+        engine,
+        images,
+        repairer,
+        disk_pools | image_pools,
+        conf.flatten.retired_after,
+    )
+    reaper = Reaper(rows, remover, releaser, survey, holder, conf.reapers)
+    return Service(
+        Manager(engine, snapshots, rbdcloner.__version__, conf.workers),
+        Recovery(
+            rows, releaser, maker, remover, holder, conf.recovery_interval
+        ),
+        reaper,
+        survey,
+        Flattener(
+            driver,
+            rows,
+            reaper,
+            holder,
+            conf.flatten.limit,
+            conf.flatten.mib_per_s,
+        ),
     )
 
 
-def manager(conf: cfg.ConfigOpts, engine: Engine) -> Manager:
-    """Return the RPC endpoint over *engine*."""
-    return Manager(engine, rbdcloner.__version__, conf.workers)
-
-
-def recovery(conf: cfg.ConfigOpts, engine: Engine) -> Recovery:
-    """Return what resolves the rows that nobody works on any more."""
-    return Recovery(
-        lineage=engine.lineage,
-        parents=engine.parents,
-        maker=engine.maker,
-        holder=engine.holder,
-        idle_s=conf.recovery_interval,
+def _limits(conf: cfg.ConfigOpts) -> Limits:
+    return Limits(
+        soft_depth=conf.flatten.soft_depth,
+        hard_depth=conf.flatten.hard_depth,
+        soft_snapshots=conf.flatten.soft_snapshots,
+        hard_snapshots=conf.flatten.hard_snapshots,
     )
 
 

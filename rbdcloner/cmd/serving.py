@@ -22,8 +22,8 @@ from prometheus_client import multiprocess
 import rbdcloner
 from rbdcloner import conf as options
 from rbdcloner import dispatch
-from rbdcloner import errors
 from rbdcloner import rpc
+from rbdcloner.cmd import chores
 from rbdcloner.cmd import compose
 from rbdcloner.cmd import preflight
 
@@ -41,25 +41,22 @@ class Worker(service.ServiceBase):
         self._done = threading.Event()
         self._driver = compose.ceph(self._conf)
         self._driver.connect()
-        engine = compose.engine(self._conf, self._driver)
-        self._recovery = compose.recovery(self._conf, engine)
+        rooms = compose.service(self._conf, self._driver)
         self._server = dispatch.listen(
-            rpc.transport(self._conf),
-            compose.manager(self._conf, engine),
-            self._conf.host,
+            rpc.transport(self._conf), rooms.manager, self._conf.host
         )
         self._server.start()
-        self._sweeper = threading.Thread(target=self._sweep, name='recovery')
-        self._sweeper.start()
+        self._chores = chores.Chores(self._conf, rooms)
+        self._chores.start()
         LOG.info('Worker %d answers on %s', os.getpid(), rpc.TOPIC)
 
     def stop(self, graceful: bool = False) -> None:
         """Take no more calls, finish those in flight, then disconnect."""
         self._server.stop()
         self._server.wait()
-        self._done.set()
-        self._sweeper.join()
+        self._chores.stop()
         self._driver.close()
+        self._done.set()
         LOG.info('Worker %d has finished', os.getpid())
 
     def wait(self) -> None:
@@ -68,15 +65,6 @@ class Worker(service.ServiceBase):
 
     def reset(self) -> None:
         """Nothing: the launcher forks workers anew on SIGHUP."""
-
-    def _sweep(self) -> None:
-        while not self._done.wait(self._conf.recovery_interval):
-            try:
-                self._recovery.sweep()
-            except errors.Error as exc:
-                LOG.warning('Recovery is tried again: %s', exc)
-            except Exception:
-                LOG.exception('Recovery failed and is tried again')
 
 
 class Exposition(service.ServiceBase):

@@ -102,12 +102,19 @@ class Ancestry(Database):
 
     @reads
     def parents(
-        self, connection: sa.Connection, ids: Sequence[int] = ()
+        self,
+        connection: sa.Connection,
+        ids: Sequence[int] = (),
+        glance_image_id: str = '',
     ) -> list[Parent]:
-        """Return the parents with *ids*, or all."""
+        """Return the parents with *ids*, of a Glance image, or all."""
         statement = sa.select(parents).order_by(parents.c.id)
         if ids:
             statement = statement.where(parents.c.id.in_(ids))
+        if glance_image_id:
+            statement = statement.where(
+                parents.c.glance_image_id == glance_image_id
+            )
         return [rows.parent(row) for row in connection.execute(statement)]
 
     @writes

@@ -44,7 +44,7 @@ class WatchedDriver:
     def expire_watches(self) -> None:
         """Nothing: a test's process closes what it had open when it died."""
 
-    def images(self, pool: str) -> dict[str, str]:
+    def named(self, pool: str) -> dict[str, str]:
         with self._ioctx(pool) as ioctx:
             return {
                 each['name']: each['id'] for each in rbd.RBD().list2(ioctx)
@@ -85,10 +85,10 @@ class WatchedDriver:
     def clear(self) -> None:
         """Remove every disk and every image, for the next world."""
         with self._ioctx('vms') as ioctx:
-            for name in self.images('vms'):
+            for name in self.named('vms'):
                 rbd.RBD().remove(ioctx, name)
         with self._ioctx('images') as ioctx:
-            for name in self.images('images'):
+            for name in self.named('images'):
                 with rbd.Image(ioctx, name) as image:
                     for snapshot in list(image.list_snaps()):
                         if image.is_protected_snap(snapshot['name']):

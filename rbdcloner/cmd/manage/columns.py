@@ -8,6 +8,7 @@ from typing import Any
 from cliff import columns
 
 from rbdcloner.model import Clone
+from rbdcloner.model import Parent
 
 _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')
 _SHORT = 8
@@ -44,13 +45,32 @@ def moment(when: datetime.datetime | None) -> str:
     return f'{when.replace(tzinfo=None).isoformat(timespec="seconds")}Z'
 
 
+def _of_parent(get: Callable[[Parent], Any]) -> Callable[[Clone], Any]:
+    """Return *get*, of a clone's parent; nothing where it has none."""
+    return lambda clone: get(clone.parent) if clone.parent else ''
+
+
+_PARENT: dict[str, Callable[[Parent], Any]] = {
+    'id': lambda parent: parent.id,
+    'pool': lambda parent: parent.snapshot.image.pool,
+    'namespace': lambda parent: parent.snapshot.image.namespace,
+    'image': lambda parent: parent.snapshot.image.name,
+    'image_id': lambda parent: parent.snapshot.image.id,
+    'snapshot': lambda parent: parent.snapshot.name,
+    'snapshot_id': lambda parent: parent.snapshot.id or '',
+    'size_bytes': lambda parent: Size(parent.size_bytes),
+    'state': lambda parent: str(parent.state),
+    'protector': lambda parent: str(parent.protector),
+    'purpose': lambda parent: str(parent.purpose),
+}
+
 #: What a list shows to persons.
 BRIEF: dict[str, Callable[[Clone], Any]] = {
     'ID': lambda clone: clone.id,
     'Disk': lambda clone: str(clone.image),
     'State': lambda clone: str(clone.state),
     'Size': lambda clone: Size(clone.size_bytes),
-    'Parent': lambda clone: str(clone.parent.snapshot),
+    'Parent': lambda clone: str(clone.parent.snapshot if clone.parent else ''),
     'Instance': lambda clone: Identity(clone.instance_uuid),
     'Project': lambda clone: Identity(clone.project_id),
     'Host': lambda clone: clone.host,
@@ -74,16 +94,13 @@ FULL: dict[str, Callable[[Clone], Any]] = {
     'instance_uuid': lambda clone: clone.instance_uuid,
     'project_id': lambda clone: clone.project_id,
     'host': lambda clone: clone.host,
-    'parent_id': lambda clone: clone.parent.id,
-    'parent_pool': lambda clone: clone.parent.snapshot.image.pool,
-    'parent_namespace': lambda clone: clone.parent.snapshot.image.namespace,
-    'parent_image': lambda clone: clone.parent.snapshot.image.name,
-    'parent_image_id': lambda clone: clone.parent.snapshot.image.id,
-    'parent_snapshot': lambda clone: clone.parent.snapshot.name,
-    'parent_snapshot_id': lambda clone: clone.parent.snapshot.id,
-    'parent_size_bytes': lambda clone: Size(clone.parent.size_bytes),
-    'parent_state': lambda clone: str(clone.parent.state),
-    'parent_protector': lambda clone: str(clone.parent.protector),
+    'kind': lambda clone: str(clone.kind),
+    **{f'parent_{name}': _of_parent(get) for name, get in _PARENT.items()},
+    'attached': lambda clone: clone.attached,
+    'rollback_to': lambda clone: clone.rollback_to or '',
+    'held_bytes': lambda clone: Size(clone.held_bytes or 0),
+    'attempts': lambda clone: clone.attempts,
+    'retry_at': lambda clone: moment(clone.retry_at),
     'owner': lambda clone: clone.owner,
     'fence': lambda clone: clone.fence,
     'lease_expires_at': lambda clone: moment(clone.lease_expires_at),

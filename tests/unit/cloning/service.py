@@ -15,24 +15,34 @@ from typing import Any
 import uuid
 
 import fixtures
+from oslo_config import cfg
 import sqlalchemy as sa
 from sqlalchemy import event
+import tenacity
 
+from rbdcloner import conf as options
 from rbdcloner import errors
+from rbdcloner import states
 from rbdcloner.cloning.engine import Engine
+from rbdcloner.cloning.flattening import Flattener
 from rbdcloner.cloning.holding import Holder
-from rbdcloner.cloning.making import Maker
-from rbdcloner.cloning.parents import Parents
+from rbdcloner.cloning.reaper import Reaper
 from rbdcloner.cloning.recovery import Recovery
+from rbdcloner.cloning.snapshots import Snapshots
+from rbdcloner.cloning.survey import Survey
+from rbdcloner.cmd import compose
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
+from rbdcloner.model import Filters
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import GlanceLocation
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
+from rbdcloner.states import State
 from tests import ceph_double
 
 MIB = 2**20
@@ -62,8 +72,32 @@ class Process:
     """One process of the service."""
 
     engine: Engine
+    snapshots: Snapshots
     recovery: Recovery
+    reaper: Reaper
+    survey: Survey
+    flattener: Flattener
     lineage: Lineage
+
+    def sweep_until_quiet(self, *but: State) -> None:
+        """Recover and reap until nothing is left to do.
+
+        That is, until every row is final, ready or in one of *but*.
+        """
+        ends = {State.READY, *but} | states.FINAL
+        unfinished = Filters(states=tuple(set(State) - ends))
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(bool),
+            wait=tenacity.wait_fixed(0.002),
+            stop=tenacity.stop_after_delay(10),
+        )
+
+        def sweep() -> list[Clone]:
+            self.recovery.sweep()
+            self.reaper.sweep()
+            return self.lineage.page(unfinished)
+
+        retrying(sweep)
 
 
 class Died(BaseException):
@@ -79,9 +113,16 @@ class Service(fixtures.Fixture):
         self,
         clone_format: CloneFormat = CloneFormat.V2,
         lease_s: float = LEASE_S,
+        **flatten: int,
     ) -> None:
         self.clone_format = clone_format
         self._lease_s = lease_s
+        self._conf = cfg.ConfigOpts()
+        options.register(self._conf)
+        self._conf([])
+        self._conf.set_override('clone_format', int(clone_format), 'ceph')
+        for option, value in flatten.items():
+            self._conf.set_override(option, value, 'flatten')
 
     def _setUp(self) -> None:
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
@@ -90,6 +131,12 @@ class Service(fixtures.Fixture):
         self.ceph = self.make_ceph()
         self.glance = KnownImages()
         self._owners = itertools.count(1)
+        # A double's watchers go at once, or stay for the test's length.
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'rbdcloner.cloning.removing._CLOSES_WITHIN_S', 0
+            )
+        )
 
     def make_ceph(self) -> Any:
         """Return the cluster: a driver that a test can act upon."""
@@ -116,16 +163,16 @@ class Service(fixtures.Fixture):
         holder = Holder(
             lineage, f'process-{next(self._owners)}', self._lease_s
         )
-        parents = Parents(self.ceph, lineage, self.glance, self.clone_format)
-        maker = Maker(self.ceph, lineage, parents, holder)
+        rooms = compose.rooms(self._conf, self.ceph, holder, self.glance)
         return Process(
-            Engine(
-                self.ceph.fsid, lineage, parents, maker, holder,
-                self.clone_format, frozenset({'vms'}),
-            ),
-            Recovery(lineage, parents, maker, holder, 0),
-            lineage,
-        )  # fmt: skip
+            engine=rooms.manager.engine,
+            snapshots=rooms.manager.snapshots,
+            recovery=dataclasses.replace(rooms.recovery, idle_s=0),
+            reaper=rooms.reaper,
+            survey=rooms.survey,
+            flattener=rooms.flattener,
+            lineage=lineage,
+        )
 
     def add_image(
         self, size_bytes: int = MIB, protected: bool = True, **facts: object

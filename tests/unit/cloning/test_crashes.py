@@ -12,14 +12,10 @@ from collections.abc import Iterator
 import typing
 from typing import ClassVar
 
-import tenacity
 import testtools
 
-from rbdcloner import states
-from rbdcloner.cloning.recovery import Recovery
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
-from rbdcloner.model import Filters
 from rbdcloner.states import State
 from tests import ceph_double
 from tests.unit.cloning import service
@@ -128,7 +124,7 @@ class CreateTest(CrashTest):
             clone = create(world.process(), image_id)
             self.assertIs(State.READY, clone.state)
             self.assertEqual(
-                {clone.image.name: clone.image.id}, world.ceph.images('vms')
+                {clone.image.name: clone.image.id}, world.ceph.named('vms')
             )
             facts = world.ceph.find_image(clone.image)
             self.assertEqual(clone.uuid, facts.tag)
@@ -143,11 +139,10 @@ class CreateTest(CrashTest):
 
     def test_not_called_again_it_leaves_nothing_or_the_disk(self) -> None:
         def check(world: Service, image_id: str) -> None:
-            recovery = world.process().recovery
-            _sweep_until_quiet(recovery)
+            world.process().sweep_until_quiet()
             states = {state for _name, state in world.rows()}
             if 'ready' not in states:
-                self.assertEqual({}, world.ceph.images('vms'))
+                self.assertEqual({}, world.ceph.named('vms'))
                 self.assertFalse(_protected(world, image_id))
             self.assertLessEqual(states, {'ready', 'failed'})
             self.assertEqual({}, world.ceph.trashed('vms'))
@@ -158,7 +153,8 @@ class CreateTest(CrashTest):
         def check(world: Service, image_id: str) -> None:
             if world.rows():
                 delete(world.process(), image_id)
-            self.assertEqual({}, world.ceph.images('vms'))
+            world.process().sweep_until_quiet()
+            self.assertEqual({}, world.ceph.named('vms'))
             self.assertEqual({}, world.ceph.trashed('vms'))
 
         self.each_death(_image, create, check)
@@ -168,15 +164,15 @@ class DeleteTest(CrashTest):
     def test_called_again_it_ends_in_the_same_place(self) -> None:
         def check(world: Service, image_id: str) -> None:
             clone = delete(world.process(), image_id)
-            self.assertIs(State.DELETED, clone.state)
+            self.assertIs(State.RETIRED, clone.state)
             self._assert_gone(world, image_id)
 
         steps = self.each_death(_disk, delete, check)
-        self.assertEqual(['commit', 'trash', 'purge', 'commit'], steps[:4])
+        self.assertEqual(['commit', 'trash', 'commit'], steps)
 
     def test_not_called_again_it_is_finished_all_the_same(self) -> None:
         def check(world: Service, image_id: str) -> None:
-            _sweep_until_quiet(world.process().recovery)
+            world.process().sweep_until_quiet()
             if world.rows() == [(f'{image_id}_disk', 'ready')]:
                 delete(world.process(), image_id)
             self._assert_gone(world, image_id)
@@ -188,16 +184,16 @@ class DeleteTest(CrashTest):
             clone = create(world.process(), image_id)
             self.assertIs(State.READY, clone.state)
             self.assertEqual(
-                {clone.image.name: clone.image.id}, world.ceph.images('vms')
+                {clone.image.name: clone.image.id}, world.ceph.named('vms')
             )
 
         self.each_death(_disk, delete, check)
 
     def _assert_gone(self, world: Service, image_id: str) -> None:
-        self.assertEqual({}, world.ceph.images('vms'))
+        world.process().sweep_until_quiet()
+        self.assertEqual({}, world.ceph.named('vms'))
         self.assertEqual({}, world.ceph.trashed('vms'))
         self.assertEqual([(f'{image_id}_disk', 'deleted')], world.rows())
-        _sweep_until_quiet(world.process().recovery)
         self.assertFalse(_protected(world, image_id))
 
 
@@ -209,7 +205,7 @@ class ResizeTest(CrashTest):
             )
 
         def check(world: Service, image_id: str) -> None:
-            _sweep_until_quiet(world.process().recovery)
+            world.process().sweep_until_quiet()
             row = world.process().engine.get_disk('vms', f'{image_id}_disk')
             self.assertIs(State.READY, row.state)
             facts = world.ceph.find_image(row.image)
@@ -245,7 +241,7 @@ class InsideCloneTest(testtools.TestCase):
         for world, image_id in self.each_remains():
             clone = create(world.process(), image_id)
             self.assertEqual(
-                {clone.image.name: clone.image.id}, world.ceph.images('vms')
+                {clone.image.name: clone.image.id}, world.ceph.named('vms')
             )
             self.assertEqual({}, world.ceph.trashed('vms'))
             children = world.ceph.children(clone.parent.snapshot)
@@ -254,17 +250,18 @@ class InsideCloneTest(testtools.TestCase):
 
     def test_not_called_again_it_leaves_nothing(self) -> None:
         for world, image_id in self.each_remains():
-            _sweep_until_quiet(world.process().recovery)
+            world.process().sweep_until_quiet()
             self.assertEqual([(f'{image_id}_disk', 'failed')], world.rows())
             self.assert_gone(world, image_id)
 
     def test_deleted_instead_it_leaves_nothing(self) -> None:
         for world, image_id in self.each_remains():
             delete(world.process(), image_id)
+            world.process().sweep_until_quiet()
             self.assert_gone(world, image_id)
 
     def assert_gone(self, world: Service, image_id: str) -> None:
-        self.assertEqual({}, world.ceph.images('vms'))
+        self.assertEqual({}, world.ceph.named('vms'))
         self.assertEqual({}, world.ceph.trashed('vms'))
         world.ceph.add_image('vms', f'{image_id}_disk', service.MIB)
 
@@ -272,18 +269,6 @@ class InsideCloneTest(testtools.TestCase):
 def _die_in_clone(name: str, when: str) -> None:
     if name == 'clone':
         raise service.Died(name)
-
-
-@tenacity.retry(
-    retry=tenacity.retry_if_result(bool),
-    wait=tenacity.wait_fixed(_LEASE_S / 4),
-    stop=tenacity.stop_after_delay(10),
-)
-def _sweep_until_quiet(recovery: Recovery) -> list[Clone]:
-    """Sweep until no row is in progress; the leases of the dead run out."""
-    recovery.sweep()
-    in_progress = Filters(states=tuple(states.IN_PROGRESS))
-    return recovery.lineage.page(in_progress)
 
 
 def _protected(world: Service, image_id: str) -> bool:

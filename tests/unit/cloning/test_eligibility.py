@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Locations are told apart, and images refused, by name."""
 
+import datetime
 from urllib import parse
 
 import hypothesis
@@ -220,7 +221,12 @@ class Looker:
             raise answer
         of = model.Image(FSID, pool, namespace, image, '1234')
         return model.SnapshotFacts(
-            model.Snapshot(of, snapshot, answer), 1 << 30, 22, True
+            model.Snapshot(of, snapshot, answer),
+            size_bytes=1 << 30,
+            order=22,
+            protected=True,
+            trashed=False,
+            created_at=datetime.datetime.now(datetime.UTC),
         )
 
 

@@ -27,7 +27,7 @@ class EngineTest(testtools.TestCase):
         self.request = service.request(self.image_id)
 
     def assert_nothing_made(self) -> None:
-        self.assertEqual({}, self.ceph.images('vms'))
+        self.assertEqual({}, self.ceph.named('vms'))
         self.assertEqual({}, self.ceph.trashed('vms'))
         self.assertEqual([], self.service.rows())
 
@@ -47,7 +47,7 @@ class CreateTest(EngineTest):
         self.assertIs(State.READY, row.state)
         self.assertIsNone(row.lease_expires_at)
         self.assertEqual(
-            self.ceph.images('vms'), {row.image.name: row.image.id}
+            self.ceph.named('vms'), {row.image.name: row.image.id}
         )
         self.assertEqual(
             self.service.parent_of(self.image_id), row.parent.snapshot
@@ -136,7 +136,7 @@ class CreateTest(EngineTest):
         self.assertRaises(
             errors.NameTaken, self.engine.create_disk, self.request
         )
-        self.assertEqual({stranger.name: stranger.id}, self.ceph.images('vms'))
+        self.assertEqual({stranger.name: stranger.id}, self.ceph.named('vms'))
         self.assertEqual('', self.ceph.find_image(stranger).tag)
         self.assertEqual([(self.request.name, 'failed')], self.service.rows())
 
@@ -176,7 +176,7 @@ class CreateTest(EngineTest):
             self.assertRaises(
                 errors.OutOfSpace, self.engine.create_disk, self.request
             )
-            self.assertEqual({}, self.ceph.images('vms'))
+            self.assertEqual({}, self.ceph.named('vms'))
             self.assertEqual({}, self.ceph.trashed('vms'))
         self.assertEqual(
             [(self.request.name, 'failed')] * 3, self.service.rows()
@@ -213,7 +213,7 @@ class CreateTest(EngineTest):
             errors.ImageNotCloneable, self.engine.create_disk, request
         )
         self.assertIn('image-missing', str(error))
-        self.assertEqual([self.request.name], list(self.ceph.images('vms')))
+        self.assertEqual([self.request.name], list(self.ceph.named('vms')))
 
 
 class ResizeTest(EngineTest):
@@ -258,8 +258,9 @@ class DeleteTest(EngineTest):
         return self.engine.delete_disk('vms', self.request.name)
 
     def test_nothing_is_left(self) -> None:
-        self.assertIs(State.DELETED, self.delete().state)
-        self.assertEqual({}, self.ceph.images('vms'))
+        self.assertIs(State.RETIRED, self.delete().state)
+        self.assertEqual({}, self.ceph.named('vms'))
+        self.process.sweep_until_quiet()
         self.assertEqual({}, self.ceph.trashed('vms'))
 
     def test_repeated_gives_the_same_answer(self) -> None:
@@ -284,27 +285,35 @@ class DeleteTest(EngineTest):
         self.assertRaises(
             errors.DiskNotFound, self.engine.delete_disk, 'vms', 'stranger'
         )
-        self.assertIn('stranger', self.ceph.images('vms'))
+        self.assertIn('stranger', self.ceph.named('vms'))
 
     def test_image_put_under_the_name_later_is_never_touched(self) -> None:
         self.ceph.remove_image(self.clone.image)
         stranger = self.ceph.add_image('vms', self.request.name, MIB)
-        self.assertIs(State.DELETED, self.delete().state)
-        self.assertEqual({stranger.name: stranger.id}, self.ceph.images('vms'))
+        self.assertIs(State.RETIRED, self.delete().state)
+        self.process.sweep_until_quiet()
+        self.assertEqual({stranger.name: stranger.id}, self.ceph.named('vms'))
 
     def test_open_disk_stays_and_is_removed_when_it_is_closed(self) -> None:
         with self.ceph.watch(self.clone.image):
             self.assertRaises(errors.DiskInUse, self.delete)
             self.process.recovery.sweep()
-            self.assertIn(self.request.name, self.ceph.images('vms'))
-        self.process.recovery.sweep()
-        self.assertEqual({}, self.ceph.images('vms'))
+            self.assertIn(self.request.name, self.ceph.named('vms'))
+        self.process.sweep_until_quiet()
+        self.assertEqual({}, self.ceph.named('vms'))
         self.assertEqual([(self.request.name, 'deleted')], self.service.rows())
 
-    def test_disk_with_snapshots_stays(self) -> None:
-        self.ceph.add_snapshot(self.clone.image, 'mine')
-        self.assertRaises(errors.DiskHasSnapshots, self.delete)
-        self.assertIn(self.request.name, self.ceph.images('vms'))
+    def test_disk_with_others_snapshots_is_kept_in_the_trash(self) -> None:
+        taken = self.ceph.add_snapshot(self.clone.image, 'backup')
+        self.delete()
+        self.process.reaper.sweep()
+        self.assertEqual({}, self.ceph.named('vms'))
+        self.assertIn(self.clone.image.id, self.ceph.trashed('vms'))
+        row = self.process.lineage.find_by_image(self.clone.image)
+        self.assertIn('backup', row.reason)
+        self.ceph.drop_snapshot(taken)
+        self.process.sweep_until_quiet()
+        self.assertEqual({}, self.ceph.trashed('vms'))
 
     def test_instances_disks_are_deleted_by_their_suffix(self) -> None:
         swap = service.request(
@@ -317,11 +326,11 @@ class DeleteTest(EngineTest):
         of_instance = self.request.instance_uuid
         gone = self.engine.delete_disks(of_instance, '.swap')
         self.assertEqual([swap.name], [c.image.name for c in gone])
-        self.assertIn(self.request.name, self.ceph.images('vms'))
+        self.assertIn(self.request.name, self.ceph.named('vms'))
         gone = self.engine.delete_disks(of_instance, '')
         self.assertEqual(gone, self.engine.delete_disks(of_instance, ''))
         self.assertThat(gone, matchers.HasLength(2))
-        self.assertEqual([other.image.name], list(self.ceph.images('vms')))
+        self.assertEqual([other.image.name], list(self.ceph.named('vms')))
 
     def test_all_are_tried_before_the_failure_is_told(self) -> None:
         other = service.request(
@@ -335,14 +344,15 @@ class DeleteTest(EngineTest):
                 self.request.instance_uuid,
                 '',
             )
-        self.assertEqual([self.request.name], list(self.ceph.images('vms')))
+        self.assertEqual([self.request.name], list(self.ceph.named('vms')))
 
 
 class ProtectionTest(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.service = self.useFixture(service.Service(CloneFormat.V1))
-        self.engine = self.service.process().engine
+        self.process = self.service.process()
+        self.engine = self.process.engine
 
     def protected(self, image_id: str) -> bool:
         facts = self.service.ceph.find_snapshot('images', '', image_id, 'snap')
@@ -354,8 +364,10 @@ class ProtectionTest(testtools.TestCase):
         clones = [self.engine.create_disk(each) for each in requests]
         self.assertIs(Protector.SERVICE, clones[0].parent.protector)
         self.engine.delete_disk('vms', requests[0].name)
+        self.process.sweep_until_quiet()
         self.assertTrue(self.protected(image_id))
         self.engine.delete_disk('vms', requests[1].name)
+        self.process.sweep_until_quiet()
         self.assertFalse(self.protected(image_id))
 
     def test_parent_is_taken_again_after_it_was_given_back(self) -> None:
@@ -366,6 +378,7 @@ class ProtectionTest(testtools.TestCase):
             self.assertIs(ParentState.ACTIVE, clone.parent.state)
             self.assertTrue(self.protected(image_id))
             self.engine.delete_disk('vms', request.name)
+            self.process.sweep_until_quiet()
         self.assertFalse(self.protected(image_id))
 
     def test_what_others_protect_stays_protected(self) -> None:
@@ -374,6 +387,7 @@ class ProtectionTest(testtools.TestCase):
         clone = self.engine.create_disk(request)
         self.assertIs(Protector.OTHERS, clone.parent.protector)
         self.engine.delete_disk('vms', request.name)
+        self.process.sweep_until_quiet()
         self.assertTrue(self.protected(image_id))
 
     def test_protection_taken_off_by_others_is_put_back(self) -> None:

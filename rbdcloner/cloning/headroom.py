@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Room for one child or one snapshot more: had, made meanwhile, or waited for.
+
+What an operation adds itself is counted before it: a Glance image must leave
+room for the disks that boot from it.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+
+import tenacity
+
+from rbdcloner import errors
+from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning import policy
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Clone
+from rbdcloner.model import Filters
+from rbdcloner.model import FlattenReason
+from rbdcloner.model import Parent
+
+#: Shorter than a caller waits for his answer (rpcapi.TIMEOUT_S).
+PATIENCE_S = 60.0
+
+_LOOK_AGAIN_S = 0.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Headroom:
+    """Keeps chains and snapshots within limits, by asking for flattens."""
+
+    ceph: Driver
+    lineage: Lineage
+    limits: policy.Limits
+    patience_s: float = PATIENCE_S
+
+    def for_child(self, parent: Parent) -> None:
+        """Return when *parent* may get a disk.
+
+        :raises RoomNeeded: nothing has made room in time.
+        """
+        self._for_depth(parent, adds=0)
+
+    def for_image(self, disk: Clone) -> None:
+        """Return when *disk* may become an image that disks boot from.
+
+        :raises RoomNeeded: nothing has made room in time.
+        """
+        if disk.attached and disk.parent is not None:
+            self._for_depth(disk.parent, adds=2)
+
+    def for_snapshots(self, disk: Clone) -> None:
+        """Return when *disk* may get a snapshot more.
+
+        :raises RoomNeeded: nothing has made room in time.
+        """
+        limits = self.limits
+        self._ensure(
+            f'The number of snapshots of {disk.image}',
+            lambda: len(self.ceph.snapshots(disk.image)) + 1,
+            lambda: self._oldest_image(disk),
+            limits.soft_snapshots,
+            limits.hard_snapshots,
+            FlattenReason.SNAPSHOTS,
+        )
+
+    def _for_depth(self, parent: Parent, adds: int) -> None:
+        self._ensure(
+            f'The depth below {parent.snapshot}',
+            lambda: policy.depth(parent, self.lineage.chain(parent)) + adds,
+            lambda: policy.relief(self.lineage.chain(parent)),
+            self.limits.soft_depth,
+            self.limits.hard_depth,
+            FlattenReason.DEPTH,
+        )
+
+    def _ensure(
+        self,
+        what: str,
+        measure: Callable[[], int],
+        choose: Callable[[], Clone | None],
+        soft: int,
+        hard: int,
+        why: FlattenReason,
+    ) -> None:
+        value = measure()
+        if value <= soft:
+            return
+        chosen = choose()
+        if chosen is not None:
+            self._want(chosen, why)
+        if value <= hard:
+            return
+        needed = errors.RoomNeeded(
+            what=what,
+            value=value,
+            limit=hard,
+            flattens=f'the flatten of {chosen.image}'
+            if chosen
+            else 'an ancestor that no guest can have open',
+        )
+        if chosen is None:
+            raise needed
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda now: now > hard),
+            wait=tenacity.wait_fixed(_LOOK_AGAIN_S),
+            stop=tenacity.stop_after_delay(self.patience_s),
+            retry_error_callback=_raising(needed),
+        )
+        retrying(measure)
+
+    def _want(self, clone: Clone, why: FlattenReason) -> None:
+        try:
+            self.lineage.want_flatten(clone, why)
+        except errors.RowMoved:
+            # It is flattened, or gone, by now.
+            return
+
+    def _oldest_image(self, disk: Clone) -> Clone | None:
+        """Return the first image made of *disk*, to flatten."""
+        for parent in self.lineage.snapshots_of(disk.image):
+            children: Sequence[Clone] = self.lineage.page(
+                Filters(parent_id=parent.id, attached=True)
+            )
+            if children and all(map(policy.is_idle, children)):
+                return children[0]
+        return None
+
+
+def _raising(error: errors.Error) -> Callable[[tenacity.RetryCallState], None]:
+    def give_up(_: tenacity.RetryCallState) -> None:
+        raise error
+
+    return give_up

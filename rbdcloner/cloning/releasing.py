@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a parent goes: no child in the database, none in Ceph, then nothing.
+
+A parent takes no child from the moment that its release begins; should Ceph
+know one that the database does not, it takes children again, and stays.
+"""
+
+import dataclasses
+
+from rbdcloner import errors
+from rbdcloner.ceph.driver import Driver
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Parent
+from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
+from rbdcloner.model import Snapshot
+from rbdcloner.states import ParentState
+
+_CHILDREN_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Releaser:
+    """Gives back what the service holds on parents; can be repeated."""
+
+    ceph: Driver
+    lineage: Lineage
+
+    def release(self, parent: Parent) -> None:
+        """Give back what is the service's own on a parent without a child.
+
+        An edge is removed, a protection of ours taken off. Nothing of a
+        parent that has children, or that goes with its image.
+        """
+        if not _is_for_children_only(parent):
+            return
+        try:
+            self._give_back(parent, parent.purpose is not Purpose.ADOPTED)
+        except errors.ParentHasChildren:
+            return
+
+    def remove(self, parent: Parent) -> None:
+        """Destroy the snapshot, whoever made it.
+
+        :raises ParentHasChildren: it has a child, recorded or in Ceph.
+        """
+        self._give_back(parent, entirely=True)
+
+    def _give_back(self, parent: Parent, entirely: bool) -> None:
+        parent = self.lineage.releasing(parent)
+        if parent.state is ParentState.RELEASED:
+            return
+        snapshot = self._find(parent)
+        if snapshot is not None:
+            self._confirm_childless(parent, snapshot)
+            if entirely or parent.protector is Protector.SERVICE:
+                self.ceph.unprotect(snapshot)
+            if entirely:
+                self.ceph.remove_snapshot(snapshot)
+        self.lineage.released(parent)
+
+    def _find(self, parent: Parent) -> Snapshot | None:
+        """Return the snapshot with its id, ``None`` if it was never made.
+
+        The name of a planned one is unique, or its image is ours.
+        """
+        planned = parent.snapshot
+        if planned.id is not None:
+            return planned
+        for facts in self.ceph.snapshots(planned.image):
+            if facts.snapshot.name == planned.name and not facts.trashed:
+                return facts.snapshot
+        return None
+
+    def _confirm_childless(self, parent: Parent, snapshot: Snapshot) -> None:
+        children = self.ceph.children(snapshot)
+        if children:
+            self.lineage.restored(parent)
+            names = [str(each) for each in children[:_CHILDREN_NAMED]]
+            raise errors.ParentHasChildren(
+                parent=str(snapshot), children=', '.join(names)
+            )
+
+
+def _is_for_children_only(parent: Parent) -> bool:
+    """Tell whether what is ours on *parent* goes with its last child."""
+    match parent.purpose:
+        case Purpose.EDGE | Purpose.CALLER:
+            return True
+        case Purpose.ADOPTED:
+            return parent.protector is Protector.SERVICE
+        case Purpose.GLANCE:
+            return False

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What others did behind our back, found by looking in Ceph and Glance.
+
+Glance deletes images, operators remove and flatten: the rows follow. What is
+gone goes on as what is deleted does, through DELETING; so there is one way
+down. Nothing is decided where Ceph or Glance did not answer.
+"""
+
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterator
+import datetime
+import logging
+from typing import TypeVar
+
+from rbdcloner import errors
+from rbdcloner.cloning.engine import Engine
+from rbdcloner.cloning.parents import Images
+from rbdcloner.cloning.repairing import Repairer
+from rbdcloner.model import Clone
+from rbdcloner.model import Filters
+from rbdcloner.model import FlattenReason
+from rbdcloner.model import Kind
+from rbdcloner.model import Parent
+from rbdcloner.model import Purpose
+from rbdcloner.states import ParentState
+from rbdcloner.states import State
+
+LOG = logging.getLogger(__name__)
+
+Row = TypeVar('Row', Clone, Parent)
+
+_ROWS_AT_ONCE = 1000
+_PARENTS_AT_ONCE = 100
+#: Glance's words for an image whose data somebody may ask for.
+_HAS_DATA = frozenset({'active', 'deactivated'})
+
+
+class Survey:
+    """Compares one cluster's rows with what is there.
+
+    With *retired_after_s*, what has waited for its children for longer gets
+    them flattened, so that its space comes back; 0 is never.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        images: Images,
+        repairer: Repairer,
+        pools: Collection[str],
+        retired_after_s: float = 0,
+    ) -> None:
+        self._engine = engine
+        self._lineage = engine.lineage
+        self._ceph = engine.maker.ceph
+        self._images = images
+        self._repairer = repairer
+        self._pools = sorted(pools)
+        self._retired_after = datetime.timedelta(seconds=retired_after_s)
+        self._looked_at_parent = 0
+
+    def look(self) -> None:
+        """Let every row follow what became of its image.
+
+        A row that cannot be followed now is followed by a later look.
+        """
+        for pool in self._pools:
+            try:
+                self._look_at_pool(pool)
+            except errors.PoolNotFound as exc:
+                # That says nothing of what was in it.
+                LOG.error('%s Nothing in it is looked at.', exc)
+        for clone in self._paged(self._lineage.waiting):
+            self._try(self._look_below, clone)
+        self._look_for_damage()
+
+    def image_deleted(self, glance_image_id: str) -> None:
+        """Follow Glance, which says that it deleted an image."""
+        made = Filters(
+            glance_image_id=glance_image_id,
+            kind=Kind.IMAGE,
+            states=(State.READY,),
+        )
+        for clone in self._lineage.page(made):
+            self._follow(clone)
+        for parent in self._lineage.parents(glance_image_id=glance_image_id):
+            if _is_glances(parent):
+                self.adopt_if_gone(parent)
+
+    def adopt_if_gone(self, parent: Parent) -> Clone | None:
+        """Return a row for the Glance image of *parent*, if that is deleted.
+
+        ``None`` while Glance has it.
+
+        :raises GlanceUnavailable: whether it has is not known.
+        """
+        image = parent.snapshot.image
+        known = self._lineage.find_by_image(image)
+        if known is not None:
+            return known
+        facts = self._ceph.find_image(image)
+        if facts is not None and not self._ceph.is_trashed(image):
+            return None
+        if not self.is_gone_from_glance(parent.glance_image_id):
+            return None
+        clone = self._lineage.adopt_image(
+            image,
+            parent.glance_image_id,
+            parent.size_bytes,
+            self._engine.clone_format,
+            trashed=True,
+        )
+        LOG.info('Glance deleted %s (%s): adopted', image, image.id)
+        return clone
+
+    def is_gone_from_glance(self, glance_image_id: str) -> bool:
+        """Tell whether Glance has the image no more.
+
+        :raises GlanceUnavailable: that is not known.
+        """
+        self._images.forget(glance_image_id)
+        try:
+            status = self._images.get(glance_image_id).status
+        except errors.ImageNotFound:
+            return True
+        return status not in _HAS_DATA
+
+    def _look_at_pool(self, pool: str) -> None:
+        # In this order: what is made meanwhile is not taken for missing.
+        ready = list(
+            self._paged(
+                self._lineage.page, Filters(pool=pool, states=(State.READY,))
+            )
+        )
+        parents = [
+            parent
+            for parent in self._lineage.parents()
+            if parent.snapshot.image.pool == pool and _is_glances(parent)
+        ]
+        present = self._ceph.images(pool)
+        for clone in ready:
+            if clone.image.id not in present:
+                self._try(self._follow, clone)
+        for parent in parents:
+            if parent.snapshot.image.id not in present:
+                self._try(self.adopt_if_gone, parent)
+
+    def _follow(self, clone: Clone) -> None:
+        """Send a READY row, whose image is not in its pool, its way."""
+        facts = self._ceph.find_image(clone.image)
+        if facts is None:
+            LOG.warning('%s was removed by others', clone.image)
+            self._engine.remove(clone)
+        elif not self._ceph.is_trashed(clone.image):
+            return
+        elif clone.kind is Kind.DISK:
+            LOG.warning(
+                '%s was moved to the trash by others; "rbd trash restore '
+                '-p %s %s" brings it back, a deletion removes it',
+                clone.image, clone.image.pool, clone.image.id,
+            )  # fmt: skip
+        elif self.is_gone_from_glance(clone.glance_image_id):
+            self._engine.remove(clone)
+
+    def _look_below(self, clone: Clone) -> None:
+        """Find out which children a retired image has really."""
+        for parent in self._lineage.snapshots_of(clone.image):
+            in_ceph = {
+                child.id for child in self._ceph.children(parent.snapshot)
+            }
+            recorded = self._paged(
+                self._lineage.page, Filters(parent_id=parent.id, attached=True)
+            )
+            for child in recorded:
+                self._look_at_child(clone, child, in_ceph)
+        if clone.held_bytes is None:
+            held_bytes = self._ceph.used_bytes(clone.image)
+            self._lineage.note_held_bytes(clone, held_bytes)
+
+    def _look_at_child(
+        self, above: Clone, child: Clone, in_ceph: Collection[str]
+    ) -> None:
+        if child.state not in (State.READY, State.RETIRED):
+            return
+        if child.image.id in in_ceph:
+            self._flatten_if_late(above, child)
+            return
+        facts = self._ceph.find_image(child.image)
+        if facts is not None and facts.parent is None:
+            LOG.warning('%s was flattened by others', child.image)
+            self._lineage.detach(child)
+        elif facts is None and child.state is State.RETIRED:
+            self._lineage.detach(child)
+
+    def _flatten_if_late(self, above: Clone, child: Clone) -> None:
+        waited = datetime.datetime.now(datetime.UTC) - above.updated_at
+        if self._retired_after and waited > self._retired_after:
+            self._lineage.want_flatten(child, FlattenReason.WAITED)
+
+    def _look_for_damage(self) -> None:
+        """Repair some parents that Glance has half deleted, in turn."""
+        parents = [
+            parent
+            for parent in self._lineage.parents()
+            if _is_glances(parent) and parent.snapshot.id is not None
+        ]
+        later = [p for p in parents if p.id > self._looked_at_parent]
+        chosen = (later or parents)[:_PARENTS_AT_ONCE]
+        for parent in chosen:
+            self._try(self._repairer.repair_parent, parent)
+        self._looked_at_parent = chosen[-1].id if chosen else 0
+
+    def _paged(
+        self, read: Callable[..., list[Clone]], *wanted: object
+    ) -> Iterator[Clone]:
+        marker = 0
+        while page := read(*wanted, marker=marker, limit=_ROWS_AT_ONCE):
+            yield from page
+            marker = page[-1].id
+
+    def _try(self, act: Callable[[Row], object], row: Row) -> None:
+        try:
+            act(row)
+        except (errors.RowMoved, errors.DiskBusy):
+            LOG.debug('Somebody is at work on %s', row)
+        except errors.Error as exc:
+            LOG.warning('Not followed yet: %s', exc)
+
+
+def _is_glances(parent: Parent) -> bool:
+    """Tell whether the parent goes when Glance deletes its image."""
+    return (
+        parent.purpose in (Purpose.ADOPTED, Purpose.GLANCE)
+        and parent.state is ParentState.ACTIVE
+    )
