@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which children get their parents' data as their own, and whose turn it is.
+"""Which children get their parents' data as their own.
 
-A flatten that runs has a slot, a number that no other has: as many run at
-once as there are numbers to be had, whatever managers do. Who takes a flatten
-raises its fence. Where a clone's row is locked too, it is locked first.
+Where a clone's row is locked too, it is locked before the flatten's.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from oslo_db import exception
 import sqlalchemy as sa
 
 from rbdcloner import errors
@@ -27,9 +24,6 @@ from rbdcloner.model import Clone
 from rbdcloner.model import Flatten
 from rbdcloner.model import FlattenReason
 from rbdcloner.states import FlattenState
-
-# Each time, another manager has taken a flatten or a slot.
-_MAX_TRIES = 32
 
 _OVER: dict[str, Any] = {'live': None, 'slot': None, 'lease_expires_at': None}
 
@@ -53,60 +47,19 @@ class Flattening(Database):
         """
         door.keep(connection, clone, clones.c.attached == 1)
         live = (flattens.c.clone_id == clone.id, flattens.c.live == 1)
-        known = _one(connection, *live)
+        known = one(connection, *live)
         if known is None:
             ancestry.done(connection, _insert(clone, why, forced))
-            known = _one(connection, *live)
+            known = one(connection, *live)
         elif forced and not known.forced:
             here = (flattens.c.id == known.id, flattens.c.live == 1)
             statement = sa.update(flattens).where(*here).values(forced=True)
             connection.execute(statement.values(updated_at=clock.utc_now()))
-            known = _one(connection, *live)
+            known = one(connection, *live)
         if known is None:
             # Done or cancelled just now, after it was there.
             raise door.moved(clone)
         return known
-
-    def next_flatten(
-        self, owner: str, lease_s: float, limit: int
-    ) -> Flatten | None:
-        """Take a flatten to run, in a free slot of 1 to *limit*.
-
-        First those whose runner is late, then those wanted that don't pause
-        after an attempt, the oldest first. None if there is none, or no slot.
-        """
-        for _ in range(_MAX_TRIES):
-            # Each try is a transaction: one that lost holds no lock for long.
-            try:
-                return self._next_flatten(owner, lease_s, limit)
-            except errors.RowMoved:
-                continue
-        return None
-
-    @writes
-    def _next_flatten(
-        self, connection: sa.Connection, owner: str, lease_s: float, limit: int
-    ) -> Flatten | None:
-        known = _next(connection)
-        slot = known and _free_slot(connection, known, limit)
-        if known is None or slot is None:
-            return None
-        statement = sa.update(flattens).where(*_as_left(known), _waits())
-        statement = statement.values(
-            state=FlattenState.RUNNING,
-            slot=slot,
-            owner=owner,
-            fence=flattens.c.fence + 1,
-            lease_expires_at=clock.utc_after(lease_s),
-            updated_at=clock.utc_now(),
-        )
-        try:
-            taken = connection.execute(statement).rowcount
-        except exception.DBDuplicateEntry as exc:
-            raise _moved(known.id, 'alone in its slot') from exc
-        if not taken:
-            raise _moved(known.id, known.state)
-        return _known(connection, known.id)
 
     @writes
     def flatten_progress(
@@ -173,7 +126,7 @@ class Flattening(Database):
         id_ = flatten if isinstance(flatten, int) else flatten.id
         here = flattens.c.id == id_
         connection.execute(_cancelling(reason).where(here))
-        return _known(connection, id_)
+        return flatten_of(connection, id_)
 
     @writes
     def cancel_flattens_of(
@@ -229,55 +182,10 @@ def _insert(clone: Clone, why: FlattenReason, forced: bool) -> sa.Insert:
     )
 
 
-def _late() -> sa.ColumnElement[bool]:
-    return sa.and_(
-        flattens.c.state == FlattenState.RUNNING,
-        flattens.c.lease_expires_at < clock.utc_now(),
-    )
-
-
-def _due() -> sa.ColumnElement[bool]:
-    return sa.and_(
-        flattens.c.state == FlattenState.WANTED,
-        sa.or_(
-            flattens.c.retry_at.is_(None),
-            flattens.c.retry_at <= clock.utc_now(),
-        ),
-    )
-
-
-def _waits() -> sa.ColumnElement[bool]:
-    return sa.or_(_late(), _due())
-
-
-def _next(connection: sa.Connection) -> Flatten | None:
-    """Return the flatten to take next.
-
-    The late ones come first: their slots are theirs, so that nobody has to
-    take one away.
-    """
-    return _one(connection, _late()) or _one(connection, _due())
-
-
-def _free_slot(
-    connection: sa.Connection, flatten: Flatten, limit: int
-) -> int | None:
-    """Return a slot for *flatten*, its own if it has one; None if none is."""
-    others = sa.select(flattens.c.slot).where(
-        flattens.c.slot >= 1, flattens.c.id != flatten.id
-    )
-    taken = set(connection.scalars(others))
-    # Slots over the limit are of a manager that knows a higher one.
-    if len(taken) >= limit:
-        return None
-    own = [flatten.slot] if flatten.slot else []
-    slots = [*own, *range(1, limit + 1)]
-    return next(s for s in slots if s <= limit and s not in taken)
-
-
-def _one(
+def one(
     connection: sa.Connection, *conditions: sa.ColumnElement[bool]
 ) -> Flatten | None:
+    """Return the oldest flatten under *conditions*, if there is one."""
     statement = (
         rows.FLATTENS.where(*conditions).order_by(flattens.c.id).limit(1)
     )
@@ -285,19 +193,15 @@ def _one(
     return None if row is None else rows.flatten(row)
 
 
-def _known(connection: sa.Connection, id_: int) -> Flatten:
-    known = _one(connection, flattens.c.id == id_)
+def flatten_of(connection: sa.Connection, id_: int) -> Flatten:
+    """Return the flatten with an id.
+
+    :raises RowMoved: it has no row.
+    """
+    known = one(connection, flattens.c.id == id_)
     if known is None:
-        raise _moved(id_, 'present')
+        raise moved(id_, 'present')
     return known
-
-
-def _as_left(flatten: Flatten) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        flattens.c.id == flatten.id,
-        flattens.c.state == flatten.state,
-        flattens.c.fence == flatten.fence,
-    )
 
 
 def _run_on(
@@ -314,8 +218,8 @@ def _run_on(
     )
     statement = statement.values(**values, updated_at=clock.utc_now())
     if not connection.execute(statement).rowcount:
-        raise _moved(flatten.id, f'running, fence {flatten.fence}')
-    return _known(connection, flatten.id)
+        raise moved(flatten.id, f'running, fence {flatten.fence}')
+    return flatten_of(connection, flatten.id)
 
 
 def _cancelling(reason: str) -> sa.Update:
@@ -331,5 +235,6 @@ def _cancelling(reason: str) -> sa.Update:
     )
 
 
-def _moved(id_: int, expected: str) -> errors.RowMoved:
+def moved(id_: int, expected: str) -> errors.RowMoved:
+    """Return the error that a flatten is not as it was left."""
     return errors.RowMoved(name=f'flatten {id_}', expected=expected)

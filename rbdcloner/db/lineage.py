@@ -12,6 +12,7 @@ from rbdcloner.db.duty import Duties
 from rbdcloner.db.flattening import Flattening
 from rbdcloner.db.reservation import Reservations
 from rbdcloner.db.search import Search
+from rbdcloner.db.slots import Slots
 from rbdcloner.db.snapshots import Snapshots
 from rbdcloner.db.waiting import Waiting
 
@@ -24,6 +25,7 @@ class Lineage(
     Ancestry,
     Snapshots,
     Flattening,
+    Slots,
     Duties,
 ):
     """The lineage database, through one SQLAlchemy engine.
