@@ -138,6 +138,10 @@ class RoomNeeded(Error):
     retryable = True
 
 
+class NotRetired(Error):
+    """{image} is {state}, not in the trash."""
+
+
 class ShrinkRefused(Error):
     """Disk {name} has {recorded_bytes} bytes and is not shrunk to {size_bytes}."""
 

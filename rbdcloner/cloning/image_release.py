@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an administrator does so that Glance can delete an image in use.
+
+Under format v1 Glance refuses to delete what has children. Either the
+children get its data as their own, which copies it; or the service takes the
+image over: it goes to the trash, children and all, and Glance finds nothing
+left to delete. Either is written down here and done by the managers.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+
+from rbdcloner import errors
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Clone
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import Filters
+from rbdcloner.model import Flatten
+from rbdcloner.model import FlattenReason
+from rbdcloner.model import Kind
+from rbdcloner.model import Parent
+from rbdcloner.states import LIVE
+from rbdcloner.states import State
+
+_ROWS_AT_ONCE = 500
+_LEASE_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageRelease:
+    """Lets Glance images go; *owner* is who asks."""
+
+    lineage: Lineage
+    clone_format: CloneFormat
+    owner: str
+
+    def users(self, glance_image_id: str) -> Iterator[Clone]:
+        """Yield the rows of the image's children that need it."""
+        for parent in self.lineage.parents(glance_image_id=glance_image_id):
+            marker = 0
+            attached = Filters(parent_id=parent.id, attached=True)
+            while page := self.lineage.page(attached, marker, _ROWS_AT_ONCE):
+                yield from page
+                marker = page[-1].id
+
+    def flatten(
+        self, glance_image_id: str, forced: bool = False
+    ) -> list[Flatten]:
+        """Have every child flattened; with *forced*, under its guest too."""
+        return [
+            self.lineage.want_flatten(child, FlattenReason.RELEASE, forced)
+            for child in self.users(glance_image_id)
+        ]
+
+    def retire(self, glance_image_id: str) -> list[Clone]:
+        """Have the image moved to the trash; its rows, DELETING.
+
+        One for each RBD image that Glance has of it; those that are in the
+        trash are left out. Its data is destroyed when no child needs it and
+        Glance has forgotten it.
+
+        :raises DiskBusy: somebody is at work on it.
+        """
+        return [
+            clone
+            for parent in self._parents(glance_image_id)
+            if (clone := self._retire(parent)) is not None
+        ]
+
+    def restore(self, clone: Clone) -> Clone:
+        """Have a retired image moved out of the trash; its row, RESTORING.
+
+        :raises NotRetired: it is not in the trash.
+        :raises DiskBusy: it is being destroyed.
+        :raises DiskExists: its name was taken meanwhile.
+        """
+        if clone.state is not State.RETIRED:
+            raise errors.NotRetired(image=str(clone.image), state=clone.state)
+        held = self.lineage.hold(clone, self.owner, _LEASE_S)
+        return self.lineage.move(held, State.RESTORING)
+
+    def _parents(self, glance_image_id: str) -> Iterator[Parent]:
+        """Yield one parent of each RBD image of the Glance image, in use."""
+        known = set()
+        for parent in self.lineage.parents(glance_image_id=glance_image_id):
+            if parent.snapshot.image.id in known:
+                continue
+            if self.lineage.has_children(parent):
+                known.add(parent.snapshot.image.id)
+                yield parent
+
+    def _retire(self, parent: Parent) -> Clone | None:
+        clone = self.lineage.find_by_image(parent.snapshot.image)
+        if clone is None:
+            return self.lineage.adopt_image(
+                parent.snapshot.image,
+                parent.glance_image_id,
+                parent.size_bytes,
+                self.clone_format,
+                trashed=False,
+            )
+        if clone.state not in LIVE or clone.kind is Kind.DISK:
+            return None
+        if clone.state is State.DELETING:
+            return clone
+        held = self.lineage.hold(clone, self.owner, _LEASE_S)
+        return self.lineage.move(held, State.DELETING)
