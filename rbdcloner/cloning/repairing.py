@@ -68,6 +68,9 @@ class Repairer:
             raise errors.ImageDamaged(
                 image_id=glance_image_id, snapshot=str(trashed.snapshot)
             )
+        lost = self.lineage.find_parent(trashed.snapshot)
+        if lost is not None:
+            self.lineage.lost_name(lost)
         planned = self.lineage.plan_snapshot(
             found.image,
             name,

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner.db import ancestry
+from rbdcloner.db import clock
 from rbdcloner.db import door
 from rbdcloner.db import rows
 from rbdcloner.db.tables import clones
@@ -49,7 +50,8 @@ class Snapshots(Database):
     ) -> Parent:
         """Write the intent: a PLANNED row, or return the one of that name.
 
-        That may be in any state but RELEASED. With *clone*, nobody moves
+        Of those that the service made; it may be in any state but RELEASED.
+        With *clone*, nobody moves
         its row meanwhile. Of two requests at once, the unique key on what
         the service makes has one find the other's row.
 
@@ -79,6 +81,17 @@ class Snapshots(Database):
             return known
         raise errors.RowMoved(
             name=f'{image}@{name}', expected=ParentState.PLANNED
+        )
+
+    @writes
+    def lost_name(self, connection: sa.Connection, parent: Parent) -> None:
+        """Record that the snapshot lies in Ceph's trash, without its name.
+
+        Its children keep it; another of that name can be planned.
+        """
+        statement = sa.update(parents).where(parents.c.id == parent.id)
+        connection.execute(
+            statement.values(live=None, updated_at=clock.utc_now())
         )
 
     @writes
@@ -145,12 +158,12 @@ def _snapshots(
 def _named(
     connection: sa.Connection, image: Image, name: str
 ) -> Parent | None:
-    """Return the newest row of a snapshot's name.
+    """Return the row of the snapshot that the service made under a name.
 
-    :raises ParentReleased: there is none but what is being released.
+    :raises ParentReleased: it is being released.
     """
-    known = _snapshots(connection, image, parents.c.snapshot_name == name)
-    staying = [one for one in known if one.state != ParentState.RELEASING]
-    if known and not staying:
-        raise errors.ParentReleased(parent=str(known[-1].snapshot))
-    return staying[-1] if staying else None
+    named = (parents.c.snapshot_name == name, parents.c.live == 1)
+    known = _snapshots(connection, image, *named)
+    if known and known[0].state == ParentState.RELEASING:
+        raise errors.ParentReleased(parent=str(known[0].snapshot))
+    return known[0] if known else None

@@ -73,9 +73,24 @@ class TestSnapshot(Claims):
         assert len({one.id for one in plans}) == 4
         assert lineage.snapshots_of(IMAGE) == plans[:3]
 
-    def test_what_others_made_under_the_name_is_the_plan(self, lineage, plan):
+    def test_a_name_is_planned_again_that_others_snapshot_lost(
+        self, lineage, plan
+    ):
         adopted = lineage.adopt(seen(IMAGE, 'daily', 3), '', Protector.OTHERS)
-        assert plan() == adopted
+        planned = plan()
+        assert planned.id != adopted.id
+        assert planned == plan()
+        made = lineage.made_snapshot(planned, seen(IMAGE, 'daily', 4))
+        assert lineage.snapshots_of(IMAGE) == [adopted, made]
+
+    def test_a_name_is_planned_again_that_our_snapshot_lost(
+        self, lineage, plan
+    ):
+        made = lineage.made_snapshot(plan(), seen(IMAGE, 'daily', 3))
+        assert plan() == made
+        lineage.lost_name(made)
+        assert plan().id != made.id
+        assert made.id in [one.id for one in lineage.snapshots_of(IMAGE)]
 
     def test_a_plan_on_its_way_out_is_not_planned_anew(self, lineage, plan):
         planned = lineage.releasing(plan())
