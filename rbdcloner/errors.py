@@ -179,6 +179,10 @@ class RowMoved(Error):
     retryable = True
 
 
+class FlattenNotFound(Error):
+    """There is no flatten {id}."""
+
+
 class DatabaseUnavailable(Error):
     """The lineage database did not answer: {reason}."""
 

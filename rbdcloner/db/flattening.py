@@ -121,7 +121,7 @@ class Flattening(Database):
 
         Nothing if it is DONE or CANCELLED.
 
-        :raises RowMoved: it has no row.
+        :raises FlattenNotFound: it has no row.
         """
         id_ = flatten if isinstance(flatten, int) else flatten.id
         here = flattens.c.id == id_
@@ -196,11 +196,11 @@ def one(
 def flatten_of(connection: sa.Connection, id_: int) -> Flatten:
     """Return the flatten with an id.
 
-    :raises RowMoved: it has no row.
+    :raises FlattenNotFound: it has no row.
     """
     known = one(connection, flattens.c.id == id_)
     if known is None:
-        raise moved(id_, 'present')
+        raise errors.FlattenNotFound(id=id_)
     return known
 
 

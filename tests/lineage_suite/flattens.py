@@ -177,7 +177,7 @@ class TestFlatten(Claims):
         assert lineage.cancel_flatten(done, 'why') == done
 
     def test_cancelling_what_has_no_row_is_refused(self, lineage):
-        with pytest.raises(errors.RowMoved):
+        with pytest.raises(errors.FlattenNotFound):
             lineage.cancel_flatten(999999, 'why')
 
     def test_the_flattens_of_a_clone_are_cancelled(self, lineage, want):
