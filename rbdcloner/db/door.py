@@ -8,6 +8,7 @@ moves no longer match.
 
 from typing import Any
 
+from oslo_db import exception
 import sqlalchemy as sa
 
 from rbdcloner import errors
@@ -125,6 +126,7 @@ class Door(Database):
 
         :raises RowMoved: state or fence are not *clone*'s any more, or
             another than *owner* holds the row.
+        :raises DiskExists: *state* takes the name, which a live row has.
         """
         if not states.may_follow(clone.state, state):
             raise ValueError(f'{state} may not follow {clone.state}')
@@ -144,7 +146,12 @@ class Door(Database):
         if reason is not None:
             values['reason'] = reason[: tables.REASON_LENGTH]
         statement = sa.update(clones).where(*conditions).values(values)
-        return _changed(connection, clone, statement)
+        try:
+            return _changed(connection, clone, statement)
+        except exception.DBDuplicateEntry as exc:
+            raise errors.DiskExists(
+                name=clone.image.name, pool=clone.image.pool
+            ) from exc
 
     @writes
     def note_image_id(

@@ -93,6 +93,22 @@ class TestReserveImage(Claims):
         assert image_of(disk).parent.snapshot.image == disk.image
 
 
+class TestRestore(Claims):
+    def test_a_retired_row_has_its_name_again(self, lineage, ready):
+        retired = retire(lineage, ready())
+        lineage.move(retired, State.RESTORING)
+        assert found(lineage).state is State.RESTORING
+        with pytest.raises(errors.DiskExists):
+            ready()
+
+    def test_a_name_that_was_taken_is_not_given_back(self, lineage, ready):
+        retired = retire(lineage, ready())
+        ready()
+        with pytest.raises(errors.DiskExists):
+            lineage.move(retired, State.RESTORING)
+        assert retired in lineage.page(Filters())
+
+
 class TestAdoptImage(Claims):
     def test_an_adopted_image_is_being_deleted(self, lineage, engine):
         clone = lineage.adopt_image(GLANCE_IMAGE, 'g', GIB, CloneFormat.V1)
