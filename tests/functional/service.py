@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests against a running rbdcloner-manager on the shared servers."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
@@ -17,10 +18,20 @@ import testtools
 from rbdcloner import rpcapi
 from tests import stack
 from tests.stack import manager
+from tests.stack import process
 
 MIB = 2**20
 GOLDEN = os.urandom(4 * MIB)
 PROJECT = uuid.uuid4().hex
+
+#: What is in progress, or in the trash, in the database.
+UNFINISHED = {
+    'clones': "state NOT IN ('deleted', 'failed')",
+    'parents': "state IN ('planned', 'releasing')",
+    'flattens': "state IN ('wanted', 'running')",
+}
+#: A watch of who was killed lasts for 30 s.
+SETTLES_S = 45
 
 _numbers = itertools.count(1)
 
@@ -28,8 +39,8 @@ _numbers = itertools.count(1)
 class ServiceTest(testtools.TestCase):
     """One manager and one golden image for the tests of a class.
 
-    After each test nothing may be in the disks' pool but what was there
-    before, and no row may be in progress.
+    Soon after each test nothing may be in the disks' pool, nor in the trash
+    of any pool, but what was there before, and every row must be final.
     """
 
     database: ClassVar[str] = 'sqlite'
@@ -75,20 +86,41 @@ class ServiceTest(testtools.TestCase):
                 ioctx.close()
 
     def in_ceph(self) -> set[str]:
-        """Return what lies in the disks' pool and its trash."""
+        """Return what lies in the disks' pool and in the trash."""
         with self.pool() as ioctx:
-            trash = {each['id'] for each in rbd.RBD().trash_list(ioctx)}
-            return set(rbd.RBD().list(ioctx)) | trash
+            names = set(rbd.RBD().list(ioctx))
+        return names | self.trash('vms') | self.trash('images')
 
-    def rows(self, where: str = '1 = 1') -> list[tuple[str, str]]:
+    def trash(self, pool: str) -> set[str]:
+        """Return the names that lie in the trash of a pool, with their ids."""
+        with self.pool(pool) as ioctx:
+            return {
+                f'{each["name"]} ({each["id"]})'
+                for each in rbd.RBD().trash_list(ioctx)
+            }
+
+    def rows(self, where: str = '1 = 1') -> list[tuple[Any, ...]]:
         """Return (name, state) of the clones that meet *where*."""
+        return self.select(f'SELECT name, state FROM clones WHERE {where}')  # noqa: S608
+
+    def select(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows that the lineage database has for *query*."""
         engine = sa.create_engine(self.database_url)
         with engine.connect() as connection:
-            found = connection.execute(
-                sa.text(f'SELECT name, state FROM clones WHERE {where}')  # noqa: S608
-            ).all()
+            found = connection.execute(sa.text(query)).all()
         engine.dispose()
         return [tuple(row) for row in found]
+
+    def assert_becomes(
+        self,
+        wanted: object,
+        look: Callable[[], object],
+        within_s: float = SETTLES_S,
+    ) -> None:
+        """Assert that *look* returns *wanted* before long."""
+        with contextlib.suppress(stack.StackError):
+            process.wait_until(lambda: look() == wanted, '', within_s)
+        self.assertEqual(wanted, look())
 
     def asked(self, **changes: Any) -> dict[str, Any]:
         """Return the arguments of a good ``create_disk``."""
@@ -115,9 +147,17 @@ class ServiceTest(testtools.TestCase):
                 self.api.delete_disk(self.ctxt, disk['name'], disk['pool'])
 
     def assert_nothing_left(self) -> None:
-        """Assert that the pool is as it was, and that no row is live."""
-        self.assertEqual(self.before, self.in_ceph())
-        self.assertEqual([], self.rows('live IS NOT NULL'))
+        """Assert that Ceph gets as it was, and that every row gets final."""
+        self.assert_becomes([], self.unfinished)
+        self.assert_becomes(self.before, self.in_ceph)
+
+    def unfinished(self) -> list[tuple[Any, ...]]:
+        """Return the rows that something is still to be done for."""
+        return [
+            (table, *row)
+            for table, where in UNFINISHED.items()
+            for row in self.select(f'SELECT * FROM {table} WHERE {where}')  # noqa: S608
+        ]
 
     def read(self, disk: rpcapi.Disk, offset: int, length: int) -> bytes:
         """Read a disk with librbd."""

@@ -145,17 +145,20 @@ class BadInputTest(service.ServiceTest):
         verdict = self.api.is_cloneable(self.ctxt, image_id)
         self.assertEqual('forbidden', verdict['refusals'][0]['reason'])
 
-    def test_snapshot_in_the_trash(self) -> None:
+    def test_image_that_changed_since_its_snapshot_was_trashed(self) -> None:
         image_id = self.servers.glance.upload('t', GOLDEN).id
-        with self.pool('images') as ioctx:
-            disk = self.create(image_id=image_id)
-            with rbd.Image(ioctx, image_id) as image:
-                image.unprotect_snap('snap')
-                image.remove_snap('snap')
+        disk = self.create(image_id=image_id)
+        with (
+            self.pool('images') as ioctx,
+            rbd.Image(ioctx, image_id) as image,
+        ):
+            image.unprotect_snap('snap')
+            image.remove_snap('snap')
+            image.resize(2 * len(GOLDEN))
         error = self.assertRaises(
-            errors.ImageNotCloneable, self.create, image_id=image_id
+            errors.ImageDamaged, self.create, image_id=image_id
         )
-        self.assertIn('snapshot-trashed', str(error))
+        self.assertEqual(image_id, error.kwargs['image_id'])
         self.assertEqual(GOLDEN, self.read(disk, 0, len(GOLDEN)))
 
     def test_image_larger_than_the_disk(self) -> None:
@@ -221,7 +224,7 @@ class BadInputTest(service.ServiceTest):
             finally:
                 guest.close()
         gone = self.api.delete_disk(self.ctxt, disk['name'], 'vms')
-        self.assertEqual('deleted', gone['state'])
+        self.assertEqual('retired', gone['state'])
 
     def test_methods_and_versions_that_do_not_exist(self) -> None:
         target = messaging.Target(
@@ -418,7 +421,7 @@ class FaultsTest(service.ServiceTest):
         self.settle()
         self.assertNotIn(asked['name'], self.in_ceph())
         gone = self.api.delete_disk(self.ctxt, disk['name'], 'vms')
-        self.assertEqual('deleted', gone['state'])
+        self.assertEqual('retired', gone['state'])
         self.servers.ceph.set_quota('vms', 0)
         self.wait_for_full(False)
         self.assertEqual('ready', self.create()['state'])

@@ -91,14 +91,30 @@ class DisksTest(service.ServiceTest):
         with self.pool() as ioctx, rbd.Image(ioctx, disk['name']) as image:
             self.assertEqual(16 * MIB, image.size())
 
-    def test_deletion_repeated_gives_the_same_answer(self) -> None:
+    def test_deletion_repeated_finds_the_name_free(self) -> None:
         at = {'name': self.create()['name'], 'pool': 'vms'}
         gone = self.api.delete_disk(self.ctxt, **at)
-        self.assertEqual('deleted', gone['state'])
-        self.assertEqual(gone, self.api.delete_disk(self.ctxt, **at))
+        self.assertEqual('retired', gone['state'])
+        with self.pool() as ioctx:
+            self.assertNotIn(at['name'], rbd.RBD().list(ioctx))
+        again = self.api.delete_disk(self.ctxt, **at)
+        self.assertEqual(gone['uuid'], again['uuid'])
         self.assertRaises(
             errors.DiskNotFound, self.api.get_disk, self.ctxt, **at
         )
+        self.assert_becomes(
+            'deleted', lambda: self.api.delete_disk(self.ctxt, **at)['state']
+        )
+        self.assertEqual(self.before, self.in_ceph())
+
+    def test_name_is_used_again_at_once(self) -> None:
+        asked = self.asked()
+        first = self.api.create_disk(self.ctxt, **asked)
+        self.write(first, 0, b'first')
+        self.api.delete_disk(self.ctxt, asked['name'], 'vms')
+        second = self.api.create_disk(self.ctxt, **asked)
+        self.assertNotEqual(first['image_id'], second['image_id'])
+        self.assertEqual(GOLDEN[:5], self.read(second, 0, 5))
 
     def test_disks_of_an_instance_are_listed_and_deleted(self) -> None:
         instance = str(uuid.uuid4())
@@ -161,7 +177,7 @@ class DisksFormat1OnMariaDBTest(DisksTest):
             disk = self.create(image_id=image_id)
             self.assertTrue(image.is_protected_snap('snap'))
             self.api.delete_disk(self.ctxt, disk['name'], 'vms')
-            self.assertFalse(image.is_protected_snap('snap'))
+            self.assert_becomes(False, lambda: image.is_protected_snap('snap'))
 
 
 class DisksOnPostgreSQLTest(DisksTest):
