@@ -7,13 +7,16 @@ import argparse
 import logging
 import sys
 
+from tests.bench import catalogue
 from tests.bench import figures
+from tests.bench import scale
 
 _DESCRIPTION = """\
-Measures what a disk costs by rbdcloner, by librbd, by the rbd command line
-and by Nova, in turns, on a Ceph, RabbitMQ and Glance of its own. Prints a JSON
-line for each figure on standard output, everything else on standard error.
-A figure's ratio is its value divided by that of the figure it is held against.
+Measures what a disk, its snapshot into Glance, its deletion and a look at a
+parent's children cost by rbdcloner, by librbd, by the rbd command line and by
+Nova, in turns, on a Ceph, RabbitMQ and Glance of its own. Prints a JSON line
+for each figure on standard output, everything else on standard error. A
+figure's ratio is its value divided by that of the figure it is held against.
 Everything lives in one folder below /tmp, listens on 127.0.0.1, and is ended
 and removed afterwards, by Ctrl-C too. MariaDB flushes its log once a second
 here; SQLite syncs every commit.
@@ -22,7 +25,7 @@ here; SQLite syncs every commit.
 
 def main() -> int:
     """Do what the command line asks for; the exit code."""
-    chosen = _parse()
+    chosen, wanted = _parse()
     # Importing oslo.messaging would choose eventlet, and libraries warn.
     logging.captureWarnings(True)
     logging.getLogger().addHandler(logging.NullHandler())
@@ -33,14 +36,15 @@ def main() -> int:
     from tests.bench import testbed
 
     wishes = testbed.Wishes(chosen.quick, chosen.clone_format, chosen.nova)
-    return running.run(wishes, figures.chosen(chosen.only, bool(chosen.nova)))
+    return running.run(wishes, wanted)
 
 
-def _parse() -> argparse.Namespace:
+def _parse() -> tuple[argparse.Namespace, list[figures.Figure]]:
     parser = argparse.ArgumentParser(
         prog='tools/bench',
         description=_DESCRIPTION,
-        epilog='figures: ' + ' '.join(figures.BY_NAME),
+        epilog='figures: '
+        + ' '.join(one.name for one in catalogue.figures(scale.FULL)),
     )
     parser.add_argument(
         '--only',
@@ -48,13 +52,14 @@ def _parse() -> argparse.Namespace:
         action='extend',
         default=[],
         metavar='FIGURE',
-        choices=figures.BY_NAME,
-        help='measure only these, and what they are held against',
+        help='measure only these, and what they are held against; '
+        f'{", ".join(catalogue.TASKS)}: all figures of that task',
     )
     parser.add_argument(
         '--quick',
         action='store_true',
-        help='a few disks only, to see that everything works',
+        help='a few disks and small pools only, to see that everything works; '
+        'the names of the figures tell the numbers',
     )
     parser.add_argument(
         '--nova',
@@ -65,9 +70,12 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument('--clone-format', type=int, choices=(1, 2), default=2)
     chosen = parser.parse_args()
-    if 'nova_create_p50_ms' in chosen.only and not chosen.nova:
-        parser.error('nova_create_p50_ms needs --nova PYTHON')
-    return chosen
+    names = [name for word in chosen.only for name in word.split(',')]
+    sizes = scale.QUICK if chosen.quick else scale.FULL
+    try:
+        return chosen, catalogue.chosen(names, sizes, bool(chosen.nova))
+    except ValueError as exc:
+        parser.error(str(exc))
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every figure: who does what, which number is taken, what it is held against.
+"""What a figure is: who does what, which number, what it is held against.
 
 A ratio is the figure's value divided by the other's: of seconds it is good to
 be small, of rates it is good to be large.
@@ -14,8 +14,44 @@ from typing import Any
 
 from tests.bench import measuring
 
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Contestant:
+    """Who does which task, and with how much of it."""
+
+    task: str
+    who: str
+    count: int = 0
+
+    def __str__(self) -> str:
+        count = f' of {self.count}' if self.count else ''
+        return f'{self.who} {self.task}{count}'
+
+
 #: Blocks by (contestant, threads, act).
-Results = Mapping[tuple[str, int, str], Sequence[measuring.Block]]
+Results = Mapping[tuple[Contestant, int, str], Sequence[measuring.Block]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """How far the figure's ``value`` or ``ratio`` is to reach."""
+
+    of: str
+    most: float | None = None
+    least: float | None = None
+
+    def __str__(self) -> str:
+        if self.most is not None:
+            return f'{self.of} <= {self.most:g}'
+        return f'{self.of} >= {self.least:g}'
+
+    def is_reached(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether the printed figure is as it should be."""
+        number = row[self.of]
+        return bool(
+            (self.most is None or number <= self.most)
+            and (self.least is None or number >= self.least)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +59,24 @@ class Figure:
     """A number that is printed.
 
     ``statistic`` is ``p50``, ``p95`` or ``rate``, or the name of a kind of
-    memory, which is looked at when everything was done.
+    memory, which is looked at when every disk was made. ``count`` is the
+    contestant's.
     """
 
     name: str
-    contestant: str
+    who: str
     statistic: str
     threads: int = 1
     act: str = 'create'
     against: str = ''
+    task: str = 'create'
+    count: int = 0
+    reach: tuple[Reach, ...] = ()
+
+    @property
+    def contestant(self) -> Contestant:
+        """Who is measured."""
+        return Contestant(self.task, self.who, self.count)
 
     @property
     def unit(self) -> str:
@@ -48,71 +93,6 @@ class Figure:
         if self.statistic == 'p50':
             return factor * measuring.median(blocks)
         return factor * measuring.percentile(blocks, 95)
-
-
-_THREADS = (1, 4, 16)
-
-FIGURES = (
-    Figure('librbd_create_p50_ms', 'librbd', 'p50'),
-    Figure('librbd_create_p95_ms', 'librbd', 'p95'),
-    Figure(
-        'create_disk_p50_ms', 'sqlite', 'p50', against='librbd_create_p50_ms'
-    ),
-    Figure(
-        'create_disk_p95_ms', 'sqlite', 'p95', against='librbd_create_p95_ms'
-    ),
-    Figure(
-        'create_disk_mariadb_p50_ms',
-        *('mariadb', 'p50'),
-        against='librbd_create_p50_ms',
-    ),
-    Figure(
-        'create_disk_cold_ms', 'fresh', 'p50', against='create_disk_p50_ms'
-    ),
-    Figure(
-        'rbd_cli_create_p50_ms', 'rbd', 'p50', against='librbd_create_p50_ms'
-    ),
-    Figure('nova_create_p50_ms', 'nova', 'p50', against='create_disk_p50_ms'),
-    Figure('get_disk_p50_ms', 'sqlite', 'p50', act='get'),
-    Figure('librbd_remove_p50_ms', 'librbd', 'p50', act='remove'),
-    Figure(
-        'delete_disk_p50_ms',
-        *('sqlite', 'p50'),
-        act='remove',
-        against='librbd_remove_p50_ms',
-    ),
-    *(
-        Figure(f'librbd_create_rate_{threads}', 'librbd', 'rate', threads)
-        for threads in _THREADS
-    ),
-    *(
-        Figure(
-            f'create_disk_rate_{threads}',
-            *('sqlite', 'rate', threads),
-            against=f'librbd_create_rate_{threads}',
-        )
-        for threads in _THREADS
-    ),
-    Figure(
-        'create_disk_mariadb_rate_16',
-        *('mariadb', 'rate', 16),
-        against='librbd_create_rate_16',
-    ),
-    Figure('rbd_import_s', 'import', 'p50'),
-    Figure('idle_worker_mib', 'sqlite', 'uss'),
-    Figure('idle_worker_rss_mib', 'sqlite', 'rss'),
-)
-
-BY_NAME = {figure.name: figure for figure in FIGURES}
-
-
-def chosen(names: Sequence[str], has_nova: bool) -> list[Figure]:
-    """Return the figures called so, all if none, and what they need."""
-    wanted = set(names or BY_NAME)
-    if not has_nova:
-        wanted.discard('nova_create_p50_ms')
-    wanted |= {BY_NAME[name].against for name in wanted}
-    return [figure for figure in FIGURES if figure.name in wanted]
 
 
 def rows(
@@ -139,6 +119,11 @@ def rows(
             row |= {
                 'against': figure.against,
                 'ratio': round(value / other, 3),
+            }
+        if figure.reach:
+            row |= {
+                'reach': [str(one) for one in figure.reach],
+                'reached': all(one.is_reached(row) for one in figure.reach),
             }
         rows[figure.name] = row
     return list(rows.values())

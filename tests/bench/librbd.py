@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
+import time
 from typing import Any
 
 import rados
@@ -11,8 +15,15 @@ import rbd
 
 from tests.bench import measuring
 from tests.bench.testbed import Testbed
+from tests.stack import process
 
 TIMEOUT_S = 60
+_LOOK_AGAIN_S = 0.005
+_THREADS = 16
+_SMALL_BYTES = 4 << 20
+_CHUNK_BYTES = 4 << 20
+#: How images begin that are there for their number only.
+OTHERS = 'other-'
 
 
 class Librbd:
@@ -22,14 +33,20 @@ class Librbd:
     little faster.
     """
 
-    def __init__(self, bed: Testbed, client: str = 'client.rbdcloner') -> None:
+    def __init__(
+        self,
+        bed: Testbed,
+        client: str = 'client.rbdcloner',
+        clone_format: int = 0,
+    ) -> None:
         self._bed = bed
+        chosen = clone_format or bed.wishes.clone_format
         self._cluster = rados.Rados(
             name=client,
             conffile=str(bed.servers.ceph.conf),
             conf={
                 'rbd_cache': 'false',
-                'rbd_default_clone_format': str(bed.wishes.clone_format),
+                'rbd_default_clone_format': str(chosen),
                 'rbd_validate_pool': 'false',
                 'rados_osd_op_timeout': str(TIMEOUT_S),
                 'rados_mon_op_timeout': str(TIMEOUT_S),
@@ -37,8 +54,8 @@ class Librbd:
             },
         )
         self._cluster.connect()
-        self._images = self._cluster.open_ioctx(bed.IMAGE_POOL)
-        self._disks = self._cluster.open_ioctx(bed.POOL)
+        pools = (bed.IMAGE_POOL, *bed.disk_pools, bed.CHILDREN_POOL)
+        self._pools = {pool: self._cluster.open_ioctx(pool) for pool in pools}
 
     def create(self, names: Sequence[str], threads: int) -> measuring.Block:
         """Make disks of these names."""
@@ -48,29 +65,137 @@ class Librbd:
         """Remove them, whoever made them."""
         return measuring.measure(self._remove, names, threads)
 
+    def delete(self, name: str, pool: str) -> None:
+        """Remove an instance's disks as Nova does: whatever has its uuid."""
+        instance = name.partition('_')[0]
+        for found in self.names(pool):
+            if found.startswith(instance):
+                rbd.RBD().remove(self._pools[pool], found)
+
+    def copy(self, disk: str, image_id: str) -> None:
+        """Make the disk an image of its own, in Nova's order of calls."""
+        with self.opened(self._bed.POOL, disk) as opened:
+            opened.create_snap(image_id)
+            opened.protect_snap(image_id)
+        self.clone(self._bed.POOL, disk, image_id, self._bed.IMAGE_POOL)
+        with self.opened(self._bed.IMAGE_POOL, image_id) as image:
+            image.flatten()
+        with self.opened(self._bed.POOL, disk) as opened:
+            opened.unprotect_snap(image_id)
+            opened.remove_snap(image_id)
+        self.take_snapshot(self._bed.IMAGE_POOL, image_id)
+
+    def remove_copy(self, image_id: str) -> None:
+        """Remove such an image."""
+        with self.opened(self._bed.IMAGE_POOL, image_id) as image:
+            image.unprotect_snap(self._bed.SNAPSHOT)
+            image.remove_snap(self._bed.SNAPSHOT)
+        rbd.RBD().remove(self._pools[self._bed.IMAGE_POOL], image_id)
+
+    def take_snapshot(self, pool: str, name: str) -> None:
+        """Take the protected snapshot that Glance's images have."""
+        with self.opened(pool, name) as image:
+            image.create_snap(self._bed.SNAPSHOT)
+            image.protect_snap(self._bed.SNAPSHOT)
+
+    def clone(
+        self, pool: str, parent: str, name: str, to: str, snapshot: str = ''
+    ) -> None:
+        """Clone a snapshot, else the one that is called as the clone."""
+        rbd.RBD().clone(
+            self._pools[pool],
+            parent,
+            snapshot or name,
+            self._pools[to],
+            name,
+        )
+
+    def make(self, pool: str, names: Sequence[str]) -> None:
+        """Make small empty images of these names."""
+        ioctx = self._pools[pool]
+        measuring.measure(
+            lambda name: rbd.RBD().create(ioctx, name, _SMALL_BYTES),
+            names,
+            _THREADS,
+        )
+
+    def write(self, pool: str, name: str, size_bytes: int) -> None:
+        """Write the beginning of the image that all was made of to *name*."""
+        with self._bed.raw.open('rb') as raw, self.opened(pool, name) as disk:
+            for offset in range(0, size_bytes, _CHUNK_BYTES):
+                disk.write(raw.read(_CHUNK_BYTES), offset)
+
+    def names(self, pool: str) -> list[str]:
+        """Return the names of the images in a pool."""
+        return list(rbd.RBD().list(self._pools[pool]))
+
+    def ids(self, pool: str) -> dict[str, str]:
+        """Return the ids of the images in a pool, by name."""
+        return {
+            one['name']: one['id']
+            for one in rbd.RBD().list2(self._pools[pool])
+        }
+
+    @contextlib.contextmanager
+    def opened(
+        self, pool: str, name: str, read_only: bool = False
+    ) -> Iterator[Any]:
+        """Hold an image open."""
+        image: Any = rbd.Image(self._pools[pool], name, read_only=read_only)
+        try:
+            yield image
+        finally:
+            image.close()
+
     def left(self) -> list[str]:
         """Return the names of the disks that are there."""
-        return list(rbd.RBD().list(self._disks))
+        return [
+            name
+            for pool in self._bed.disk_pools
+            for name in self.names(pool)
+            if not name.startswith(OTHERS)
+        ]
+
+    def wait_reaped(self, pool: str) -> float:
+        """Return when nothing is in a pool's trash: the monotonic time.
+
+        :raises StackError: that takes too long.
+        """
+        ioctx = self._pools[pool]
+        _wait(lambda: not list(rbd.RBD().trash_list(ioctx)), f'{pool} trash')
+        return time.monotonic()
+
+    def wait_no_snapshots(self, pool: str, name: str) -> None:
+        """Return when an image has no snapshot, not even a trashed one.
+
+        :raises StackError: that takes too long.
+        """
+
+        def has_none() -> bool:
+            with self.opened(pool, name, read_only=True) as image:
+                return not list(image.list_snaps())
+
+        _wait(has_none, f'snapshots of {pool}/{name}')
 
     def close(self) -> None:
         """Disconnect."""
-        self._images.close()
-        self._disks.close()
+        for ioctx in self._pools.values():
+            ioctx.close()
         self._cluster.shutdown()
 
     def _create(self, name: str) -> None:
-        rbd.RBD().clone(
-            self._images,
-            self._bed.image_id,
-            self._bed.SNAPSHOT,
-            self._disks,
-            name,
-        )
-        disk: Any = rbd.Image(self._disks, name)
-        try:
-            disk.resize(self._bed.DISK_BYTES)
-        finally:
-            disk.close()
+        bed = self._bed
+        self.clone(bed.IMAGE_POOL, bed.image_id, name, bed.POOL, bed.SNAPSHOT)
+        with self.opened(bed.POOL, name) as disk:
+            disk.resize(bed.DISK_BYTES)
 
     def _remove(self, name: str) -> None:
-        rbd.RBD().remove(self._disks, name)
+        rbd.RBD().remove(self._pools[self._bed.POOL], name)
+
+
+def _wait(is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise process.StackError(f'{what} did not go in {TIMEOUT_S} s')
+        time.sleep(_LOOK_AGAIN_S)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova's own order of calls for a root disk, in Nova's own interpreter."""
+"""Nova's own code on disks, in Nova's own interpreter."""
 
 from __future__ import annotations
 
@@ -34,12 +34,31 @@ class Nova:
 
     def create(self, names: Sequence[str], threads: int) -> measuring.Block:
         """Make disks of these names."""
-        self._child.ask({'names': names, 'threads': threads})
-        return self._child.answer()
+        return self._ask('create', names, threads)
+
+    def snapshot(
+        self, disk: str, image_ids: Sequence[str], threads: int
+    ) -> measuring.Block:
+        """Make images of a disk under these ids, by copying it."""
+        return self._ask('snapshot', image_ids, threads, disk=disk)
+
+    def delete(
+        self, names: Sequence[str], threads: int, pool: str
+    ) -> measuring.Block:
+        """Remove disks as Nova does when their instances go."""
+        return self._ask('delete', names, threads, pool=pool)
 
     def remove(self, names: Sequence[str], threads: int) -> measuring.Block:
         """Remove them, with librbd."""
         return self._remover.remove(names, threads)
+
+    def _ask(
+        self, act: str, names: Sequence[str], threads: int, **more: str
+    ) -> measuring.Block:
+        self._child.ask(
+            {'act': act, 'names': names, 'threads': threads, **more}
+        )
+        return self._child.answer()
 
 
 def _told(bed: Testbed) -> str:

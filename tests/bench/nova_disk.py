@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova's own code for a root disk, run by an interpreter that has Nova.
+"""Nova's own code for a disk, run by an interpreter that has Nova.
 
-It does what nova.virt.libvirt.driver's _create_and_inject_local_root does
-with the image backend that it chose, in that order; only the answer of Glance
-is given beforehand, and so costs nothing.
+It does what nova.virt.libvirt.driver does with the image backend that it
+chose, in that order: _create_and_inject_local_root for a root disk, snapshot
+for a snapshot of one that is not running, _cleanup_rbd for a deletion. Only
+what Glance says is given beforehand, and so costs nothing.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import os
 import sys
 import types
 from typing import Any
+import uuid
 
 from tests.bench import child
 from tests.bench import measuring
 
 
 def prepare() -> Callable[..., measuring.Block]:
-    """Return what makes root disks of the image that the arguments tell."""
+    """Return what works on disks of the image that the arguments tell."""
     # As nova-compute does: native threads, no eventlet.
     os.environ['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = '1'
     from nova import monkey_patch
@@ -28,7 +30,6 @@ def prepare() -> Callable[..., measuring.Block]:
     monkey_patch.patch()
     import nova.conf
     from nova.virt.libvirt import imagebackend
-    from nova.virt.libvirt import imagecache
 
     told = json.loads(sys.argv[1])
     conf = nova.conf.CONF
@@ -40,11 +41,40 @@ def prepare() -> Callable[..., measuring.Block]:
     imagebackend.IMAGE_API = types.SimpleNamespace(
         get=lambda context, image_id, **wanted: told['image']
     )
+    acts = {'create': _creating, 'snapshot': _snapshots, 'delete': _deleting}
+    own_pool = told['libvirt']['images_rbd_pool']
+
+    def act(
+        act: str,
+        names: list[str],
+        threads: int,
+        disk: str = '',
+        pool: str = '',
+    ) -> measuring.Block:
+        conf.set_override('images_rbd_pool', pool or own_pool, 'libvirt')
+        once = acts[act](told, disk)
+        return measuring.measure(once, names, threads)
+
+    return act
+
+
+def _backend(name: str) -> Any:
+    from nova.virt.libvirt import imagebackend
+
+    return imagebackend.Backend(False).by_name(_instance(name), 'disk')
+
+
+def _instance(name: str) -> Any:
+    return types.SimpleNamespace(uuid=name.partition('_')[0], task_state=None)
+
+
+def _creating(told: dict[str, Any], disk: str) -> Callable[[str], None]:
+    from nova.virt.libvirt import imagecache
+
     image_id = told['image']['id']
 
     def create(name: str) -> None:
-        instance = types.SimpleNamespace(uuid=name.partition('_')[0])
-        chosen = imagebackend.Backend(False).by_name(instance, 'disk')
+        chosen = _backend(name)
         chosen.exists()
 
         def fetch(context: Any, target: str, **given: Any) -> None:
@@ -59,7 +89,26 @@ def prepare() -> Callable[..., measuring.Block]:
             trusted_certs=None,
         )
 
-    return lambda names, threads: measuring.measure(create, names, threads)
+    return create
+
+
+def _snapshots(told: dict[str, Any], disk: str) -> Callable[[str], None]:
+    def snapshot(image_id: str) -> None:
+        _backend(disk).direct_snapshot(
+            None, uuid.uuid4().hex, 'raw', image_id, told['image']['id']
+        )
+
+    return snapshot
+
+
+def _deleting(told: dict[str, Any], disk: str) -> Callable[[str], None]:
+    from nova.virt.libvirt import driver
+
+    def delete(name: str) -> None:
+        # It uses nothing of the driver.
+        driver.LibvirtDriver._cleanup_rbd(None, _instance(name))
+
+    return delete
 
 
 if __name__ == '__main__':

@@ -2,8 +2,8 @@
 """Contestants take turns: a small block of disks each, round after round.
 
 Whatever the machine does meanwhile it does to all of them; who begins changes
-from round to round. A block's disks are removed before the next block, so
-that everybody finds the pool empty.
+from round to round. A block's disks are gone before the next block, so that
+everybody finds the pool as it was.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import time
@@ -19,26 +20,45 @@ import uuid
 
 from tests.bench import figures
 from tests.bench import measuring
+from tests.bench.figures import Contestant
 
-#: No round begins later than this.
-LIMIT_S = 900
+#: No round but the first of its kind begins later than this.
+LIMIT_S = 600
 # Ceph's own work after a removal.
 _PAUSE_S = 0.3
+
+_ACTS = ('create', 'get', 'page', 'remove')
+#: The act that a round's line tells of.
+_TOLD = {
+    'create': 'create',
+    'snapshot': 'create',
+    'delete': 'remove',
+    'children': 'get',
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Lane:
-    """One contestant with so many threads: its blocks."""
+    """One contestant with so many threads: its blocks, and a first to warm."""
 
-    contestant: str
+    contestant: Contestant
     threads: int
+    disks: int
+    rounds: int
+    warm_disks: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How many disks a block has, and how many rounds there are."""
+
     disks: int
     rounds: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How many disks a block has, and how many rounds there are.
+    """How large each kind of lane is.
 
     Who is slow has smaller blocks; *fresh* is the number of images without
     any clone, one for each disk of the lane of that name.
@@ -50,84 +70,140 @@ class Plan:
     rate_rounds: int
     imports: int
     fresh: int
+    snapshots: Size
+    copies: Size
+    deletes: Size
+    queries: Size
+    lists: Size
 
     def phases(self, wanted: Iterable[figures.Figure]) -> list[list[Lane]]:
         """Return the lanes, those that take turns in one list."""
         keys = {(one.contestant, one.threads) for one in wanted}
         lanes = [self._lane(*key) for key in sorted(keys)]
-        imports = [lane for lane in lanes if lane.contestant == 'import']
-        together = [lane for lane in lanes if lane.threads > 1]
-        alone = [lane for lane in lanes if lane not in imports + together]
-        return [phase for phase in (alone, together, imports) if phase]
+        phases = []
+        for task in ('create', 'snapshot', 'delete', 'children'):
+            ours = [lane for lane in lanes if lane.contestant.task == task]
+            imports = [one for one in ours if one.contestant.who == 'import']
+            together = [lane for lane in ours if lane.threads > 1]
+            alone = [one for one in ours if one not in imports + together]
+            phases += [alone, together, imports]
+        return [phase for phase in phases if phase]
 
-    def _lane(self, contestant: str, threads: int) -> Lane:
+    def _lane(self, contestant: Contestant, threads: int) -> Lane:
+        if contestant.task != 'create':
+            size = self._size(contestant)
+            warm = min(2, size.disks)
+            return Lane(contestant, threads, size.disks, size.rounds, warm)
         if threads > 1:
             disks = threads * self.disks_a_thread
-            return Lane(contestant, threads, disks, self.rate_rounds)
+            return Lane(contestant, threads, disks, self.rate_rounds, threads)
         slow = max(2, self.disks // 3)
-        disks, rounds = {
-            'fresh': (1, self.fresh),
-            'import': (1, self.imports),
-            'nova': (slow, self.rounds),
-            'rbd': (slow, self.rounds),
-        }.get(contestant, (self.disks, self.rounds))
-        return Lane(contestant, threads, disks, rounds)
+        disks, rounds, warm = {
+            'fresh': (1, self.fresh, 0),
+            'import': (1, self.imports, 0),
+            'nova': (slow, self.rounds, 2),
+            'rbd': (slow, self.rounds, 2),
+        }.get(contestant.who, (self.disks, self.rounds, 2))
+        return Lane(contestant, threads, disks, rounds, warm)
+
+    def _size(self, contestant: Contestant) -> Size:
+        match contestant.task, contestant.who:
+            case 'snapshot', 'sqlite':
+                return self.snapshots
+            case 'snapshot', _:
+                return self.copies
+            case 'delete', _:
+                return self.deletes
+            case _, 'v1' | 'v2':
+                return self.lists
+        return self.queries
 
 
 FULL = Plan(
-    disks=10, rounds=10, disks_a_thread=8, rate_rounds=6, imports=3, fresh=8
+    disks=10,
+    rounds=8,
+    disks_a_thread=8,
+    rate_rounds=4,
+    imports=3,
+    fresh=8,
+    snapshots=Size(3, 10),
+    copies=Size(1, 5),
+    deletes=Size(4, 6),
+    queries=Size(20, 10),
+    lists=Size(1, 7),
 )
 QUICK = Plan(
-    disks=3, rounds=1, disks_a_thread=1, rate_rounds=1, imports=1, fresh=1
+    disks=3,
+    rounds=1,
+    disks_a_thread=1,
+    rate_rounds=1,
+    imports=1,
+    fresh=1,
+    snapshots=Size(1, 2),
+    copies=Size(1, 1),
+    deletes=Size(1, 2),
+    queries=Size(5, 1),
+    lists=Size(1, 1),
 )
 
 
 class Rounds:
     """What is measured, by contestant."""
 
-    def __init__(
-        self, contestants: dict[str, Any], report: Callable[[str], None]
-    ) -> None:
-        self.results: dict[tuple[str, int, str], list[measuring.Block]] = {}
-        self._contestants = contestants
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.results: dict[
+            tuple[Contestant, int, str], list[measuring.Block]
+        ] = {}
         self._report = report
         self._deadline = time.monotonic() + LIMIT_S
 
-    def run(self, lanes: Sequence[Lane]) -> None:
+    def run(
+        self, lanes: Sequence[Lane], contestants: Mapping[Contestant, Any]
+    ) -> None:
         """Warm each lane up, then measure round after round."""
         for lane in lanes:
-            if lane.contestant not in ('fresh', 'import'):
-                for _ in self._block(lane, max(2, lane.threads)):
+            if lane.warm_disks:
+                for _ in _block(lane, lane.warm_disks, contestants):
                     pass
         for number in range(max(lane.rounds for lane in lanes)):
-            if time.monotonic() > self._deadline:
+            if number and time.monotonic() > self._deadline:
                 self._report(f'no more rounds after {LIMIT_S} s')
                 return
-            self._round(lanes, number)
+            self._round(lanes, number, contestants)
 
-    def _round(self, lanes: Sequence[Lane], number: int) -> None:
+    def _round(
+        self,
+        lanes: Sequence[Lane],
+        number: int,
+        contestants: Mapping[Contestant, Any],
+    ) -> None:
         turn = number % len(lanes)
         said = []
         for lane in (*lanes[turn:], *lanes[:turn]):
             if number >= lane.rounds:
                 continue
-            for act, block in self._block(lane, lane.disks):
+            for act, block in _block(lane, lane.disks, contestants):
                 key = (lane.contestant, lane.threads, act)
                 self.results.setdefault(key, []).append(block)
-                if act == 'create':
+                if act == _TOLD[lane.contestant.task]:
                     mean = (block.ended - block.begun) / len(block.seconds)
-                    said.append(
-                        f'{lane.contestant}/{lane.threads} {1000 * mean:.0f}'
-                    )
-        self._report(f'round {number + 1}, ms per disk: {", ".join(said)}')
+                    said.append(_told(lane, mean))
+        self._report(f'round {number + 1}, ms: {", ".join(said)}')
 
-    def _block(
-        self, lane: Lane, disks: int
-    ) -> Iterator[tuple[str, measuring.Block]]:
-        """Yield each act and what it took."""
-        names = [f'{uuid.uuid4()}_disk' for _ in range(disks)]
-        contestant = self._contestants[lane.contestant]
-        for act in ('create', 'get', 'remove'):
-            if hasattr(contestant, act):
-                yield act, getattr(contestant, act)(names, lane.threads)
+
+def _told(lane: Lane, mean_s: float) -> str:
+    threads = f' by {lane.threads}' if lane.threads > 1 else ''
+    return f'{lane.contestant}{threads} {1000 * mean_s:.1f}'
+
+
+def _block(
+    lane: Lane, disks: int, contestants: Mapping[Contestant, Any]
+) -> Iterator[tuple[str, measuring.Block]]:
+    """Yield each act and what it took."""
+    names = [f'{uuid.uuid4()}_disk' for _ in range(disks)]
+    contestant = contestants[lane.contestant]
+    for act in _ACTS:
+        if hasattr(contestant, act):
+            yield act, getattr(contestant, act)(names, lane.threads)
+    if hasattr(contestant, 'remove'):
         time.sleep(_PAUSE_S)

@@ -14,22 +14,16 @@ import psutil
 
 from tests import stack
 from tests.bench import child
+from tests.bench import field
 from tests.bench import figures
 from tests.bench import rounds
+from tests.bench import scale
 from tests.bench import screen
 from tests.bench import testbed
-from tests.bench.command_line import CommandLine
-from tests.bench.command_line import Import
 from tests.bench.librbd import Librbd
-from tests.bench.nova import Nova
-from tests.bench.service import FreshImages
-from tests.bench.service import Service
 from tests.demo import interrupt
 from tests.demo import scratch
 
-# Two and four processes were tried: create_disk's rates differed by less than
-# they do from run to run, so the callers' Python is not what is measured.
-CALLER_PROCESSES = 1
 _IDLE_S = 2
 
 
@@ -67,41 +61,30 @@ def _measure(
     begun = time.monotonic()
     plan = rounds.QUICK if wishes.quick else rounds.FULL
     phases = plan.phases(wanted)
-    needed = {lane.contestant for phase in phases for lane in phase}
-    databases = ('sqlite', *({'mariadb'} & needed))
     with testbed.Testbed(folder, wishes, screen.say) as bed:
-        bed.start(databases)
-        remover = Librbd(bed, 'client.admin')
-        bed.callback(remover.close)
-        contestants = {
-            name: _contestant(name, bed, remover, plan) for name in needed
-        }
-        measured = rounds.Rounds(contestants, screen.say)
+        bed.start(_databases(wanted))
+        admin = Librbd(bed, 'client.admin')
+        bed.callback(admin.close)
+        contestants = field.Field(bed, admin, plan, screen.say)
+        measured = rounds.Rounds(screen.say)
+        memory: dict[str, float] = {}
         for phase in phases:
-            measured.run(phase)
-        _require_empty(remover)
-        memory = _memory(bed) if needed & {'sqlite'} else {}
+            in_turns = contestants.contestants(
+                lane.contestant for lane in phase
+            )
+            if phase[0].contestant.task != 'create' and not memory:
+                memory = _memory(bed)
+            measured.run(phase, in_turns)
+        contestants.finish()
+        _require_empty(admin)
         screen.say(f'{time.monotonic() - begun:.0f} s in all')
-        return figures.rows(wanted, measured.results, memory)
+        return figures.rows(wanted, measured.results, memory or _memory(bed))
 
 
-def _contestant(
-    name: str, bed: testbed.Testbed, remover: Librbd, plan: rounds.Plan
-) -> Any:
-    match name:
-        case 'librbd':
-            librbd = Librbd(bed)
-            bed.callback(librbd.close)
-            return librbd
-        case 'rbd':
-            return CommandLine(bed, remover)
-        case 'import':
-            return Import(bed, remover)
-        case 'nova':
-            return Nova(bed, remover)
-        case 'fresh':
-            return FreshImages(bed, 'sqlite', plan.fresh)
-    return Service(bed, name, CALLER_PROCESSES)
+def _databases(wanted: Sequence[figures.Figure]) -> tuple[str, ...]:
+    """Return those that managers, or the lineage alone, are measured on."""
+    needed = {figure.who for figure in wanted}
+    return ('sqlite', *({'mariadb'} & needed))
 
 
 def _require_empty(librbd: Librbd) -> None:
@@ -118,6 +101,6 @@ def _memory(bed: testbed.Testbed) -> dict[str, float]:
         for pid in bed.worker_pids('sqlite')
     ]
     return {
-        kind: max(getattr(one, kind) for one in seen) / testbed.MiB
+        kind: max(getattr(one, kind) for one in seen) / scale.MiB
         for kind in ('uss', 'rss')
     }

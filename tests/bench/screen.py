@@ -19,11 +19,14 @@ def show(rows: Iterable[dict[str, Any]]) -> None:
     table = []
     for row in rows:
         print(json.dumps(row), flush=True)
-        compared = ''
+        compared = reach = ''
         if 'against' in row:
             compared = f'{row["ratio"]:7.2f} x {row["against"]}'
+        if 'reach' in row:
+            verdict = 'reached' if row['reached'] else 'NOT REACHED'
+            reach = f'  ({", ".join(row["reach"])}: {verdict})'
         table.append(
-            f'{row["figure"]:28}{row["value"]:9.1f} {row["unit"]:8}'
-            f'n={row["n"]:<5}{compared}'
+            f'{row["figure"]:37}{row["value"]:9.1f} {row["unit"]:8}'
+            f'n={row["n"]:<5}{compared}{reach}'
         )
     say('\n'.join(['', *table]))

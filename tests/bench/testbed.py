@@ -11,14 +11,13 @@ import pathlib
 
 from tests import stack
 from tests.bench import child
+from tests.bench import scale
 from tests.demo import content
 from tests.stack import manager
 
-MiB = 1 << 20
-GiB = 1 << 30
-# What Ceph itself needs.
-_SPARE_BYTES = 6 * GiB
-_SMALL_BYTES = MiB
+# What Ceph itself needs, and thousands of empty images.
+_SPARE_BYTES = 8 * scale.GiB
+_SMALL_BYTES = scale.MiB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +30,9 @@ class Wishes:
     """A Python interpreter that has Nova."""
 
     @property
-    def image_bytes(self) -> int:
-        """The size of the image that disks are cloned from."""
-        return 256 * MiB if self.quick else GiB
+    def scale(self) -> scale.Scale:
+        """How large everything is."""
+        return scale.QUICK if self.quick else scale.FULL
 
 
 class Testbed(contextlib.ExitStack):
@@ -45,8 +44,9 @@ class Testbed(contextlib.ExitStack):
 
     POOL = 'vms'
     IMAGE_POOL = 'images'
+    CHILDREN_POOL = 'children'
     SNAPSHOT = 'snap'
-    DISK_BYTES = 20 * GiB
+    DISK_BYTES = 20 * scale.GiB
     WORKERS = 2
 
     def __init__(
@@ -69,22 +69,38 @@ class Testbed(contextlib.ExitStack):
 
         :raises StackError: something did not start.
         """
-        size_bytes = 2 * self.wishes.image_bytes + _SPARE_BYTES
-        content.require_space(self.folder, self.wishes.image_bytes)
+        image_bytes = self.wishes.scale.image_bytes
+        written_bytes = self.wishes.scale.written_bytes
+        # A copy, too, has both; what was removed is not free at once.
+        size_bytes = 3 * (image_bytes + written_bytes) + _SPARE_BYTES
+        content.require_space(self.folder, 2 * image_bytes)
+        pools = (self.IMAGE_POOL, *self.disk_pools, self.CHILDREN_POOL)
         self.servers = self.enter_context(
             stack.Stack(
                 self.folder / 'stack',
                 databases=databases,
-                options={'ceph': {'osd_size_bytes': size_bytes}},
+                options={
+                    'ceph': {'osd_size_bytes': size_bytes, 'pools': pools}
+                },
                 report=self._report,
             )
         )
         for name in databases:
             self.managers[name] = self._start_manager(name)
-        content.make(self.raw, self.wishes.image_bytes, _silently)
+        content.make(self.raw, image_bytes, _silently)
         with self.raw.open('rb') as opened:
             self.image_id = self.servers.glance.upload('golden', opened).id
-        self._report(f'image: {self.wishes.image_bytes // MiB} MiB uploaded')
+        self._report(f'image: {image_bytes // scale.MiB} MiB uploaded')
+
+    @property
+    def disk_pools(self) -> tuple[str, ...]:
+        """The pools that the managers make disks in."""
+        return (self.POOL, *map(self.pool_of, self.wishes.scale.pools))
+
+    @staticmethod
+    def pool_of(count: int) -> str:
+        """Return the pool that is to have so many other images."""
+        return f'pool-{count}'
 
     def fresh_image(self) -> str:
         """Return the id of a small image that nobody has cloned yet."""
@@ -120,7 +136,10 @@ class Testbed(contextlib.ExitStack):
                         'workers': self.WORKERS,
                         'transport_url': f'{broker.url}{database}',
                     },
-                    'ceph': {'clone_format': self.wishes.clone_format},
+                    'ceph': {
+                        'clone_format': self.wishes.clone_format,
+                        'disk_pools': ','.join(self.disk_pools),
+                    },
                 },
             )
         )
