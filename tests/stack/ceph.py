@@ -28,17 +28,21 @@ GiB = 1 << 30
 COMMAND_TIMEOUT_S = 60
 
 
-def _rbd_caps(*pools: str) -> dict[str, str]:
-    profiles = ', '.join(f'profile rbd pool={pool}' for pool in pools)
+def _rbd_caps(*pools: str, reads: tuple[str, ...] = ()) -> dict[str, str]:
+    profiles = ', '.join(
+        [f'profile rbd pool={pool}' for pool in pools]
+        + [f'profile rbd-read-only pool={pool}' for pool in reads]
+    )
     return {'mon': 'profile rbd', 'osd': profiles, 'mgr': profiles}
 
 
 class Ceph(server.Server):
     """A running cluster with initialised pools and the usual users.
 
-    Users: ``client.admin``, ``client.glance`` (profile rbd on ``images``)
-    and ``client.rbdcloner`` (profile rbd on every given pool). Daemons:
-    ``mon``, ``mgr``, ``osd``.
+    Users: ``client.admin``, ``client.glance`` (profile rbd on ``images``, and
+    rbd-read-only on the others: an image may descend from a disk) and
+    ``client.rbdcloner`` (profile rbd on every given pool). Daemons: ``mon``,
+    ``mgr``, ``osd``.
     """
 
     name = 'ceph'
@@ -140,12 +144,13 @@ class Ceph(server.Server):
         everything = {'mon': 'allow *', 'osd': 'allow *', 'mgr': 'allow *'}
         osd = {who: 'allow profile osd' for who in ('mon', 'mgr')}
         mgr = {'mon': 'allow profile mgr', 'osd': 'allow *', 'mds': 'allow *'}
+        disk_pools = tuple(pool for pool in self._pools if pool != 'images')
         users = [
             ('mon.', {'mon': 'allow *'}),
             ('mgr.x', mgr),
             ('osd.0', {**osd, 'osd': 'allow *'}),
             ('client.admin', everything),
-            ('client.glance', _rbd_caps('images')),
+            ('client.glance', _rbd_caps('images', reads=disk_pools)),
             ('client.rbdcloner', _rbd_caps(*self._pools)),
         ]
         sections = []
