@@ -11,6 +11,7 @@ from collections.abc import Collection
 from collections.abc import Iterator
 import datetime
 import logging
+import time
 from typing import TypeVar
 
 from rbdcloner import errors
@@ -32,6 +33,7 @@ Row = TypeVar('Row', Clone, Parent)
 
 _ROWS_AT_ONCE = 1000
 _PARENTS_AT_ONCE = 100
+_REST = 100
 #: Glance's words for an image whose data somebody may ask for.
 _HAS_DATA = frozenset({'active', 'deactivated'})
 
@@ -59,12 +61,17 @@ class Survey:
         self._pools = sorted(pools)
         self._retired_after = datetime.timedelta(seconds=retired_after_s)
         self._looked_at_parent = 0
+        self._looks_below_at: dict[int, float] = {}
+        self._is_first_look = True
 
     def look(self) -> None:
         """Let every row follow what became of its image.
 
         A row that cannot be followed now is followed by a later look.
         """
+        if self._is_first_look:
+            self._lineage.detach_ended()
+            self._is_first_look = False
         for pool in self._pools:
             try:
                 self._look_at_pool(pool)
@@ -72,7 +79,7 @@ class Survey:
                 # That says nothing of what was in it.
                 LOG.error('%s Nothing in it is looked at.', exc)
         for clone in self._paged(self._lineage.waiting):
-            self._try(self._look_below, clone)
+            self._try(self._look_below_in_turn, clone)
         self._look_for_damage()
 
     def image_deleted(self, glance_image_id: str) -> None:
@@ -162,6 +169,18 @@ class Survey:
             )  # fmt: skip
         elif self.is_gone_from_glance(clone.glance_image_id):
             self._engine.remove(clone)
+
+    def _look_below_in_turn(self, clone: Clone) -> None:
+        """Look below, and then not for a hundred times as long as it took.
+
+        Under format v1 Ceph takes 17 ms to list a child.
+        """
+        begun = time.monotonic()
+        if begun < self._looks_below_at.get(clone.id, 0):
+            return
+        self._look_below(clone)
+        took = time.monotonic() - begun
+        self._looks_below_at[clone.id] = begun + _REST * took
 
     def _look_below(self, clone: Clone) -> None:
         """Find out which children a retired image has really."""

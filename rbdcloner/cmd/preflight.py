@@ -31,7 +31,10 @@ class Problem:
 
 def problems(conf: cfg.ConfigOpts) -> list[Problem]:
     """Return all that is wrong; connects to Ceph and to the database."""
-    return [*database_problems(conf), *ceph_problems(conf)]
+    found = [*database_problems(conf), *ceph_problems(conf)]
+    if any(problem.fatal for problem in found):
+        return found
+    return [*found, *lineage_problems(conf)]
 
 
 def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
@@ -74,6 +77,26 @@ def ceph_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
             yield from _pool_problems(driver, pool, conf.ceph.user, False)
     finally:
         driver.close()
+
+
+def lineage_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
+    """Yield what keeps a good database and a good cluster apart.
+
+    Whatever is not in its cluster a lineage takes for gone.
+    """
+    driver = compose.ceph(conf)
+    driver.connect()
+    try:
+        others = compose.lineage(conf).clusters() - {driver.fsid}
+    finally:
+        driver.close()
+    if others:
+        yield Problem(
+            f'The database has the lineage of cluster {", ".join(others)}, '
+            f'this cluster is {driver.fsid}',
+            'Give each cluster a database of its own: set "connection" in '
+            '[database], or "conf" in [ceph]',
+        )
 
 
 def _pool_problems(

@@ -117,6 +117,11 @@ class Ancestry(Database):
             )
         return [rows.parent(row) for row in connection.execute(statement)]
 
+    @reads
+    def clusters(self, connection: sa.Connection) -> set[str]:
+        """Return the fsids of the clusters that this lineage is of."""
+        return set(connection.scalars(sa.select(parents.c.fsid).distinct()))
+
     @writes
     def releasing(self, connection: sa.Connection, parent: Parent) -> Parent:
         """Move *parent* ACTIVE → RELEASING: no child is taken from now on.

@@ -16,6 +16,7 @@ from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import reads
+from rbdcloner.db.transaction import writes
 from rbdcloner.model import Clone
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
@@ -114,6 +115,20 @@ class Waiting(Database):
         return [
             rows.clone_and_parent(row) for row in connection.execute(statement)
         ]
+
+    @writes
+    def detach_ended(self, connection: sa.Connection) -> int:
+        """Detach the final rows that are attached; return how many were.
+
+        A manager of the release before ends a row without detaching it.
+        """
+        statement = (
+            sa.update(clones)
+            .where(clones.c.state.in_(sorted(states.FINAL)))
+            .where(clones.c.attached == 1)
+            .values(attached=None)
+        )
+        return connection.execute(statement).rowcount
 
     @reads
     def unneeded_parents(

@@ -2,6 +2,7 @@
 """rbdcloner-manager as a process: how it starts, works and ends."""
 
 from concurrent import futures
+import datetime
 import os
 import re
 import signal
@@ -10,11 +11,19 @@ import sys
 import time
 from typing import Any
 import urllib.request
+import uuid
 
 import psutil
 import testtools
 from testtools import matchers
 
+from rbdcloner.db import engine
+from rbdcloner.db import migration
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Image
+from rbdcloner.model import Protector
+from rbdcloner.model import Snapshot
+from rbdcloner.model import SnapshotFacts
 from tests import stack
 from tests.functional import service
 from tests.functional.service import MIB
@@ -96,6 +105,25 @@ class StartTest(testtools.TestCase):
         said = self.refusal(ceph={'user': 'gone', 'timeout': 3})
         self.assertIn('client.gone', said)
         self.assertNotIn('key =', said)
+
+    def test_lineage_of_another_cluster(self) -> None:
+        connected = engine.connect(self.url)
+        migration.upgrade(connected)
+        other = str(uuid.uuid4())
+        image = Image(other, 'images', '', 'golden', '1234')
+        facts = SnapshotFacts(
+            Snapshot(image, 'snap', 7),
+            size_bytes=MIB,
+            order=22,
+            protected=True,
+            trashed=False,
+            created_at=datetime.datetime.now(datetime.UTC),
+        )
+        Lineage(connected).adopt(facts, 'golden', Protector.OTHERS)
+        connected.dispose()
+        said = self.refusal()
+        self.assertIn(f'the lineage of cluster {other}', said)
+        self.assertIn('a database of its own', said)
 
     def test_ceph_that_is_down(self) -> None:
         self.servers.ceph.pause('mon')
