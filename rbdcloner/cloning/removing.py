@@ -86,6 +86,7 @@ class Remover:
         :raises RbdImageHasSnapshots: others took snapshots of it.
         """
         with self.holder.working_on(clone), self.holder.renewing(clone):
+            self.lineage.cancel_flattens_of(clone, 'nobody needs the image')
             if clone.image.id:
                 self._purge(clone)
             return self.lineage.move(clone, State.DELETED, reason='')
