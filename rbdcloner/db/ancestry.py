@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parents: recorded, protected, released, and never from under a child."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from oslo_db import exception
@@ -99,28 +98,6 @@ class Ancestry(Database):
         :raises ParentNotFound: it has no row.
         """
         return updated(connection, parent, {'protector': protector})
-
-    @reads
-    def parents(
-        self,
-        connection: sa.Connection,
-        ids: Sequence[int] = (),
-        glance_image_id: str = '',
-    ) -> list[Parent]:
-        """Return the parents with *ids*, of a Glance image, or all."""
-        statement = sa.select(parents).order_by(parents.c.id)
-        if ids:
-            statement = statement.where(parents.c.id.in_(ids))
-        if glance_image_id:
-            statement = statement.where(
-                parents.c.glance_image_id == glance_image_id
-            )
-        return [rows.parent(row) for row in connection.execute(statement)]
-
-    @reads
-    def clusters(self, connection: sa.Connection) -> set[str]:
-        """Return the fsids of the clusters that this lineage is of."""
-        return set(connection.scalars(sa.select(parents.c.fsid).distinct()))
 
     @writes
     def releasing(self, connection: sa.Connection, parent: Parent) -> Parent:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which clones there are."""
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
@@ -10,6 +11,7 @@ from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.db import rows
 from rbdcloner.db.tables import clones
+from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import reads
 from rbdcloner.model import Clone
@@ -89,6 +91,32 @@ class Search(Database):
         return connection.scalar(statement) is not None
 
     @reads
+    def crowded(
+        self, connection: sa.Connection, limit: int
+    ) -> list[tuple[Parent, int]]:
+        """Return parents with more than *limit* attached children, by id.
+
+        And how many each has. Costs a look at every attached child.
+        """
+        count = sa.func.count().label('children')
+        many = (
+            sa.select(clones.c.parent_id, count)
+            .where(clones.c.attached == 1)
+            .group_by(clones.c.parent_id)
+            .having(count > limit)
+            .subquery()
+        )
+        statement = (
+            sa.select(parents, many.c.children)
+            .join(many, many.c.parent_id == parents.c.id)
+            .order_by(parents.c.id)
+        )
+        return [
+            (rows.parent(row), row.children)
+            for row in connection.execute(statement)
+        ]
+
+    @reads
     def page(
         self,
         connection: sa.Connection,
@@ -105,6 +133,28 @@ class Search(Database):
         return [
             rows.clone_and_parent(row) for row in connection.execute(statement)
         ]
+
+    @reads
+    def parents(
+        self,
+        connection: sa.Connection,
+        ids: Sequence[int] = (),
+        glance_image_id: str = '',
+    ) -> list[Parent]:
+        """Return the parents with *ids*, of a Glance image, or all."""
+        statement = sa.select(parents).order_by(parents.c.id)
+        if ids:
+            statement = statement.where(parents.c.id.in_(ids))
+        if glance_image_id:
+            statement = statement.where(
+                parents.c.glance_image_id == glance_image_id
+            )
+        return [rows.parent(row) for row in connection.execute(statement)]
+
+    @reads
+    def clusters(self, connection: sa.Connection) -> set[str]:
+        """Return the fsids of the clusters that this lineage is of."""
+        return set(connection.scalars(sa.select(parents.c.fsid).distinct()))
 
 
 def by_image(connection: sa.Connection, image: Image) -> Clone | None:
