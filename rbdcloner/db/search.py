@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which clones there are."""
+"""Which clones and parents there are."""
 
 from collections.abc import Sequence
 import dataclasses
