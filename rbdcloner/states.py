@@ -86,7 +86,9 @@ _FOLLOWERS: dict[State, frozenset[State]] = {
     State.ROLLING_BACK: frozenset({State.READY, State.DELETING}),
     State.DELETING: frozenset({State.RETIRED}),
     State.RETIRED: frozenset({State.RESTORING, State.DELETED}),
-    State.RESTORING: frozenset({State.READY, State.RETIRED}),
+    State.RESTORING: frozenset(
+        {State.READY, State.RETIRED, State.DELETING}
+    ),
     State.UNDOING: frozenset({State.FAILED}),
     State.DELETED: frozenset(),
     State.FAILED: frozenset(),
