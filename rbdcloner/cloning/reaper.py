@@ -9,6 +9,7 @@ destruction, and the row is held: two reapers never meet in one image.
 from concurrent import futures
 import dataclasses
 import logging
+import threading
 
 from rbdcloner import errors
 from rbdcloner.cloning.holding import Holder
@@ -37,25 +38,30 @@ class Reaper:
     holder: Holder
     threads: int = 1
 
-    def sweep(self) -> int:
+    def sweep(self, stopping: threading.Event | None = None) -> int:
         """Reap whatever can be now; how many images went.
 
-        What cannot be destroyed stays, with the reason in its row.
+        What cannot be destroyed stays, with the reason in its row. When
+        *stopping* is set, no image is begun.
         """
         reaped = 0
         with futures.ThreadPoolExecutor(self.threads, 'reaper') as threads:
             while found := self.lineage.reapable(_AT_ONCE):
-                gone = sum(threads.map(self.reap, found))
+                gone = sum(
+                    threads.map(lambda c: self.reap(c, stopping), found)
+                )
                 reaped += gone
                 if not gone:
                     break
         return reaped
 
-    def reap(self, clone: Clone) -> int:
+    def reap(
+        self, clone: Clone, stopping: threading.Event | None = None
+    ) -> int:
         """Destroy a retired image without children, and upwards; how many."""
         reaped = 0
         following: Clone | None = clone
-        while following is not None:
+        while following is not None and not (stopping and stopping.is_set()):
             try:
                 gone = self._destroy(following)
             except (errors.RowMoved, errors.DiskBusy):

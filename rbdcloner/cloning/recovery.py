@@ -10,7 +10,9 @@ more is given back.
 """
 
 import dataclasses
+import itertools
 import logging
+import threading
 
 from rbdcloner import errors
 from rbdcloner.cloning.holding import Holder
@@ -39,13 +41,19 @@ class Recovery:
     holder: Holder
     idle_s: float
 
-    def sweep(self) -> int:
+    def sweep(self, stopping: threading.Event | None = None) -> int:
         """Resolve what nobody has worked on for ``idle_s``; how many were.
 
-        A row that cannot be resolved now stays for the next sweep.
+        A row that cannot be resolved now stays for the next sweep. When
+        *stopping* is set, no row is begun.
         """
+
+        def goes_on(_: object) -> bool:
+            return not (stopping and stopping.is_set())
+
         resolved = 0
-        for clone in self.lineage.abandoned(self.idle_s, _AT_ONCE):
+        abandoned = self.lineage.abandoned(self.idle_s, _AT_ONCE)
+        for clone in itertools.takewhile(goes_on, abandoned):
             try:
                 self._resolve(clone)
             except (errors.RowMoved, errors.DiskBusy):
@@ -60,7 +68,8 @@ class Recovery:
                 )  # fmt: skip
             else:
                 resolved += 1
-        for parent in self.lineage.unneeded_parents(self.idle_s, _AT_ONCE):
+        unneeded = self.lineage.unneeded_parents(self.idle_s, _AT_ONCE)
+        for parent in itertools.takewhile(goes_on, unneeded):
             resolved += self._release(parent)
         return resolved
 

@@ -8,9 +8,12 @@ down. Nothing is decided where Ceph or Glance did not answer.
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Iterator
 import datetime
+import itertools
 import logging
+import threading
 import time
 from typing import TypeVar
 
@@ -30,6 +33,7 @@ from rbdcloner.states import State
 LOG = logging.getLogger(__name__)
 
 Row = TypeVar('Row', Clone, Parent)
+Each = TypeVar('Each')
 
 _ROWS_AT_ONCE = 1000
 _PARENTS_AT_ONCE = 100
@@ -42,7 +46,8 @@ class Survey:
     """Compares one cluster's rows with what is there.
 
     With *retired_after_s*, what has waited for its children for longer gets
-    them flattened, so that its space comes back; 0 is never.
+    them flattened, so that its space comes back; of parents with more than
+    *alert_children* children it warns at each look; 0 is never.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Survey:
         repairer: Repairer,
         pools: Collection[str],
         retired_after_s: float = 0,
+        alert_children: int = 0,
     ) -> None:
         self._engine = engine
         self._lineage = engine.lineage
@@ -60,27 +66,32 @@ class Survey:
         self._repairer = repairer
         self._pools = sorted(pools)
         self._retired_after = datetime.timedelta(seconds=retired_after_s)
+        self._alert_children = alert_children
         self._looked_at_parent = 0
         self._looks_below_at: dict[int, float] = {}
         self._is_first_look = True
 
-    def look(self) -> None:
+    def look(self, stopping: threading.Event | None = None) -> None:
         """Let every row follow what became of its image.
 
-        A row that cannot be followed now is followed by a later look.
+        A row that cannot be followed now is followed by a later look. When
+        *stopping* is set, no row is begun.
         """
+        stopping = stopping or threading.Event()
         if self._is_first_look:
             self._lineage.detach_ended()
             self._is_first_look = False
-        for pool in self._pools:
+        for pool in _until(stopping, self._pools):
             try:
-                self._look_at_pool(pool)
+                self._look_at_pool(pool, stopping)
             except errors.PoolNotFound as exc:
                 # That says nothing of what was in it.
                 LOG.error('%s Nothing in it is looked at.', exc)
-        for clone in self._paged(self._lineage.waiting):
+        waiting = self._paged(self._lineage.waiting)
+        for clone in _until(stopping, waiting):
             self._try(self._look_below_in_turn, clone)
-        self._look_for_damage()
+        self._look_for_damage(stopping)
+        self._warn_of_crowds()
 
     def image_deleted(self, glance_image_id: str) -> None:
         """Follow Glance, which says that it deleted an image."""
@@ -133,7 +144,7 @@ class Survey:
             return True
         return status not in _HAS_DATA
 
-    def _look_at_pool(self, pool: str) -> None:
+    def _look_at_pool(self, pool: str, stopping: threading.Event) -> None:
         # In this order: what is made meanwhile is not taken for missing.
         ready = list(
             self._paged(
@@ -146,10 +157,10 @@ class Survey:
             if parent.snapshot.image.pool == pool and _is_glances(parent)
         ]
         present = self._ceph.images(pool)
-        for clone in ready:
+        for clone in _until(stopping, ready):
             if clone.image.id not in present:
                 self._try(self._follow, clone)
-        for parent in parents:
+        for parent in _until(stopping, parents):
             if parent.snapshot.image.id not in present:
                 self._try(self.adopt_if_gone, parent)
 
@@ -217,7 +228,7 @@ class Survey:
         if self._retired_after and waited > self._retired_after:
             self._lineage.want_flatten(child, FlattenReason.WAITED)
 
-    def _look_for_damage(self) -> None:
+    def _look_for_damage(self, stopping: threading.Event) -> None:
         """Repair some parents that Glance has half deleted, in turn."""
         parents = [
             parent
@@ -226,9 +237,15 @@ class Survey:
         ]
         later = [p for p in parents if p.id > self._looked_at_parent]
         chosen = (later or parents)[:_PARENTS_AT_ONCE]
-        for parent in chosen:
+        for parent in _until(stopping, chosen):
             self._try(self._repairer.repair_parent, parent)
         self._looked_at_parent = chosen[-1].id if chosen else 0
+
+    def _warn_of_crowds(self) -> None:
+        if not self._alert_children:
+            return
+        for parent, children in self._lineage.crowded(self._alert_children):
+            LOG.warning('Parent %s has %d children', parent.snapshot, children)
 
     def _paged(
         self, read: Callable[..., list[Clone]], *wanted: object
@@ -245,6 +262,11 @@ class Survey:
             LOG.debug('Somebody is at work on %s', row)
         except errors.Error as exc:
             LOG.warning('Not followed yet: %s', exc)
+
+
+def _until(stopping: threading.Event, each: Iterable[Each]) -> Iterator[Each]:
+    """Yield what *each* has until *stopping* is set."""
+    return itertools.takewhile(lambda _: not stopping.is_set(), each)
 
 
 def _is_glances(parent: Parent) -> bool:

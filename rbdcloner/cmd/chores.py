@@ -7,8 +7,10 @@ one of them at a time.
 """
 
 from collections.abc import Callable
+import dataclasses
 import logging
 import threading
+import time
 
 from oslo_config import cfg
 
@@ -19,22 +21,51 @@ LOG = logging.getLogger(__name__)
 
 #: How soon a flatten begins that was asked for elsewhere.
 _FLATTENS_EVERY_S = 2
+#: A chore ends what it is at within that, or is cut off and done again.
+_PATIENCE_S = 10.0
+
+
+@dataclasses.dataclass(slots=True)
+class Chore:
+    """What is done again and again; ``failed`` is how it did last."""
+
+    name: str
+    act: Callable[[], object]
+    every_s: float
+    wake: threading.Event
+    failed: str = ''
+
+    def do(self) -> None:
+        """Do it; the same failure is told once, until it is over."""
+        try:
+            self.act()
+        except errors.Error as exc:
+            if str(exc) != self.failed:
+                LOG.warning('The %s is tried again: %s', self.name, exc)
+            self.failed = str(exc)
+        except Exception:
+            LOG.exception('The %s failed and is tried again', self.name)
+            self.failed = 'unexpectedly'
+        else:
+            if self.failed:
+                LOG.info('The %s works again', self.name)
+            self.failed = ''
 
 
 class Chores:
     """The threads of one worker."""
 
     def __init__(self, conf: cfg.ConfigOpts, rooms: Service) -> None:
-        self._conf = conf
         self._rooms = rooms
         self._stopping = threading.Event()
         self._retired = rooms.reaper.remover.retired
-        interval = conf.recovery_interval
+        self._survey_every_s = conf.survey_interval
+        every_s = conf.recovery_interval
         self._threads = [
-            self._thread('recovery', rooms.recovery.sweep, interval),
-            self._thread('survey', self._survey, conf.survey_interval),
-            self._thread('flattens', self._flatten, _FLATTENS_EVERY_S),
-            self._thread('reaper', self._reap, interval, self._retired),
+            self._thread('recovery', self._recover, every_s),
+            self._thread('survey', self._survey, self._survey_every_s),
+            self._thread('flattening', self._flatten, _FLATTENS_EVERY_S),
+            self._thread('reaper', self._reap, every_s, self._retired),
         ]
 
     def start(self) -> None:
@@ -43,47 +74,46 @@ class Chores:
             thread.start()
 
     def stop(self) -> None:
-        """Let each chore end what it is at, and return then."""
+        """Let each chore end after what it is at."""
         self._stopping.set()
         self._retired.set()
+
+    def wait(self) -> bool:
+        """Wait until all have ended, for seconds; tell whether they have.
+
+        What takes longer is a removal in Ceph, which can be cut off.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
+        late = [each.name for each in self._threads if each.is_alive()]
+        if late:
+            LOG.warning('Cut off, to be done again: %s', ', '.join(late))
+        return not late
 
     def _thread(
         self,
         name: str,
-        chore: Callable[[], object],
+        act: Callable[[], object],
         every_s: float,
         wake: threading.Event | None = None,
     ) -> threading.Thread:
-        return threading.Thread(
-            target=self._repeat,
-            name=name,
-            args=(name, chore, every_s, wake or self._stopping),
-        )
+        chore = Chore(name, act, every_s, wake or self._stopping)
+        return threading.Thread(target=self._repeat, name=name, args=(chore,))
 
-    def _repeat(
-        self,
-        name: str,
-        chore: Callable[[], object],
-        every_s: float,
-        wake: threading.Event,
-    ) -> None:
+    def _repeat(self, chore: Chore) -> None:
         while not self._stopping.is_set():
-            wake.wait(every_s)
-            if self._stopping.is_set():
-                return
-            try:
-                chore()
-            except errors.Error as exc:
-                LOG.warning('The %s is tried again: %s', name, exc)
-            except Exception:
-                LOG.exception('The %s failed and is tried again', name)
+            chore.wake.wait(chore.every_s)
+            if not self._stopping.is_set():
+                chore.do()
+
+    def _recover(self) -> None:
+        self._rooms.recovery.sweep(self._stopping)
 
     def _reap(self) -> None:
         # What is retired from now on wakes us once more.
         self._retired.clear()
-        self._rooms.reaper.sweep()
+        self._rooms.reaper.sweep(self._stopping)
 
     def _flatten(self) -> None:
         while not self._stopping.is_set():
@@ -92,6 +122,6 @@ class Chores:
 
     def _survey(self) -> None:
         holder = self._rooms.recovery.holder
-        every_s = self._conf.survey_interval
+        every_s = self._survey_every_s
         if holder.lineage.take_duty('survey', holder.owner, every_s):
-            self._rooms.survey.look()
+            self._rooms.survey.look(self._stopping)

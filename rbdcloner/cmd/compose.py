@@ -103,6 +103,7 @@ def rooms(
         repairer,
         disk_pools | image_pools,
         conf.flatten.retired_after,
+        conf.flatten.alert_children,
     )
     reaper = Reaper(rows, remover, releaser, survey, holder, conf.reapers)
     return Service(

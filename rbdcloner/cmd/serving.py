@@ -52,10 +52,11 @@ class Worker(service.ServiceBase):
 
     def stop(self, graceful: bool = False) -> None:
         """Take no more calls, finish those in flight, then disconnect."""
+        self._chores.stop()
         self._server.stop()
         self._server.wait()
-        self._chores.stop()
-        self._driver.close()
+        if self._chores.wait():
+            self._driver.close()
         self._done.set()
         LOG.info('Worker %d has finished', os.getpid())
 

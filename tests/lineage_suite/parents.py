@@ -124,3 +124,14 @@ class TestParent(Claims):
         assert lineage.unneeded_parents(0, 10) == [left]
         lineage.released(parent)
         assert lineage.unneeded_parents(0, 10) == []
+
+    def test_a_parent_of_many_is_crowded(self, lineage, parent, reserve):
+        other = lineage.adopt(snapshot(id='def'), 'g', Protector.NOBODY)
+        clones = [reserve(name=f'disk{number}') for number in range(3)]
+        reserve(name='alone', of=other)
+        assert lineage.crowded(2) == [(parent, 3)]
+        assert lineage.crowded(0) == [(parent, 3), (other, 1)]
+        assert lineage.crowded(3) == []
+        finish(lineage, clones[0])
+        lineage.detach(clones[1])
+        assert lineage.crowded(0) == [(parent, 1), (other, 1)]
