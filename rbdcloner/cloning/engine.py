@@ -239,9 +239,12 @@ class Engine:
         if clone.state in _MADE:
             return clone
         try:
-            return self.holder.take(clone)
+            held = self.holder.take(clone)
         except errors.RowMoved:
             return None
+        if held.state is State.RESTORING:
+            return self.remover.restore(held)
+        return held
 
     def held_in(
         self, clone: Clone, state: State, rollback_to: int | None = None

@@ -205,9 +205,12 @@ class Snapshots:
         if image.state is State.READY:
             return image
         try:
-            return self.engine.holder.take(image)
+            held = self.engine.holder.take(image)
         except errors.RowMoved:
             return None
+        if held.state is State.RESTORING:
+            return self.engine.remover.restore(held)
+        return held
 
     def _named(self, disk: Clone, snapshot: str) -> Parent | None:
         for parent in self.engine.lineage.snapshots_of(disk.image):
