@@ -173,15 +173,19 @@ class Engine:
         return clone
 
     def _newest(self, instance_uuid: str, suffix: str) -> list[Clone]:
-        """Return the newest row of each of the instance's names."""
+        """Return the live row, else the newest, of each of its names."""
         newest: dict[tuple[str, str], Clone] = {}
         filters = Filters(instance_uuid=instance_uuid, kind=Kind.DISK)
         marker = 0
         while rows := self.lineage.page(filters, marker, _PAGE):
             marker = rows[-1].id
             for clone in rows:
-                if clone.image.name.endswith(suffix):
-                    newest[clone.image.pool, clone.image.name] = clone
+                image = clone.image
+                known = newest.get((image.pool, image.name))
+                if known is not None and known.state in states.LIVE:
+                    continue
+                if image.name.endswith(suffix):
+                    newest[image.pool, image.name] = clone
         return list(newest.values())
 
     def _reserve(self, request: DiskRequest) -> Clone | None:
