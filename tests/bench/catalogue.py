@@ -131,34 +131,56 @@ def _snapshot(sizes: scale.Scale) -> Iterator[Figure]:
 
 
 def _delete(sizes: scale.Scale) -> Iterator[Figure]:
-    def figure(
-        name: str, who: str, count: int, against: str = '', *reach: Reach
-    ) -> Figure:
-        return Figure(
-            name,
-            *(who, 'p50'),
-            act='remove',
-            task='delete',
-            count=count,
-            against=against,
-            reach=reach,
-        )
-
     smallest, largest = sizes.pools[0], sizes.pools[-1]
     for count in sizes.pools:
-        ours = f'delete_disk_pool_{count}_p50_ms'
-        if count == smallest:
-            yield figure(ours, 'sqlite', count)
-        else:
-            first = f'delete_disk_pool_{smallest}_p50_ms'
-            flat = Reach('ratio', most=round(4 / 3, 2))
-            yield figure(ours, 'sqlite', count, first, flat)
-        name = f'librbd_delete_pool_{count}_p50_ms'
-        yield figure(name, 'librbd', count, ours)
-        name = f'nova_delete_pool_{count}_p50_ms'
-        reach = (Reach('ratio', least=3),) if count == largest else ()
-        yield figure(name, 'nova', count, ours, *reach)
-    yield figure('reap_p50_ms', 'reaper', smallest)
+        is_largest = count == largest
+        yield from _deleters(
+            f'pool_{count}',
+            count,
+            against='' if count == smallest else f'pool_{smallest}',
+            novas=(Reach('ratio', least=3),) if is_largest else (),
+        )
+    yield from _deleters(
+        'written',
+        largest,
+        against=f'pool_{largest}',
+        novas=(Reach('ratio', least=3),),
+        written=True,
+    )
+    yield Figure(
+        'reap_p50_ms',
+        *('reaper', 'p50'),
+        act='remove',
+        task='delete',
+        count=smallest,
+    )
+
+
+def _deleters(
+    name: str,
+    count: int,
+    against: str,
+    novas: tuple[Reach, ...],
+    written: bool = False,
+) -> Iterator[Figure]:
+    ours = f'delete_disk_{name}_p50_ms'
+    other = f'delete_disk_{against}_p50_ms' if against else ''
+    flat = (Reach('ratio', most=round(4 / 3, 2)),) if against else ()
+    for what, who, held_against, reach in (
+        (ours, 'sqlite', other, flat),
+        (f'librbd_delete_{name}_p50_ms', 'librbd', ours, ()),
+        (f'nova_delete_{name}_p50_ms', 'nova', ours, novas),
+    ):
+        yield Figure(
+            what,
+            *(who, 'p50'),
+            act='remove',
+            against=held_against,
+            task='delete',
+            count=count,
+            written=written,
+            reach=reach,
+        )
 
 
 def _children(sizes: scale.Scale) -> Iterator[Figure]:

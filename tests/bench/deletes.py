@@ -19,19 +19,31 @@ Delete = Callable[[Sequence[str], int, str], measuring.Block]
 
 
 class Deletes:
-    """Disks in one pool, deleted by a function."""
+    """Disks in one pool, deleted by a function.
+
+    With *objects*, each disk has so many of its own before.
+    """
 
     def __init__(
-        self, service: Service, admin: Librbd, pool: str, delete: Delete
+        self,
+        service: Service,
+        admin: Librbd,
+        pool: str,
+        delete: Delete,
+        objects: int = 0,
     ) -> None:
         self._service = service
         self._admin = admin
         self._pool = pool
         self._delete = delete
+        self._objects = objects
 
     def create(self, names: Sequence[str], threads: int) -> measuring.Block:
         """Make disks of these names."""
-        return self._service.create(names, threads, self._pool)
+        block = self._service.create(names, threads, self._pool)
+        for name in names:
+            self._admin.touch(self._pool, name, self._objects)
+        return block
 
     def remove(self, names: Sequence[str], threads: int) -> measuring.Block:
         """Delete the disks; wait until this service, too, knows them gone."""

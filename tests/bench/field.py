@@ -104,8 +104,10 @@ class Field:
                 delete = deletes.reaping(service, self._admin)
             case _:
                 delete = service.delete
-        pool = self._pool(one.count)
-        return deletes.Deletes(service, self._admin, pool, delete)
+        objects = self._bed.wishes.scale.written_objects if one.written else 0
+        return deletes.Deletes(
+            service, self._admin, self._pool(one.count), delete, objects
+        )
 
     def _families(self, wanted: list[Contestant]) -> dict[Contestant, Any]:
         """Return who answers, about families made now."""

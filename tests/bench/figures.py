@@ -17,15 +17,22 @@ from tests.bench import measuring
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Contestant:
-    """Who does which task, and with how much of it."""
+    """Who does which task, and with how much of it.
+
+    ``count`` is bytes written to the disk of a snapshot, other images in the
+    pool of a deletion, a parent's children; ``written`` is for disks that are
+    not as they were made.
+    """
 
     task: str
     who: str
     count: int = 0
+    written: bool = False
 
     def __str__(self) -> str:
         count = f' of {self.count}' if self.count else ''
-        return f'{self.who} {self.task}{count}'
+        written = ', written' if self.written else ''
+        return f'{self.who} {self.task}{count}{written}'
 
 
 #: Blocks by (contestant, threads, act).
@@ -59,8 +66,8 @@ class Figure:
     """A number that is printed.
 
     ``statistic`` is ``p50``, ``p95`` or ``rate``, or the name of a kind of
-    memory, which is looked at when every disk was made. ``count`` is the
-    contestant's.
+    memory, which is looked at when every disk was made. ``count`` and
+    ``written`` are the contestant's.
     """
 
     name: str
@@ -71,12 +78,13 @@ class Figure:
     against: str = ''
     task: str = 'create'
     count: int = 0
+    written: bool = False
     reach: tuple[Reach, ...] = ()
 
     @property
     def contestant(self) -> Contestant:
         """Who is measured."""
-        return Contestant(self.task, self.who, self.count)
+        return Contestant(self.task, self.who, self.count, self.written)
 
     @property
     def unit(self) -> str:

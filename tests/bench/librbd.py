@@ -21,6 +21,7 @@ TIMEOUT_S = 60
 _LOOK_AGAIN_S = 0.005
 _THREADS = 16
 _SMALL_BYTES = 4 << 20
+# An object has that many.
 _CHUNK_BYTES = 4 << 20
 #: How images begin that are there for their number only.
 OTHERS = 'other-'
@@ -124,6 +125,20 @@ class Librbd:
         with self._bed.raw.open('rb') as raw, self.opened(pool, name) as disk:
             for offset in range(0, size_bytes, _CHUNK_BYTES):
                 disk.write(raw.read(_CHUNK_BYTES), offset)
+
+    def touch(self, pool: str, name: str, objects: int) -> None:
+        """Have so many objects of an image exist, past what its parent has."""
+        if not objects:
+            return
+        begin = self._bed.wishes.scale.image_bytes
+        with self.opened(pool, name) as disk:
+            measuring.measure(
+                lambda number: disk.write(
+                    b'touched', begin + number * _CHUNK_BYTES
+                ),
+                range(objects),
+                _THREADS,
+            )
 
     def names(self, pool: str) -> list[str]:
         """Return the names of the images in a pool."""

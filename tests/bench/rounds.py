@@ -186,14 +186,16 @@ class Rounds:
                 key = (lane.contestant, lane.threads, act)
                 self.results.setdefault(key, []).append(block)
                 if act == _TOLD[lane.contestant.task]:
-                    mean = (block.ended - block.begun) / len(block.seconds)
-                    said.append(_told(lane, mean))
+                    said.append(_told(lane, block))
         self._report(f'round {number + 1}, ms: {", ".join(said)}')
 
 
-def _told(lane: Lane, mean_s: float) -> str:
-    threads = f' by {lane.threads}' if lane.threads > 1 else ''
-    return f'{lane.contestant}{threads} {1000 * mean_s:.1f}'
+def _told(lane: Lane, block: measuring.Block) -> str:
+    seconds, threads = measuring.median([block]), ''
+    if lane.threads > 1:
+        seconds = 1 / measuring.rate([block])
+        threads = f' by {lane.threads}'
+    return f'{lane.contestant}{threads} {1000 * seconds:.1f}'
 
 
 def _block(

@@ -14,13 +14,15 @@ class Scale:
     """Sizes, each list from small to large.
 
     ``pools`` is how many other images are in the pools that disks are deleted
-    in, ``children`` how many a parent has. Under format v1 Ceph takes 17 ms
+    in, ``written_objects`` how many objects of its own a disk has that was in
+    use, ``children`` how many a parent has. Under format v1 Ceph takes 17 ms
     for each child that it lists, so those parents have a list of their own.
     """
 
     image_bytes: int
     written_bytes: int
     pools: tuple[int, ...]
+    written_objects: int
     children: tuple[int, ...]
     v1_children: tuple[int, ...]
 
@@ -29,6 +31,7 @@ FULL = Scale(
     image_bytes=GiB,
     written_bytes=GiB,
     pools=(10, 5000),
+    written_objects=256,
     children=(1, 100, 10000),
     v1_children=(1, 100),
 )
@@ -36,6 +39,7 @@ QUICK = Scale(
     image_bytes=256 * MiB,
     written_bytes=32 * MiB,
     pools=(10, 60),
+    written_objects=32,
     children=(1, 10, 50),
     v1_children=(1, 10),
 )
