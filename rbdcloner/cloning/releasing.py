@@ -15,6 +15,7 @@ from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
 from rbdcloner.states import ParentState
+from rbdcloner.states import State
 
 _CHILDREN_NAMED = 5
 
@@ -29,10 +30,11 @@ class Releaser:
     def release(self, parent: Parent) -> None:
         """Give back what is the service's own on a parent without a child.
 
-        An edge is removed, a protection of ours taken off. Nothing of a
-        parent that has children, or that goes with its image.
+        An edge is removed, a protection of ours taken off; what a caller
+        named too, if its removal has begun or it was never made. Nothing of
+        a parent that has children, or that goes with its image.
         """
-        if not _is_for_children_only(parent):
+        if not _goes_by_itself(parent):
             return
         try:
             self._give_back(parent, parent.purpose is not Purpose.ADOPTED)
@@ -43,6 +45,7 @@ class Releaser:
         """Destroy the snapshot, whoever made it.
 
         :raises ParentHasChildren: it has a child, recorded or in Ceph.
+        :raises DiskBusy: its image is going back to it.
         """
         self._give_back(parent, entirely=True)
 
@@ -52,6 +55,7 @@ class Releaser:
             return
         snapshot = self._find(parent)
         if snapshot is not None:
+            self._confirm_unwanted(parent)
             self._confirm_childless(parent, snapshot)
             if entirely or parent.protector is Protector.SERVICE:
                 self.ceph.unprotect(snapshot)
@@ -72,6 +76,24 @@ class Releaser:
                 return facts.snapshot
         return None
 
+    def _confirm_unwanted(self, parent: Parent) -> None:
+        """Raise while the image goes back to this snapshot.
+
+        Interrupted, it has some of both data until it does so again.
+        """
+        image = self.lineage.find_by_image(parent.snapshot.image)
+        if (
+            image is not None
+            and image.state is State.ROLLING_BACK
+            and image.rollback_to == parent.id
+        ):
+            self.lineage.restored(parent)
+            raise errors.DiskBusy(
+                name=image.image.name,
+                pool=image.image.pool,
+                state=image.state,
+            )
+
     def _confirm_childless(self, parent: Parent, snapshot: Snapshot) -> None:
         children = self.ceph.children(snapshot)
         if children:
@@ -82,11 +104,13 @@ class Releaser:
             )
 
 
-def _is_for_children_only(parent: Parent) -> bool:
-    """Tell whether what is ours on *parent* goes with its last child."""
+def _goes_by_itself(parent: Parent) -> bool:
+    """Tell whether what is ours on *parent* goes without being asked for."""
     match parent.purpose:
-        case Purpose.EDGE | Purpose.CALLER:
+        case Purpose.EDGE:
             return True
+        case Purpose.CALLER:
+            return parent.state is not ParentState.ACTIVE
         case Purpose.ADOPTED:
             return parent.protector is Protector.SERVICE
         case Purpose.GLANCE:
