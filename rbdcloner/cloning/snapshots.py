@@ -25,6 +25,7 @@ from rbdcloner.model import Kind
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
+from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
 
@@ -88,10 +89,14 @@ class Snapshots:
         """Take a snapshot of the disk; nothing if it has that one.
 
         :raises DiskNotFound: there is no such disk.
+        :raises ParentHasChildren: it was being removed, and has children.
         :raises RoomNeeded: the disk has too many.
         """
         disk = self._ready(pool, name)
         known = self._named(disk, snapshot)
+        if known is not None and known.state is ParentState.RELEASING:
+            self.releaser.remove(known)
+            known = None
         if known is None:
             self.headroom.for_snapshots(disk)
             known = self._plan(disk, snapshot)
@@ -122,6 +127,7 @@ class Snapshots:
         """Give the disk the data and the size that it had then.
 
         :raises DiskSnapshotNotFound: the disk has no such snapshot.
+        :raises ParentReleased: the snapshot is being removed.
         :raises DiskInUse: somebody has it open.
         """
         disk = self.engine.get_disk(pool, name)
@@ -132,13 +138,15 @@ class Snapshots:
             raise errors.DiskSnapshotNotFound(
                 snapshot=snapshot, name=name, pool=pool
             )
+        begun = disk.state is State.ROLLING_BACK
         disk = self.engine.held_in(
             disk, State.ROLLING_BACK, rollback_to=target.id
         )
-        if disk.rollback_to != target.id:
-            raise errors.DiskBusy(name=name, pool=pool, state=disk.state)
+        with self.engine.holder.working_on(disk):
+            if disk.rollback_to != target.id:
+                raise errors.DiskBusy(name=name, pool=pool, state=disk.state)
         try:
-            return self.engine.maker.roll_back(disk, target)
+            return self.engine.maker.roll_back(disk, begun)
         except errors.RbdImageInUse as exc:
             raise errors.DiskInUse(
                 name=name, pool=pool, watchers=exc.kwargs['watchers']
