@@ -44,6 +44,15 @@ _PARENT_GONE = (
     errors.SnapshotUnprotected,
 )
 
+#: Nothing of the image was changed.
+_NOT_ROLLED_BACK = (
+    errors.ParentReleased,
+    errors.RbdImageInUse,
+    errors.RbdImageNotFound,
+    errors.SnapshotNotFound,
+    errors.SnapshotTrashed,
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Maker:
@@ -98,17 +107,24 @@ class Maker:
                 clone, State.READY, size_bytes=size_bytes, reason=''
             )
 
-    def roll_back(self, clone: Clone, target: Parent) -> Clone:
-        """Give a ROLLING_BACK row's image *target*'s data; the row, READY."""
+    def roll_back(self, clone: Clone, begun: bool) -> Clone:
+        """Give a ROLLING_BACK row's image its target's data; the row, READY.
+
+        *begun* is whether somebody may have begun with it before: then the
+        image may have some of both, and stays ROLLING_BACK until it is done.
+
+        :raises ParentReleased: the snapshot is being removed.
+        """
         with self.holder.working_on(clone), self.holder.renewing(clone):
+            (target,) = self.lineage.parents([clone.rollback_to or 0])
             try:
+                _check_stays(target)
                 self.ceph.rollback(target.snapshot)
-            except errors.CephUnavailable:
-                raise
-            except errors.CephError as exc:
-                self.lineage.move(
-                    clone, State.READY, reason=errors.reason_of(exc)
-                )
+            except _NOT_ROLLED_BACK as exc:
+                if not begun:
+                    self.lineage.move(
+                        clone, State.READY, reason=errors.reason_of(exc)
+                    )
                 raise
             return self.lineage.move(
                 clone, State.READY, size_bytes=target.size_bytes, reason=''
@@ -238,6 +254,15 @@ def _parent(clone: Clone) -> Parent:
     if clone.parent is None:
         raise ValueError(f'clone {clone.uuid} was reserved without a parent')
     return clone.parent
+
+
+def _check_stays(target: Parent) -> None:
+    """Raise if the snapshot goes; read after the row says ROLLING_BACK.
+
+    Whoever removes it says so first, and then looks at the row.
+    """
+    if target.state is not ParentState.ACTIVE:
+        raise errors.ParentReleased(parent=str(target.snapshot))
 
 
 def _gone(clone: Clone, reason: str) -> errors.ParentGone:

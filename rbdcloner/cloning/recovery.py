@@ -109,5 +109,4 @@ class Recovery:
             case State.RESIZING:
                 self.maker.resize(clone, 0)
             case State.ROLLING_BACK:
-                (target,) = self.lineage.parents([clone.rollback_to or 0])
-                self.maker.roll_back(clone, target)
+                self.maker.roll_back(clone, begun=True)
