@@ -8,6 +8,7 @@ left to delete. Either is written down here and done by the managers.
 """
 
 from collections.abc import Iterator
+import contextlib
 import dataclasses
 
 from rbdcloner import errors
@@ -21,6 +22,7 @@ from rbdcloner.model import Kind
 from rbdcloner.model import Parent
 from rbdcloner.states import LIVE
 from rbdcloner.states import State
+from rbdcloner.states import may_follow
 
 _ROWS_AT_ONCE = 500
 _LEASE_S = 10.0
@@ -47,10 +49,25 @@ class ImageRelease:
         self, glance_image_id: str, forced: bool = False
     ) -> list[Flatten]:
         """Have every child flattened; with *forced*, under its guest too."""
-        return [
-            self.lineage.want_flatten(child, FlattenReason.RELEASE, forced)
-            for child in self.users(glance_image_id)
-        ]
+        wanted = []
+        for child in self.users(glance_image_id):
+            # One that goes meanwhile needs the image no more.
+            with contextlib.suppress(errors.RowMoved):
+                wanted.append(
+                    self.lineage.want_flatten(
+                        child, FlattenReason.RELEASE, forced
+                    )
+                )
+        return wanted
+
+    def images(self, glance_image_id: str) -> list[Clone]:
+        """Return the rows of the Glance image's own RBD images, not final."""
+        found = {}
+        for parent in self.lineage.parents(glance_image_id=glance_image_id):
+            clone = self.lineage.find_by_image(parent.snapshot.image)
+            if clone is not None and clone.kind is not Kind.DISK:
+                found[clone.id] = clone
+        return list(found.values())
 
     def retire(self, glance_image_id: str) -> list[Clone]:
         """Have the image moved to the trash; its rows, DELETING.
@@ -74,8 +91,16 @@ class ImageRelease:
         :raises DiskBusy: it is being destroyed.
         :raises DiskExists: its name was taken meanwhile.
         """
+        image = clone.image
         if clone.state is not State.RETIRED:
-            raise errors.NotRetired(image=str(clone.image), state=clone.state)
+            raise errors.NotRetired(image=str(image), state=clone.state)
+        if not image.id:
+            raise errors.NotRetired(image=str(image), state='never made')
+        named = self.lineage.find(
+            image.fsid, image.pool, image.namespace, image.name
+        )
+        if named.state in LIVE:
+            raise errors.DiskExists(name=image.name, pool=image.pool)
         held = self.lineage.hold(clone, self.owner, _LEASE_S)
         return self.lineage.move(held, State.RESTORING)
 
@@ -103,5 +128,9 @@ class ImageRelease:
             return None
         if clone.state is State.DELETING:
             return clone
+        if not may_follow(clone.state, State.DELETING):
+            raise errors.DiskBusy(
+                name=clone.image.name, pool=clone.image.pool, state=clone.state
+            )
         held = self.lineage.hold(clone, self.owner, _LEASE_S)
         return self.lineage.move(held, State.DELETING)
