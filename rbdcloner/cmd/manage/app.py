@@ -2,8 +2,11 @@
 """What all commands of rbdcloner-manage share: options, database, the end."""
 
 import argparse
+from collections.abc import Callable
 import functools
 import logging
+import os
+import socket
 from typing import Any
 from typing import NoReturn
 
@@ -15,9 +18,12 @@ from oslo_config import cfg
 import rbdcloner
 from rbdcloner import conf as options
 from rbdcloner import errors
+from rbdcloner.cloning.image_release import ImageRelease
+from rbdcloner.cmd.manage import watching
 from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import CloneFormat
 
 EXIT_CODES = (
     'exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not found'
@@ -25,6 +31,7 @@ EXIT_CODES = (
 
 _USAGE = 2
 _NOT_FOUND = 3
+_NOT_FOUND_ERRORS = (errors.DiskNotFound, errors.FlattenNotFound)
 _COMMANDS = 'rbdcloner.manage'
 
 
@@ -81,7 +88,7 @@ class Manage(app.App):
     def run_subcommand(self, argv: list[str]) -> int:
         """Run it; what was not found has an exit code of its own."""
         code = super().run_subcommand(argv)
-        if isinstance(self._failure, errors.DiskNotFound):
+        if isinstance(self._failure, _NOT_FOUND_ERRORS):
             return _NOT_FOUND
         return code
 
@@ -97,14 +104,14 @@ class Manage(app.App):
 
         :raises ConfigurationError: none is configured, or not rightly.
         """
-        conf = self._load()
-        if not conf.database.connection:
+        database = self._conf.database
+        if not database.connection:
             raise errors.ConfigurationError(
                 problem='No lineage database is configured',
                 remedy='Set "connection" in [database], or say --config-file',
             )
         # Whoever runs a command tries again himself.
-        return engine.connect(**{**conf.database, 'max_retries': 0})
+        return engine.connect(**{**database, 'max_retries': 0})
 
     @functools.cached_property
     def lineage(self) -> Lineage:
@@ -121,7 +128,17 @@ class Manage(app.App):
             ) from exc
         return Lineage(self.engine)
 
-    def _load(self) -> cfg.ConfigOpts:
+    @functools.cached_property
+    def image_release(self) -> ImageRelease:
+        """What lets Glance images go, in the name of this process."""
+        return ImageRelease(
+            self.lineage,
+            CloneFormat(self._conf.ceph.clone_format),
+            f'{self.NAME}:{socket.gethostname()}:{os.getpid()}',
+        )
+
+    @functools.cached_property
+    def _conf(self) -> cfg.ConfigOpts:
         conf = cfg.ConfigOpts()
         options.register(conf)
         arguments = [
@@ -137,6 +154,26 @@ class OfManage:
 
     app: Any
 
+    def afterwards(self, parsed_args: argparse.Namespace) -> int:
+        """Do what is left when all was printed; the exit code."""
+        return 0
+
+    def say(self, text: str) -> None:
+        """Tell a person something; programs read the standard output."""
+        self.app.stderr.write(f'{text}\n')
+
+    def watch(
+        self, look: Callable[[], watching.Status], timeout_s: float
+    ) -> bool:
+        """Wait for the managers; as :func:`watching.watch`."""
+        return watching.watch(look, self.app.stderr, timeout_s)
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the command's parser, whose help keeps its paragraphs."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)  # type: ignore[misc]
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        return parser
+
     def get_epilog(self) -> str:
         """Tell the exit codes below the help of each command."""
         return EXIT_CODES
@@ -145,7 +182,7 @@ class OfManage:
         """Run the command; say what to do about a database that is down."""
         inner: Any = super()
         try:
-            return int(inner.run(parsed_args))
+            return int(inner.run(parsed_args)) or self.afterwards(parsed_args)
         except errors.DatabaseUnavailable as exc:
             raise errors.ConfigurationError(
                 problem=str(exc).rstrip('.'),

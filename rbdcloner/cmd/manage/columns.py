@@ -2,6 +2,7 @@
 """How values are shown: short to persons, whole to programs."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from rbdcloner.model import Parent
 
 _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')
 _SHORT = 8
+_FEW = 3
 
 
 class Size(columns.FormattableColumn[int]):
@@ -28,6 +30,29 @@ class Identity(columns.FormattableColumn[str]):
     def human_readable(self) -> str:
         """Return enough to tell it from its neighbours."""
         return self._value[:_SHORT]
+
+
+class Counted(columns.FormattableColumn[int | None]):
+    """Bytes that somebody counts, or has not yet: null to programs."""
+
+    def human_readable(self) -> str:
+        """Return the size, or a question mark."""
+        return '?' if self._value is None else size(self._value)
+
+
+class Names(columns.FormattableColumn[list[str]]):
+    """Names; to persons the first few."""
+
+    def human_readable(self) -> str:
+        """Return some, and how many more there are."""
+        return few(self._value)
+
+
+def few(names: Sequence[str]) -> str:
+    """Return some of *names* for a person, and how many more there are."""
+    more = len(names) - _FEW
+    text = ', '.join(names[:_FEW])
+    return f'{text} and {more} more' if more > 0 else text
 
 
 def size(size_bytes: int) -> str:
@@ -68,6 +93,7 @@ _PARENT: dict[str, Callable[[Parent], Any]] = {
 BRIEF: dict[str, Callable[[Clone], Any]] = {
     'ID': lambda clone: clone.id,
     'Disk': lambda clone: str(clone.image),
+    'Kind': lambda clone: str(clone.kind),
     'State': lambda clone: str(clone.state),
     'Size': lambda clone: Size(clone.size_bytes),
     'Parent': lambda clone: str(clone.parent.snapshot if clone.parent else ''),
@@ -98,7 +124,7 @@ FULL: dict[str, Callable[[Clone], Any]] = {
     **{f'parent_{name}': _of_parent(get) for name, get in _PARENT.items()},
     'attached': lambda clone: clone.attached,
     'rollback_to': lambda clone: clone.rollback_to or '',
-    'held_bytes': lambda clone: Size(clone.held_bytes or 0),
+    'held_bytes': lambda clone: Counted(clone.held_bytes),
     'attempts': lambda clone: clone.attempts,
     'retry_at': lambda clone: moment(clone.retry_at),
     'owner': lambda clone: clone.owner,

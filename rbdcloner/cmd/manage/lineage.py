@@ -4,30 +4,26 @@
 import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
-import itertools
 from typing import Any
 
 from cliff import command
 from cliff import lister
 from cliff import show
-from oslo_utils import uuidutils
 
-from rbdcloner import errors
 from rbdcloner.cmd.manage import columns
+from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage import tree
 from rbdcloner.cmd.manage.app import OfManage
-from rbdcloner.db.lineage import Lineage
-from rbdcloner.model import Clone
 from rbdcloner.model import Filters
-from rbdcloner.states import LIVE
+from rbdcloner.model import Kind
+from rbdcloner.states import FINAL
 from rbdcloner.states import State
 
-_ROWS_AT_ONCE = 500
-_LIMIT = 100
+_NOT_GONE = tuple(state for state in State if state not in FINAL)
 
 
 class List(OfManage, lister.Lister):
-    """List disks, oldest first; those that are gone only with --all.
+    """List images, oldest first; those that are gone only with --all.
 
     A table shows what a person reads at once; the other formats have every
     recorded field, sizes in bytes and whole ids. Times are UTC.
@@ -49,19 +45,9 @@ class List(OfManage, lister.Lister):
             )
         _add_states(parser)
         parser.add_argument(
-            '--limit',
-            type=_count,
-            default=_LIMIT,
-            metavar='ROWS',
-            help=f'at most so many, 0: all; default: {_LIMIT}',
+            '--kind', type=Kind, choices=tuple(Kind), help='what it is for'
         )
-        parser.add_argument(
-            '--marker',
-            type=_count,
-            default=0,
-            metavar='ID',
-            help='only rows after the one with this ID',
-        )
+        finding.add_page(parser)
         return parser
 
     def take_action(
@@ -75,27 +61,19 @@ class List(OfManage, lister.Lister):
             host=parsed_args.host,
             pool=parsed_args.pool,
             name=parsed_args.name,
+            kind=parsed_args.kind,
             states=_states(parsed_args),
         )
-        found = _rows(self.app.lineage, filters, parsed_args.marker)
+        found = finding.limited(
+            finding.rows(self.app.lineage, filters, parsed_args.marker),
+            parsed_args.limit,
+            self.app.stderr,
+        )
         brief = parsed_args.formatter == 'table'
         shown = columns.BRIEF if brief else columns.FULL
         return tuple(shown), (
-            [value(clone) for value in shown.values()]
-            for clone in self._limited(found, parsed_args.limit)
+            [value(clone) for value in shown.values()] for clone in found
         )
-
-    def _limited(self, found: Iterator[Clone], limit: int) -> Iterator[Clone]:
-        """Yield at most *limit* rows; say how to have those after them."""
-        if not limit:
-            yield from found
-            return
-        last = 0
-        for clone in itertools.islice(found, limit):
-            last = clone.id
-            yield clone
-        if last and next(found, None):
-            self.app.stderr.write(f'There are more: --marker {last}\n')
 
 
 class Show(OfManage, show.ShowOne):
@@ -119,7 +97,9 @@ class Show(OfManage, show.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], list[Any]]:
         """Return each field's name and value."""
-        clone = _find(self.app.lineage, parsed_args.disk, parsed_args.pool)
+        clone = finding.one(
+            self.app.lineage, parsed_args.disk, parsed_args.pool
+        )
         return tuple(columns.FULL), [
             value(clone) for value in columns.FULL.values()
         ]
@@ -128,8 +108,10 @@ class Show(OfManage, show.ShowOne):
 class Tree(OfManage, command.Command):
     """Draw parents with their children.
 
-    A child that is itself a parent has its children below it. Only what
-    lives is drawn, unless --all or --state says otherwise.
+    A child that is itself a parent has its children below it. What is gone
+    is drawn only with --all or --state; what waits in the trash for its
+    children is not gone. A child that was flattened needs its parent no
+    more: it stands below it only with --all.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -183,45 +165,4 @@ def _add_states(parser: argparse.ArgumentParser) -> None:
 def _states(parsed_args: argparse.Namespace) -> tuple[State, ...]:
     if parsed_args.all:
         return ()
-    return tuple(map(State, parsed_args.state)) or tuple(sorted(LIVE))
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise ValueError(text)
-    return value
-
-
-def _rows(
-    lineage: Lineage, filters: Filters, marker: int = 0
-) -> Iterator[Clone]:
-    """Yield every row that *filters* leave, by id, read page by page."""
-    while page := lineage.page(filters, marker, _ROWS_AT_ONCE):
-        yield from page
-        marker = page[-1].id
-
-
-def _find(lineage: Lineage, disk: str, pool: str) -> Clone:
-    """Return the disk of a name, else the one of a row's uuid.
-
-    :raises DiskNotFound: there is neither.
-    :raises InvalidArgument: several pools have the name.
-    """
-    found: dict[tuple[str, str, str], Clone] = {}
-    for clone in _rows(lineage, Filters(name=disk, pool=pool)):
-        # By id, so that a name's live row, its newest, comes last.
-        image = clone.image
-        found[image.fsid, image.pool, image.namespace] = clone
-    living = [clone for clone in found.values() if clone.state in LIVE]
-    chosen = living or list(found.values())
-    if len(chosen) > 1:
-        places = ', '.join(str(clone.image) for clone in chosen)
-        raise errors.InvalidArgument(
-            argument=disk, reason=f'several have it ({places}); say --pool'
-        )
-    if not chosen and uuidutils.is_uuid_like(disk):
-        chosen = lineage.page(Filters(pool=pool, uuid=disk.lower()))
-    if not chosen:
-        raise errors.DiskNotFound(name=disk, pool=pool or '(any)')
-    return chosen[0]
+    return tuple(map(State, parsed_args.state)) or _NOT_GONE

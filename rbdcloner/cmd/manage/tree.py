@@ -14,16 +14,18 @@ from typing import Any
 from typing import TypeVar
 
 from rbdcloner.cmd.manage import columns
+from rbdcloner.cmd.manage import finding
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
+from rbdcloner.model import Kind
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
+from rbdcloner.states import FINAL
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
-
-_ROWS_AT_ONCE = 500
 
 _BOXES = ('├── ', '└── ', '│   ', '    ')
 _ASCII = ('|-- ', '`-- ', '|   ', '    ')
@@ -43,7 +45,9 @@ class Node:
 class Forest:
     """The lineage's trees, of clones in *states* (all, where it is empty).
 
-    With an instance, of its disks alone: parents without one are left out.
+    Who was flattened stands below nobody, unless all are shown; who has no
+    parent is a root, if anything was cloned from it. With an instance, of its
+    disks alone: parents without one are left out.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class Forest:
         self._parents: dict[tuple[str, ...], list[Parent]] = {}
 
     def roots(self, glance_image_id: str = '') -> Iterator[Node]:
-        """Yield parents that are not below another one, by id.
+        """Yield images and parents that are not below another one, by id.
 
         With a Glance image, its parents, wherever they are.
         """
@@ -66,24 +70,51 @@ class Forest:
         for parent in everyone:
             key = _key(parent.snapshot.image)
             self._parents.setdefault(key, []).append(parent)
-        for parent in everyone:
-            if not self._is_root(parent, glance_image_id):
-                continue
+        if glance_image_id:
+            yield from self._of_glance_image(everyone, glance_image_id)
+            return
+        for parents in self._parents.values():
+            clone = self._clone_of(parents[0].snapshot.image)
+            if clone is None:
+                yield from self._of_parents(parents)
+            elif not self._is_below(clone) and any(
+                map(self._is_worth_showing, parents)
+            ):
+                yield self._of_clone(clone)
+
+    def _of_glance_image(
+        self, everyone: Sequence[Parent], glance_image_id: str
+    ) -> Iterator[Node]:
+        yield from self._of_parents(
+            [one for one in everyone if one.glance_image_id == glance_image_id]
+        )
+
+    def _of_parents(self, parents: Iterable[Parent]) -> Iterator[Node]:
+        for parent in parents:
             if self._is_worth_showing(parent):
                 yield self._of_parent(parent)
 
-    def _is_root(self, parent: Parent, glance_image_id: str) -> bool:
-        if glance_image_id:
-            return parent.glance_image_id == glance_image_id
-        image = parent.snapshot.image
-        named = Filters(
-            instance_uuid=self._instance_uuid,
-            name=image.name,
-            pool=image.pool,
-            states=self._states,
-        )
-        clones = self._clones(named)
-        return all(_key(clone.image) != _key(image) for clone in clones)
+    def _clone_of(self, image: Image) -> Clone | None:
+        """Return the row of *image* that is shown, if there is one."""
+        clone = self._lineage.find_by_image(image)
+        if clone is None:
+            # One that is gone is found by its name alone.
+            named = Filters(name=image.name, pool=image.pool)
+            for gone in self._clones(named):
+                if _key(gone.image) == _key(image):
+                    clone = gone
+        return clone if clone and self._is_shown(clone) else None
+
+    def _is_shown(self, clone: Clone) -> bool:
+        instance_uuid = self._instance_uuid or clone.instance_uuid
+        states = self._states or (clone.state,)
+        return clone.instance_uuid == instance_uuid and clone.state in states
+
+    def _is_below(self, clone: Clone) -> bool:
+        """Tell whether *clone*, which is shown, stands below its parent."""
+        if clone.parent is None:
+            return False
+        return not self._states or not _is_flattened(clone)
 
     def _is_worth_showing(self, parent: Parent) -> bool:
         everything = not (self._states or self._instance_uuid)
@@ -91,19 +122,23 @@ class Forest:
             return True
         return not self._instance_uuid and parent.state is ParentState.ACTIVE
 
-    def _has_child(self, parent: Parent) -> bool:
-        return bool(self._lineage.page(self._children_of(parent), limit=1))
+    def _is_worth_showing_below(self, parent: Parent) -> bool:
+        released = parent.state is ParentState.RELEASED
+        return not (released and self._states) or self._has_child(parent)
 
-    def _children_of(self, parent: Parent) -> Filters:
-        return Filters(
+    def _has_child(self, parent: Parent) -> bool:
+        return any(self._children_of(parent))
+
+    def _children_of(self, parent: Parent) -> Iterator[Clone]:
+        found = Filters(
             instance_uuid=self._instance_uuid,
             parent_id=parent.id,
             states=self._states,
         )
+        return filter(self._is_below, self._clones(found))
 
     def _of_parent(self, parent: Parent) -> Node:
-        found = self._clones(self._children_of(parent))
-        children = (self._of_clone(clone) for clone in found)
+        children = (self._of_clone(one) for one in self._children_of(parent))
         return Node(_parent_line(parent), _parent_facts(parent), children)
 
     def _of_clone(self, clone: Clone) -> Node:
@@ -111,14 +146,15 @@ class Forest:
         below = (
             self._parents.get(_key(clone.image), []) if clone.image.id else []
         )
-        children = (self._of_parent(parent) for parent in below)
+        children = (
+            self._of_parent(parent)
+            for parent in below
+            if self._is_worth_showing_below(parent)
+        )
         return Node(_clone_line(clone), facts, children)
 
     def _clones(self, filters: Filters) -> Iterator[Clone]:
-        marker = 0
-        while page := self._lineage.page(filters, marker, _ROWS_AT_ONCE):
-            yield from page
-            marker = page[-1].id
+        return finding.rows(self._lineage, filters)
 
 
 def as_lines(roots: Iterable[Node], encoding: str) -> Iterator[str]:
@@ -173,11 +209,18 @@ def _key(image: Image) -> tuple[str, ...]:
     return (image.fsid, image.pool, image.namespace, image.id)
 
 
+def _is_flattened(clone: Clone) -> bool:
+    """Tell whether *clone*, which is there, needs its parent no more."""
+    return clone.state not in FINAL and not clone.attached
+
+
 def _parent_line(parent: Parent) -> str:
     words = [columns.size(parent.size_bytes)]
     # Glance names an RBD image after its own: nothing new to a reader.
-    if parent.glance_image_id != parent.snapshot.image.name:
+    if parent.glance_image_id not in ('', parent.snapshot.image.name):
         words.append(f'Glance image {parent.glance_image_id}')
+    if parent.purpose is not Purpose.ADOPTED:
+        words.append(str(parent.purpose))
     if parent.protector is not Protector.NOBODY:
         words.append(f'protected by {parent.protector}')
     if parent.state is not ParentState.ACTIVE:
@@ -187,6 +230,10 @@ def _parent_line(parent: Parent) -> str:
 
 def _clone_line(clone: Clone) -> str:
     words = [columns.size(clone.size_bytes), str(clone.state)]
+    if clone.kind is not Kind.DISK:
+        words.append(str(clone.kind))
+    if clone.parent and _is_flattened(clone):
+        words.append('flattened')
     if clone.host:
         words.append(clone.host)
     return f'{clone.image}  ({", ".join(words)})'
@@ -208,6 +255,8 @@ def _parent_facts(parent: Parent) -> dict[str, Any]:
         'glance_image_id': parent.glance_image_id,
         'state': str(parent.state),
         'protector': str(parent.protector),
+        'purpose': str(parent.purpose),
+        'depth': parent.depth,
     }
 
 
@@ -215,12 +264,14 @@ def _plain(value: Any) -> Any:
     return getattr(value, 'machine_readable', lambda: value)()
 
 
-# Of the parent, it is a child here: only what is the clone's own.
+# Of the parent, it is a child here: only what is the clone's own. "kind" tells
+# a clone from a parent.
 _OF_CLONE = {
     'kind': lambda clone: 'clone',
+    'clone_kind': columns.FULL['kind'],
     **{
         name: get
         for name, get in columns.FULL.items()
-        if not name.startswith('parent_')
+        if name != 'kind' and not name.startswith('parent_')
     },
 }

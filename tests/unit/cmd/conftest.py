@@ -8,11 +8,14 @@ import logging
 import pytest
 
 from rbdcloner.cmd import manage
+from rbdcloner.cmd.manage import watching
 from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
+from rbdcloner.model import Filters
+from rbdcloner.model import FlattenReason
 from rbdcloner.model import Image
 from rbdcloner.model import Protector
 from rbdcloner.model import Snapshot
@@ -76,11 +79,24 @@ def lineage(database):
     return database.sync()
 
 
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Acts of the managers, one in each pause of a command that waits.
+
+    Nothing else works on the database here, and no test may sleep.
+    """
+    acts = []
+    monkeypatch.setattr(watching, '_pause', lambda: acts.pop(0)())
+    monkeypatch.setattr(watching, '_CHANGED_AFTER_S', 0)
+    return acts
+
+
 def adopt(lineage, name='an-image', image_id='1234', pool='images', **changes):
     """Record a parent: snapshot 7 of an image."""
     image = Image(FSID, pool, '', name, image_id)
+    number = changes.get('number', 7)
     facts = SnapshotFacts(
-        Snapshot(image, 'snap', 7), GIB, 22, False, False, CREATED_AT
+        Snapshot(image, 'snap', number), GIB, 22, False, False, CREATED_AT
     )
     glance_image_id = changes.get('glance_image_id', GLANCE_IMAGE)
     return lineage.adopt(facts, glance_image_id, Protector.NOBODY)
@@ -97,9 +113,38 @@ def make(lineage, parent, name, *states, image_id='', **changes):
         project_id=changes.get('project_id', 'a-project'),
         host=changes.get('host', 'node1'),
     )
-    clone = lineage.reserve(request, parent, CloneFormat.V2, 'me', 60)
+    clone_format = changes.get('clone_format', CloneFormat.V2)
+    clone = lineage.reserve(request, parent, clone_format, 'me', 60)
     for state in states or (State.READY,):
         if state == State.DELETED:
             clone = lineage.move(clone, State.RETIRED)
         clone = lineage.move(clone, state, image_id=image_id or f'id-{name}')
     return clone
+
+
+def make_image(lineage, disk, image_id, snapshot_id=3):
+    """Record a Glance image, READY, made from a snapshot of *disk*."""
+    clone = lineage.reserve_image(
+        disk, image_id, 'images', CloneFormat.V2, 'me', 60
+    )
+    snapshot = clone.parent.snapshot
+    facts = SnapshotFacts(
+        Snapshot(snapshot.image, snapshot.name, snapshot_id),
+        disk.size_bytes, 22, False, False, CREATED_AT,
+    )  # fmt: skip
+    lineage.made_snapshot(clone.parent, facts)
+    lineage.move(clone, State.READY, image_id=f'id-{image_id}')
+    return now(lineage, clone)
+
+
+def flatten(lineage, clone):
+    """Let *clone* be flattened, as it waits in the queue or not."""
+    lineage.want_flatten(clone, FlattenReason.RELEASE)
+    running = lineage.next_flatten('a-manager', 60, 9)
+    return lineage.flattened(running)
+
+
+def now(lineage, clone):
+    """Return what the row of *clone* says now."""
+    (found,) = lineage.page(Filters(uuid=clone.uuid))
+    return found

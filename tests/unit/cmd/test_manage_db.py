@@ -100,9 +100,23 @@ def test_wrong_usage_has_its_own_code(database, lineage, arguments):
         ['lineage', 'list', '--help'],
         ['lineage', 'show', '--help'],
         ['lineage', 'tree', '--help'],
+        ['image', 'release', '--help'],
+        ['image', 'restore', '--help'],
+        ['retired', 'list', '--help'],
+        ['flatten', 'list', '--help'],
+        ['flatten', 'start', '--help'],
+        ['flatten', 'cancel', '--help'],
     ],
 )
 def test_help_tells_the_exit_codes(database, arguments):
     ran = database.run(*arguments)
     assert ran.code == 0
     assert 'exit codes: 0 done' in ran.out
+
+
+def test_help_about_releasing_an_image_says_what_comes_next(database):
+    out = database.run('image', 'release', '--help').out
+    assert '\n--flatten copies' in out
+    assert '\n--retire copies nothing' in out
+    assert 'run "openstack image delete IMAGE"' in out
+    assert 'cannot hand out its data' in out

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from rbdcloner.cmd.manage import columns
+from rbdcloner.model import CloneFormat
 from rbdcloner.states import State
 from tests.unit.cmd import conftest
 
@@ -77,7 +78,7 @@ def test_a_page_tells_how_to_have_the_next(database, disks):
 
 
 def test_rows_beyond_one_page_are_read_too(database, lineage, monkeypatch):
-    monkeypatch.setattr('rbdcloner.cmd.manage.lineage._ROWS_AT_ONCE', 2)
+    monkeypatch.setattr('rbdcloner.cmd.manage.finding._ROWS_AT_ONCE', 2)
     parent = conftest.adopt(lineage)
     made = [f'disk-{number}' for number in range(5)]
     for name in made:
@@ -178,6 +179,52 @@ def test_what_is_not_there_has_its_own_code(database, disks, arguments):
     assert (ran.code, ran.out) == (3, '')
     assert ran.err.startswith('There is no disk')
     assert ran.err.count('\n') == 1
+
+
+def test_what_is_in_the_trash_is_not_gone(database, lineage):
+    parent = conftest.adopt(lineage)
+    retired = (State.READY, State.DELETING, State.RETIRED)
+    conftest.make(lineage, parent, 'a_disk', *retired)
+    assert listed(database) == ['a_disk']
+    assert listed(database, '--state', 'ready') == []
+
+
+def test_kinds_are_told_apart(database, lineage):
+    disk = conftest.make(lineage, conftest.adopt(lineage), 'a_disk')
+    conftest.make_image(lineage, disk, 'backup')
+    assert listed(database, '--kind', 'image') == ['backup']
+    assert listed(database, '--kind', 'disk') == ['a_disk']
+    assert '| image ' in database.run('lineage', 'list').out
+    assert database.run('lineage', 'list', '--kind', 'x').code == 2
+
+
+def test_show_tells_who_has_an_image_open(database, lineage):
+    disk = conftest.make(lineage, conftest.adopt(lineage), 'a_disk')
+    deleting = lineage.move(
+        disk, State.DELETING, owner='a-manager', lease_s=60
+    )
+    lineage.let_go(deleting, 'DiskInUse: open at 1.2.3.4')
+    ran = database.run('lineage', 'show', 'a_disk', '-f', 'json')
+    shown = json.loads(ran.out)
+    assert shown['reason'] == 'DiskInUse: open at 1.2.3.4'
+    assert (shown['attempts'], shown['kind']) == (1, 'disk')
+    assert shown['retry_at'].endswith('Z')
+    assert (shown['attached'], shown['rollback_to']) == (True, '')
+
+
+def test_show_tells_what_a_retired_image_holds(database, lineage):
+    parent = conftest.adopt(lineage)
+    clone = lineage.adopt_image(
+        parent.snapshot.image, conftest.GLANCE_IMAGE, conftest.GIB,
+        CloneFormat.V2, trashed=True,
+    )  # fmt: skip
+    ran = database.run('lineage', 'show', clone.uuid)
+    assert (ran.code, ran.err) == (0, '')
+    lines = ran.out.splitlines()
+    assert any(line.split()[1:4] == ['held_bytes', '|', '?'] for line in lines)
+    ran = database.run('lineage', 'show', clone.uuid, '-f', 'json')
+    shown = json.loads(ran.out)
+    assert (shown['held_bytes'], shown['parent_image']) == (None, '')
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage import tree
+from rbdcloner.model import CloneFormat
 from rbdcloner.states import State
 from tests.unit.cmd import conftest
 
@@ -109,7 +111,7 @@ def names(trees):
 def test_filters_choose_trees(
     database, family, arguments, expected, rows_at_once, monkeypatch
 ):
-    monkeypatch.setattr(tree, '_ROWS_AT_ONCE', rows_at_once)
+    monkeypatch.setattr(finding, '_ROWS_AT_ONCE', rows_at_once)
     ran = database.run('lineage', 'tree', '-f', 'json', *arguments)
     assert (ran.code, ran.err) == (0, '')
     assert names(json.loads(ran.out)) == expected
@@ -128,4 +130,77 @@ def test_programs_get_sizes_and_ids(database, family):
     assert (root['kind'], root['snapshot_id']) == ('parent', 7)
     child = root['children'][0]
     assert (child['kind'], child['size_bytes']) == ('clone', 5 * conftest.GIB)
-    assert child['image_id'] == '5678'
+    assert (child['image_id'], child['clone_kind']) == ('5678', 'disk')
+
+
+def test_a_retired_image_is_drawn_above_whom_it_waits_for(database, lineage):
+    parent = conftest.adopt(lineage)
+    disk = conftest.make(lineage, parent, 'a_disk', image_id='5678')
+    image = conftest.make_image(lineage, disk, 'backup')
+    below = conftest.adopt(
+        lineage, 'backup', image.image.id, glance_image_id='backup'
+    )
+    conftest.make(lineage, below, 'b_disk')
+    lineage.move(lineage.move(disk, State.DELETING), State.RETIRED)
+    edge = f'rbdcloner-{image.uuid}'
+    assert database.run('lineage', 'tree').out == (
+        'images/an-image@snap  (1 GiB, Glance image '
+        f'{conftest.GLANCE_IMAGE})\n'
+        '└── vms/a_disk  (5 GiB, retired, node1)\n'
+        f'    └── vms/a_disk@{edge}  (5 GiB, edge)\n'
+        '        └── images/backup  (5 GiB, ready, image, node1)\n'
+        '            └── images/backup@snap  (1 GiB)\n'
+        '                └── vms/b_disk  (5 GiB, ready, node1)\n'
+    )
+
+
+def test_a_retired_glance_image_is_a_root(database, lineage):
+    parent = conftest.adopt(lineage)
+    conftest.make(lineage, parent, 'a_disk')
+    lineage.adopt_image(
+        parent.snapshot.image, conftest.GLANCE_IMAGE, conftest.GIB,
+        CloneFormat.V2, trashed=True,
+    )  # fmt: skip
+    lines = database.run('lineage', 'tree').out.splitlines()
+    assert lines[0] == 'images/an-image  (1 GiB, retired, adopted)'
+    assert lines[1].startswith('└── images/an-image@snap')
+    assert lines[2].startswith('    └── vms/a_disk')
+    ran = database.run('lineage', 'tree', '-f', 'json')
+    (root,) = json.loads(ran.out)
+    assert (root['kind'], root['clone_kind']) == ('clone', 'adopted')
+
+
+def test_a_flattened_child_stands_below_its_parent_only_with_all(
+    database, lineage
+):
+    parent = conftest.adopt(lineage)
+    conftest.flatten(lineage, conftest.make(lineage, parent, 'a_disk'))
+    below = conftest.adopt(lineage, 'a_disk', 'id-a_disk', 'vms')
+    conftest.make(lineage, below, 'b_disk')
+    ran = database.run('lineage', 'tree', '-f', 'json')
+    assert names(json.loads(ran.out)) == {
+        'an-image': {},
+        'a_disk': {'a_disk': {'b_disk': {}}},
+    }
+    ran = database.run('lineage', 'tree', '-f', 'json', '--all')
+    assert names(json.loads(ran.out)) == {
+        'an-image': {'a_disk': {'a_disk': {'b_disk': {}}}}
+    }
+    ran = database.run('lineage', 'tree', '--all')
+    assert 'vms/a_disk  (5 GiB, ready, flattened, node1)' in ran.out
+
+
+def test_a_released_snapshot_of_a_disk_is_drawn_only_when_all_is(
+    database, lineage
+):
+    parent = conftest.adopt(lineage)
+    disk = conftest.make(lineage, parent, 'a_disk')
+    image = conftest.make_image(lineage, disk, 'backup')
+    gone = image
+    for state in (State.DELETING, State.RETIRED, State.DELETED):
+        gone = lineage.move(gone, state)
+    lineage.released(lineage.releasing(gone.parent))
+    assert 'edge' not in database.run('lineage', 'tree').out
+    shown = database.run('lineage', 'tree', '--all').out
+    assert 'edge, released' in shown
+    assert 'images/backup  (5 GiB, deleted, image, node1)' in shown
