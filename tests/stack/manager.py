@@ -90,8 +90,11 @@ class Manager(server.Server):
 
     def _answers(self) -> bool:
         workers = int(self._all_options()['DEFAULT']['workers'])
-        started = self.output.rpartition('Starting the workers')[2]
-        return started.count('answers on') >= workers
+        running = self.daemons[self.name].process
+        # Not what the process before this one has written.
+        line = f'{running and running.pid} INFO rbdcloner.cmd.serving'
+        _, started, after = self.output.rpartition(f'{line} [-] Starting the')
+        return bool(started) and after.count('answers on') >= workers
 
     def _prepare(self) -> None:
         self.conf.touch(mode=0o600)
