@@ -83,7 +83,12 @@ class Snapshots:
             )
         self._check_pool(parts.pool)
         image = self._find(parts.pool, parts.image)
-        return image and self.engine.remove(image)
+        if image is not None:
+            return self.engine.remove(image)
+        there = Image(parts.fsid, parts.pool, '', parts.image)
+        if self.ceph.find_image(there) is not None:
+            raise errors.NameTaken(pool=parts.pool, name=parts.image)
+        return None
 
     def create_snapshot(self, pool: str, name: str, snapshot: str) -> Parent:
         """Take a snapshot of the disk; nothing if it has that one.
