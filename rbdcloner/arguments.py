@@ -50,10 +50,10 @@ def name(argument: str, value: Any) -> str:
     return value
 
 
-def pool(value: Any) -> str:
+def pool(value: Any, argument: str = 'pool') -> str:
     """Return *value*, fit to be the name of a pool."""
-    if len(name('pool', value)) > MAX_POOL_NAME:
-        raise _invalid('pool', f'at most {MAX_POOL_NAME} characters')
+    if len(name(argument, value)) > MAX_POOL_NAME:
+        raise _invalid(argument, f'at most {MAX_POOL_NAME} characters')
     return value
 
 

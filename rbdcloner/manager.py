@@ -134,7 +134,7 @@ class Manager:
             arguments.pool(pool),
             arguments.name('name', name),
             arguments.uuid('image_id', image_id),
-            arguments.pool(dest_pool),
+            arguments.pool(dest_pool, 'dest_pool'),
         )
 
     def discard_snapshot(self, ctxt: Context, location: str) -> None:
