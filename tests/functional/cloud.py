@@ -161,11 +161,11 @@ class CloudTest(service.ServiceTest):
         while True:
             with self.pool(pool) as ioctx, _open(ioctx, name, image_id) as one:
                 try:
-                    parent = one.get_parent_image_spec()
+                    spec = one.get_parent_image_spec()
                 except rbd.ImageNotFound:
                     return found
-            pool, name = parent['pool_name'], parent['image_name']
-            image_id = parent['image_id']
+                image_id = one.parent_id()
+            pool, name = spec['pool_name'], spec['image_name']
             found.append(f'{pool}/{name}')
 
     def flattens(self) -> list[tuple[Any, ...]]:

@@ -51,7 +51,9 @@ class Guest:
         return int(answer)
 
     def close(self) -> None:
-        """Close the disk and end."""
+        """Close the disk and end; nothing if it was killed."""
+        if self._process.returncode == -signal.SIGKILL:
+            return
         self._process.communicate(timeout=_PATIENCE_S)
         if self._process.returncode:
             raise AssertionError(f'the guest: {self._process.returncode}')
