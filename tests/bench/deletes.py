@@ -3,7 +3,7 @@
 
 This service makes all of them. Nova removes an image at once and lists the
 whole pool to find it; this service frees the name and destroys in the
-background, for which everybody waits before the next turn.
+background, which nobody's next deletion has to share the cluster with.
 """
 
 from __future__ import annotations
@@ -46,11 +46,16 @@ class Deletes:
         return block
 
     def remove(self, names: Sequence[str], threads: int) -> measuring.Block:
-        """Delete the disks; wait until this service, too, knows them gone."""
-        block = self._delete(names, threads, self._pool)
-        self._service.delete(names, threads, self._pool)
-        self._admin.wait_reaped(self._pool)
-        return block
+        """Delete one disk after the other, each when the last is destroyed.
+
+        That it is gone is told to this service, whoever deleted it.
+        """
+        blocks = []
+        for name in names:
+            blocks.append(self._delete([name], threads, self._pool))
+            self._service.delete([name], threads, self._pool)
+            self._admin.wait_reaped(self._pool)
+        return measuring.joined(blocks)
 
 
 def by_librbd(librbd: Librbd) -> Delete:
@@ -67,16 +72,13 @@ def by_librbd(librbd: Librbd) -> Delete:
 
 
 def reaping(service: Service, admin: Librbd) -> Delete:
-    """Return what measures from the answer until the image is destroyed."""
+    """Return what measures from the answer until a disk is destroyed."""
 
     def delete(
         names: Sequence[str], threads: int, pool: str
     ) -> measuring.Block:
-        blocks = []
-        for name in names:
-            answered = service.delete([name], 1, pool).ended
-            gone = admin.wait_reaped(pool)
-            blocks.append(measuring.Block([gone - answered], answered, gone))
-        return measuring.joined(blocks)
+        answered = service.delete(names, threads, pool).ended
+        gone = admin.wait_reaped(pool)
+        return measuring.Block([gone - answered], answered, gone)
 
     return delete
