@@ -12,14 +12,18 @@ import sys
 
 import testtools
 
-from tests.bench import figures
+from tests.bench import catalogue
+from tests.bench import scale
 from tests.demo import scratch
 
 ROOT = pathlib.Path(__file__).parents[2]
 BENCH = (sys.executable, '-m', 'tests.bench')
-TIMEOUT_S = 180
-#: Where Nova is installed is for the caller to say.
-NEEDS_NOVA = 'nova_create_p50_ms'
+TIMEOUT_S = 240
+FIGURES = {
+    one.name: one
+    # Where Nova is installed is for the caller to say.
+    for one in catalogue.chosen([], scale.QUICK, has_nova=False)
+}
 
 
 class BenchTest(testtools.TestCase):
@@ -31,16 +35,21 @@ class BenchTest(testtools.TestCase):
         self.assertEqual(0, done.returncode, done.stderr)
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         found = {row['figure']: row for row in rows}
-        self.assertEqual(set(figures.BY_NAME) - {NEEDS_NOVA}, set(found))
+        self.assertEqual(list(FIGURES), list(found))
         for name, row in found.items():
             self.assertGreater(row['value'], 0, row)
             self.assertGreater(row['n'], 0, row)
             self.assertTrue(row['unit'], row)
-            against = figures.BY_NAME[name].against
+            against = FIGURES[name].against
             self.assertEqual(against or None, row.get('against'), row)
             if against:
                 ratio = row['value'] / found[against]['value']
                 self.assertAlmostEqual(ratio, row['ratio'], delta=0.01)
+            reach = FIGURES[name].reach
+            self.assertEqual([str(one) for one in reach], row.get('reach', []))
+            if reach:
+                reached = all(one.is_reached(row) for one in reach)
+                self.assertEqual(reached, row['reached'], row)
             self.assertIn(name, done.stderr)
         self.assertEqual(before, folders())
 
@@ -53,19 +62,53 @@ class BenchTest(testtools.TestCase):
             [row['figure'] for row in rows],
         )
 
-    def test_interpreter_without_nova_is_named(self) -> None:
+    def test_task_measures_all_its_figures(self) -> None:
+        done = self.run_bench('--quick', '--only', 'delete,snapshot')
+        self.assertEqual(0, done.returncode, done.stderr)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(
+            [
+                name
+                for name, one in FIGURES.items()
+                if one.task in ('delete', 'snapshot')
+            ],
+            [row['figure'] for row in rows],
+        )
+
+    def test_names_tell_the_numbers_that_were_measured(self) -> None:
+        for sizes in (scale.QUICK, scale.FULL):
+            names = {one.name for one in catalogue.figures(sizes)}
+            for count in sizes.pools:
+                self.assertIn(f'delete_disk_pool_{count}_p50_ms', names)
+            for count in sizes.children:
+                self.assertIn(f'children_query_{count}_p50_ms', names)
+
+    def test_figures_of_nova_without_nova_are_refused(self) -> None:
         done = self.run_bench('--only', 'nova_create_p50_ms')
         self.assertEqual(2, done.returncode)
         self.assertIn('--nova PYTHON', done.stderr)
 
+    def test_unknown_figure_is_refused(self) -> None:
+        done = self.run_bench('--only', 'delete,nonsense')
+        self.assertEqual(2, done.returncode)
+        self.assertIn('nonsense', done.stderr)
+
     def test_interrupt_ends_everything(self) -> None:
+        self.interrupt(b'ceph: ready')
+
+    def test_interrupt_ends_many_threads_at_work_in_ceph(self) -> None:
+        # Sixteen threads clone from then on.
+        self.interrupt(b'50 children', '--only', 'children')
+
+    def interrupt(self, at: bytes, *arguments: str) -> None:
+        """Interrupt a run, twice, when it has said this."""
         before = folders()
         with subprocess.Popen(
-            (*BENCH, '--quick'), cwd=ROOT, stderr=subprocess.PIPE
+            (*BENCH, '--quick', *arguments), cwd=ROOT, stderr=subprocess.PIPE
         ) as bench:
             self.addCleanup(bench.kill)
             assert bench.stderr is not None
-            while b'ceph: ready' not in (line := bench.stderr.readline()):
+            while at not in (line := bench.stderr.readline()):
                 self.assertNotEqual(b'', line)
             (made,) = folders() - before
             folder = scratch.Scratch(made)
