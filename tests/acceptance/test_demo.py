@@ -34,9 +34,14 @@ class DemoTest(testtools.TestCase):
             r'^  read back the same; the disk takes 16 MiB now$',
             r'^Read the image in Ceph again \.+ [\d.]+ s$',
             r'^  refused: ImageTooBig; nothing was made$',
-            r'^  db-1_disk once more +deleted +[\d.]+ s$',
+            r'^  db-1_disk +retired +[\d.]+ s$',
+            r'^  db-1_disk once more +(retired|deleted) +[\d.]+ s$',
             r'^\| .* vms/db-1_disk +\| deleted',
             r'^└── vms/web-2_disk ',
+            r'^  snapshot +128 MiB, 0 B copied +[\d.]+ s$',
+            r'^  web-1_disk +retired +[\d.]+ s$',
+            r'^  it has what was written, and the image elsewhere$',
+            r'^  both pools and trashes +empty +[\d.]+ s$',
             r'^Everything was as printed\.',
         ):
             self.assertRegex(done.stdout, re.compile(wanted, re.MULTILINE))

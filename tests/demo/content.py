@@ -106,3 +106,10 @@ class Images:
 
         with self._cluster.open_ioctx(pool) as ioctx:
             return sorted(rbd.RBD().list(ioctx))
+
+    def trash(self, pool: str) -> list[str]:
+        """Return the names of all that lies in a pool's trash."""
+        import rbd
+
+        with self._cluster.open_ioctx(pool) as ioctx:
+            return [each['name'] for each in rbd.RBD().trash_list(ioctx)]

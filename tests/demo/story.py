@@ -8,13 +8,13 @@ import dataclasses
 import os
 import statistics
 import time
-from typing import Any
 import uuid
 
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner import rpcapi
 from tests import stack
+from tests.demo import any_order
 from tests.demo import claim
 from tests.demo import commands
 from tests.demo import content
@@ -23,6 +23,7 @@ from tests.demo import lineage
 from tests.demo import scratch
 from tests.demo import screen
 from tests.stack import manager
+from tests.stack import process
 
 MiB = 1 << 20
 WRITTEN_BYTES = 16 * MiB
@@ -85,8 +86,8 @@ class Story:
             self._refuse()
             self._resize()
             self._delete()
-        manage = commands.Manage(self._manager.conf)
-        lineage.show(self._seen, manage, self._image_id, DISKS[:2], DISKS[2:])
+            self._show_lineage()
+            self._any_order()
 
     # The servers
 
@@ -113,7 +114,9 @@ class Story:
             url = (
                 self._database_url or self._stack.databases['sqlite'].create()
             )
-            self._manager = manager.Manager(self._stack, url)
+            self._manager = manager.Manager(
+                self._stack, url, options={'DEFAULT': any_order.EAGER}
+            )
             self._manager.setUp()
             where = 'SQLite, a file in that folder'
             if self._database_url:
@@ -245,6 +248,9 @@ class Story:
                 disk.flush()
             with self._images.open(POOL, first) as disk:
                 read = disk.read(offset, WRITTEN_BYTES)
+            self._written = any_order.Written(
+                self._disks[first], offset, written
+            )
             claim.require(read == written, 'what was written can be read')
             self._require_untouched(DISKS[1], offset)
             used = screen.size(self._rbd.used_bytes(f'{POOL}/{first}'))
@@ -287,16 +293,38 @@ class Story:
     def _delete(self) -> None:
         name = DISKS[2]
         with self._seen.step(f'Delete {name}, twice'):
-            answers: list[Any] = []
+            uuids = set()
             for time_name in (name, f'{name} once more'):
                 begun = time.monotonic()
                 disk = self._api.delete_disk(self._caller, name, POOL)
-                answers.append(disk)
+                uuids.add(disk['uuid'])
                 seconds = time.monotonic() - begun
                 self._say(time_name, disk['state'], seconds)
-            claim.require(answers[0] == answers[1], 'the same answer')
+            claim.require(len(uuids) == 1, 'the same disk')
             gone = name not in self._images.names(POOL)
             claim.require(gone, f'{name} is gone from Ceph')
+            process.wait_until(
+                lambda: self._delete_once(name) == 'deleted',
+                f'{name} is destroyed',
+            )
+
+    def _delete_once(self, name: str) -> str:
+        return str(self._api.delete_disk(self._caller, name, POOL)['state'])
+
+    def _show_lineage(self) -> None:
+        manage = commands.Manage(self._manager.conf)
+        lineage.show(self._seen, manage, self._image_id, DISKS[:2], DISKS[2:])
+
+    def _any_order(self) -> None:
+        chapter = any_order.AnyOrder(
+            self._seen,
+            self._api,
+            self._caller,
+            self._stack.glance,
+            self._images,
+            self._rbd,
+        )
+        chapter.tell(self._image_id, self._raw, self._written)
 
     def explain(self) -> None:
         """Say how to talk to what is left running; leave only that."""
