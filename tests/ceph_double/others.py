@@ -128,10 +128,15 @@ class Others(Cluster):
             held.data.update(enumerate(data, start=offset))
             held.modified_at = now()
 
-    def read(self, image: Image, offset: int, length: int) -> bytes:
-        """Read *image*, through its parents where it was not written."""
+    def read(
+        self, image: Image, offset: int, length: int, snapshot: str = ''
+    ) -> bytes:
+        """Read *image*, or its *snapshot*, through its parents."""
         with self._lock:
-            data = data_of(self._image(image))
+            held: HeldImage | HeldSnapshot = self._image(image)
+            if snapshot:
+                _, held = self._snapshot(Snapshot(image, snapshot))
+            data = data_of(held)
             return bytes(
                 data.get(at, 0) for at in range(offset, offset + length)
             )

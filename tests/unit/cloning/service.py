@@ -6,6 +6,7 @@ Ceph, same database, nothing else in common.
 """
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
 import itertools
 import pathlib
@@ -48,6 +49,16 @@ from tests import ceph_double
 MIB = 2**20
 PROJECT = uuid.uuid4().hex
 LEASE_S = 5.0
+
+_TIME_PASSES = (
+    'UPDATE clones SET lease_expires_at = :then '
+    'WHERE lease_expires_at IS NOT NULL',
+    'UPDATE clones SET retry_at = :then WHERE retry_at IS NOT NULL',
+    'UPDATE flattens SET lease_expires_at = :then '
+    'WHERE lease_expires_at IS NOT NULL',
+    'UPDATE flattens SET retry_at = :then WHERE retry_at IS NOT NULL',
+    'UPDATE parents SET updated_at = :then',
+)
 
 
 class KnownImages:
@@ -175,13 +186,25 @@ class Service(fixtures.Fixture):
         )
 
     def add_image(
-        self, size_bytes: int = MIB, protected: bool = True, **facts: object
+        self,
+        size_bytes: int = MIB,
+        protected: bool = True,
+        data: bytes = b'golden',
+        **facts: object,
     ) -> str:
         """Put a raw image into Glance and Ceph; its id."""
         image_id = str(uuid.uuid4())
         image = self.ceph.add_image('images', image_id, size_bytes)
-        self.ceph.write(image, 0, b'golden')
+        self.ceph.write(image, 0, data)
         self.ceph.add_snapshot(image, 'snap', protected)
+        location = f'rbd://{self.ceph.fsid}/images/{image_id}/snap'
+        self.register_image(image_id, location, size_bytes, **facts)
+        return image_id
+
+    def register_image(
+        self, image_id: str, location: str, size_bytes: int, **facts: object
+    ) -> None:
+        """Make what lies at *location* an active image of Glance's."""
         known = GlanceImage(
             id=image_id,
             status='active',
@@ -191,14 +214,19 @@ class Service(fixtures.Fixture):
             visibility='public',
             owner=PROJECT,
             members=frozenset(),
-            locations=(
-                GlanceLocation(
-                    f'rbd://{self.ceph.fsid}/images/{image_id}/snap'
-                ),
-            ),
+            locations=(GlanceLocation(location),),
         )
         self.glance.images[image_id] = dataclasses.replace(known, **facts)
-        return image_id
+
+    def delete_image(self, image_id: str) -> None:
+        """Delete an image as Glance does, which takes it for gone if it is.
+
+        :raises RbdImageInUse: Glance answers 409, and has it still.
+        """
+        image = Image(self.ceph.fsid, 'images', '', image_id)
+        with contextlib.suppress(errors.RbdImageNotFound):
+            self.ceph.glance_delete(image)
+        del self.glance.images[image_id]
 
     def parent_of(self, image_id: str) -> Snapshot:
         """Return the snapshot that the image's disks descend from."""
@@ -213,6 +241,15 @@ class Service(fixtures.Fixture):
             ).all()
         engine.dispose()
         return [tuple(row) for row in found]
+
+    def pass_time(self) -> None:
+        """Let every lease run out and every pause end, without a wait."""
+        long_ago = {'then': '2000-01-01 00:00:00.000000'}
+        engine = sa.create_engine(self._url)
+        with engine.begin() as connection:
+            for statement in _TIME_PASSES:
+                connection.execute(sa.text(statement), long_ago)
+        engine.dispose()
 
     def child(self, name: str, pool: str = 'vms') -> Image:
         """Return the noun of a child by its name."""
