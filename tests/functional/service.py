@@ -35,7 +35,7 @@ UNFINISHED = (
     "WHERE state IN ('wanted', 'running')",
 )
 #: A watch of who was killed lasts for 30 s.
-SETTLES_S = 45
+SETTLES_S = 60
 
 _numbers = itertools.count(1)
 
