@@ -96,11 +96,6 @@ class ImageRelease:
             raise errors.NotRetired(image=str(image), state=clone.state)
         if not image.id:
             raise errors.NotRetired(image=str(image), state='never made')
-        named = self.lineage.find(
-            image.fsid, image.pool, image.namespace, image.name
-        )
-        if named.state in LIVE:
-            raise errors.DiskExists(name=image.name, pool=image.pool)
         held = self.lineage.hold(clone, self.owner, _LEASE_S)
         return self.lineage.move(held, State.RESTORING)
 
