@@ -152,6 +152,48 @@ FLATTEN: list[cfg.Opt] = [
     ),
 ]
 
+NOTIFICATIONS: list[cfg.Opt] = [
+    cfg.ListOpt(
+        'topics',
+        default=[],
+        help='The topics that Glance sends its notifications to, from '
+        '"topics" in its [oslo_messaging_notifications]: a deletion is then '
+        'followed at once, not at the next look. Empty: none is listened to.',
+    ),
+    cfg.StrOpt(
+        'exchange',
+        default='glance',
+        help='"control_exchange" in Glance\'s configuration.',
+    ),
+    cfg.StrOpt(
+        'transport_url',
+        default='',
+        secret=True,
+        help='Where Glance sends them. Empty: where our calls come from.',
+    ),
+    cfg.StrOpt(
+        'pool',
+        default='rbdcloner-notifications',
+        # The RPC server's queues.
+        regex=r'^(?!rbdcloner(\.|$))',
+        help='The queue that all managers share and nobody else reads: others '
+        'who listen to the topics lose nothing. Empty: the queues of the '
+        'topics themselves, for topics that Glance has for us alone; Glance '
+        'makes those queues, and they grow unless somebody reads them.',
+    ),
+    cfg.BoolOpt(
+        'amqp_durable_queues',
+        default=False,
+        help="As in Glance's [oslo_messaging_rabbit]: RabbitMQ refuses "
+        'whoever comes second and differs.',
+    ),
+    cfg.BoolOpt(
+        'rabbit_quorum_queue',
+        default=False,
+        help="As in Glance's [oslo_messaging_rabbit].",
+    ),
+]
+
 METRICS = [
     cfg.PortOpt(
         'port',
@@ -168,6 +210,7 @@ _OWN: dict[str | None, list[cfg.Opt]] = {
     'ceph': CEPH,
     'flatten': FLATTEN,
     'metrics': METRICS,
+    'notifications': NOTIFICATIONS,
     'upgrade_levels': rpc.UPGRADE_LEVELS,
 }
 

@@ -7,8 +7,10 @@ import socket
 import uuid
 
 from oslo_config import cfg
+from oslo_messaging.notify.listener import NotificationServer
 
 import rbdcloner
+from rbdcloner import notifications
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.cloning.engine import Engine
@@ -122,6 +124,33 @@ def rooms(
             conf.flatten.mib_per_s,
         ),
     )
+
+
+def listener(
+    conf: cfg.ConfigOpts, rooms: Service
+) -> notifications.Listener | None:
+    """Return who hears of Glance's deletions; ``None`` where that is off."""
+    wanted = conf.notifications
+    if not wanted.topics:
+        return None
+
+    def follow(image_id: str) -> None:
+        rooms.survey.image_deleted(image_id)
+        # What was adopted may have lost its last child just before.
+        rooms.reaper.remover.retired.set()
+
+    def connect() -> NotificationServer:
+        sent = notifications.transport(
+            conf,
+            wanted.transport_url,
+            wanted.amqp_durable_queues,
+            wanted.rabbit_quorum_queue,
+        )
+        return notifications.server(
+            sent, wanted.exchange, wanted.topics, wanted.pool, follow
+        )
+
+    return notifications.Listener(connect)
 
 
 def _limits(conf: cfg.ConfigOpts) -> Limits:

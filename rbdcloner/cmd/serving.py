@@ -48,13 +48,20 @@ class Worker(service.ServiceBase):
         self._server.start()
         self._chores = chores.Chores(self._conf, rooms)
         self._chores.start()
+        self._listener = compose.listener(self._conf, rooms)
+        if self._listener:
+            self._listener.start()
         LOG.info('Worker %d answers on %s', os.getpid(), rpc.TOPIC)
 
     def stop(self, graceful: bool = False) -> None:
         """Take no more calls, finish those in flight, then disconnect."""
         self._chores.stop()
+        if self._listener:
+            self._listener.stop()
         self._server.stop()
         self._server.wait()
+        if self._listener:
+            self._listener.wait()
         if self._chores.wait():
             self._driver.close()
         self._done.set()

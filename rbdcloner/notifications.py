@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Glance's word that it deleted an image, heard at once.
+
+The survey finds the same without it, only later: so nothing here is tried
+again, and nothing waits for the broker that Glance sends to.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import logging
+import threading
+from typing import Any
+
+from oslo_config import cfg
+import oslo_messaging as messaging
+from oslo_messaging.notify.listener import NotificationServer
+
+from rbdcloner import errors
+
+LOG = logging.getLogger(__name__)
+
+#: What a worker is given at once: all of it is done before it ends.
+_PREFETCHED = 16
+#: What is at work when the listener is stopped ends within that.
+_PATIENCE_S = 3.0
+
+
+def transport(
+    conf: cfg.ConfigOpts, url: str, durable_queues: bool, quorum_queues: bool
+) -> messaging.Transport:
+    """Return the transport of *url*, of ``transport_url`` if that is empty.
+
+    RabbitMQ knows one kind of an exchange: it refuses whoever declares it
+    otherwise than it was first, be that us or Glance, whose calls then hang.
+
+    :raises messaging.MessagingException: *url* is not one.
+    """
+    parsed = messaging.TransportURL.parse(conf, url)
+    parsed.query = {
+        'amqp_durable_queues': str(durable_queues),
+        'rabbit_quorum_queue': str(quorum_queues),
+        'rabbit_qos_prefetch_count': str(_PREFETCHED),
+    } | parsed.query
+    return messaging.get_notification_transport(conf, parsed)
+
+
+def server(
+    sent: messaging.Transport,
+    exchange: str,
+    topics: Sequence[str],
+    pool: str,
+    follow: Callable[[str], object],
+) -> NotificationServer:
+    """Return what calls *follow* with the id of each deleted image.
+
+    Those who listen with one *pool* share the notifications; without one, the
+    topics' own queues.
+    """
+    targets = [messaging.Target(exchange=exchange, topic=t) for t in topics]
+    return messaging.get_notification_listener(
+        sent, targets, [Deletions(follow)], pool=pool or None
+    )
+
+
+class Deletions:
+    """What oslo.messaging calls: a method for a priority, Glance's "info"."""
+
+    filter_rule = messaging.NotificationFilter(event_type=r'^image\.delete$')
+
+    def __init__(self, follow: Callable[[str], object]) -> None:
+        self._follow = follow
+
+    def info(
+        self,
+        context: Any,
+        publisher_id: str,
+        event_type: str,
+        payload: Any,
+        metadata: Any,
+    ) -> None:
+        """Follow the deletion of the image that *payload* names."""
+        image_id = payload.get('id') if isinstance(payload, dict) else None
+        if not isinstance(image_id, str) or not image_id:
+            LOG.warning('A deletion by %s names no image', publisher_id)
+            return
+        try:
+            self._follow(image_id)
+        except errors.Error as exc:
+            LOG.warning(
+                'The deletion of image %s is left to the survey: %s',
+                image_id, exc,
+            )  # fmt: skip
+
+
+class Listener:
+    """Listens in a thread of its own, which may wait for its broker."""
+
+    def __init__(self, connect: Callable[[], NotificationServer]) -> None:
+        self._connect = connect
+        self._stopping = threading.Event()
+        # Without a broker oslo.messaging neither starts nor stops.
+        self._thread = threading.Thread(
+            target=self._listen, name='notifications', daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin, as soon as there is a broker."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take nothing more, from soon on."""
+        self._stopping.set()
+
+    def wait(self) -> None:
+        """Wait until what was begun has ended, for seconds."""
+        self._thread.join(_PATIENCE_S)
+
+    def _listen(self) -> None:
+        try:
+            connected = self._connect()
+            connected.start()
+        except messaging.InvalidTransportURL:
+            # The error says the password, too.
+            LOG.error('Correct "transport_url" in [notifications]')
+            return
+        except messaging.MessagingException as exc:
+            LOG.error(
+                "Glance's notifications cannot be had: %s. Compare "
+                "[notifications] with Glance's [oslo_messaging_rabbit]; the "
+                'survey goes on', exc,
+            )  # fmt: skip
+            return
+        LOG.info("Glance's notifications are listened to")
+        self._stopping.wait()
+        connected.stop()
+        connected.wait()
