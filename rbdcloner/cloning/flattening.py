@@ -124,7 +124,11 @@ class _Pace:
         self._counts = (done, total)
         if rate := self._flattener.mib_per_s:
             due = self._begun + done * self._object_mib / rate
-            self._stopping.wait(max(0.0, due - time.monotonic()))
+            while self._goes_on() and (left := due - time.monotonic()) > 0:
+                self._stopping.wait(min(left, _TELL_EVERY_S))
+        return self._goes_on()
+
+    def _goes_on(self) -> bool:
         return not (self._stopping.is_set() or self._lost.is_set())
 
     def _tell(self) -> None:
