@@ -21,6 +21,7 @@ from tests import stack
 from tests.functional import test_crashes
 from tests.functional.service import MIB
 from tests.unit.cloning import any_order
+from tests.unit.cloning import service
 
 # Of all rules these say whether a run was worth anything.
 _VITAL = (
@@ -130,7 +131,7 @@ class Cluster(test_crashes.WatchedDriver):
             yield held
 
 
-class RealWorld(any_order.service.Service):
+class RealWorld(service.Service):
     """The engine over librbd, instead of the double."""
 
     cluster: Cluster
