@@ -75,6 +75,7 @@ class FlattenReason(enum.StrEnum):
     SNAPSHOTS = 'snapshots'
     WAITED = 'waited'
     RELEASE = 'release'
+    ASKED = 'asked'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -61,6 +61,9 @@ class Flattener:
         if flatten.clone.state in FINAL or not flatten.clone.attached:
             self.lineage.cancel_flatten(flatten, 'it has no parent any more')
             return
+        if not image.id:
+            self.lineage.put_back_flatten(flatten, 'it is not made yet')
+            return
         LOG.info('Flattening %s (%s)', image, flatten.why)
         try:
             with _Pace(self, flatten, stopping) as pace:

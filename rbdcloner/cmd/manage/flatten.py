@@ -119,7 +119,7 @@ class Start(OfManage, command.Command):
                 reason=f'{clone.image} is {clone.state} and has no parent',
             )
         flatten = self.app.lineage.want_flatten(
-            clone, FlattenReason.RELEASE, parsed_args.forced
+            clone, FlattenReason.ASKED, parsed_args.forced
         )
         self.app.stdout.write(
             f'Flatten {flatten.id} of {clone.image} is {flatten.state}.\n'
