@@ -1,16 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that dies at any step, and who comes after it.
+"""Who comes after a process that died while it worked on a disk."""
 
-The steps are found, not listed: a first run counts every COMMIT and every
-act in Ceph; then the run is repeated and killed before each of them, and
-once after the last, when only the answer was lost. Dying before a step is
-dying after the one before it.
-"""
-
-from collections.abc import Callable
 from collections.abc import Iterator
 import typing
-from typing import ClassVar
 
 import testtools
 
@@ -18,80 +10,10 @@ from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.states import State
 from tests import ceph_double
+from tests.unit.cloning import dying
 from tests.unit.cloning import service
 from tests.unit.cloning.service import Process
 from tests.unit.cloning.service import Service
-
-#: The dead are not waited for any longer than that; nobody else is at work.
-_LEASE_S = 0.005
-
-
-class Steps:
-    """Counts the steps of one process, and dies before one of them."""
-
-    def __init__(self, deadly: int | None = None) -> None:
-        self.deadly = deadly
-        self.seen: list[str] = []
-
-    def commit(self) -> None:
-        self.step('commit')
-
-    def act(self, name: str, when: str) -> None:
-        if when == 'before':
-            self.step(name)
-
-    def step(self, name: str) -> None:
-        if len(self.seen) == self.deadly:
-            raise service.Died(f'before {name}')
-        self.seen.append(name)
-
-
-class CrashTest(testtools.TestCase):
-    """Runs an action, killed at each step in turn, in both clone formats."""
-
-    world: ClassVar[type[Service]] = Service
-
-    def each_death(
-        self,
-        prepare: Callable[[Service], str],
-        act: Callable[[Process, str], object],
-        check: Callable[[Service, str], None],
-    ) -> list[str]:
-        """Return the steps, after all deaths were survived."""
-        seen: list[str] = []
-        for clone_format in CloneFormat:
-            deadly = 0
-            while True:
-                with self.world(clone_format, _LEASE_S) as world:
-                    what = prepare(world)
-                    steps = Steps(deadly)
-                    process = world.process(steps.commit)
-                    world.ceph.on_act = steps.act
-                    died = self._dies(act, process, what)
-                    world.ceph.on_act = lambda name, when: None
-                    world.ceph.expire_watches()
-                    try:
-                        check(world, what)
-                    except Exception as exc:
-                        exc.add_note(f'died after {steps.seen}')
-                        raise
-                if not died:
-                    break
-                deadly += 1
-            seen = steps.seen
-        return seen
-
-    def _dies(
-        self,
-        act: Callable[[Process, str], object],
-        process: Process,
-        what: str,
-    ) -> bool:
-        try:
-            act(process, what)
-        except service.Died:
-            return True
-        return False
 
 
 def create(process: Process, image_id: str) -> Clone:
@@ -118,7 +40,7 @@ def _disk(world: Service) -> str:
     return image_id
 
 
-class CreateTest(CrashTest):
+class CreateTest(dying.CrashTest):
     def test_called_again_it_ends_in_the_same_place(self) -> None:
         def check(world: Service, image_id: str) -> None:
             clone = create(world.process(), image_id)
@@ -160,7 +82,7 @@ class CreateTest(CrashTest):
         self.each_death(_image, create, check)
 
 
-class DeleteTest(CrashTest):
+class DeleteTest(dying.CrashTest):
     def test_called_again_it_ends_in_the_same_place(self) -> None:
         def check(world: Service, image_id: str) -> None:
             clone = delete(world.process(), image_id)
@@ -197,7 +119,7 @@ class DeleteTest(CrashTest):
         self.assertFalse(_protected(world, image_id))
 
 
-class ResizeTest(CrashTest):
+class ResizeTest(dying.CrashTest):
     def test_row_and_image_agree_afterwards(self) -> None:
         def grow(process: Process, image_id: str) -> Clone:
             return process.engine.resize_disk(
@@ -224,7 +146,7 @@ class InsideCloneTest(testtools.TestCase):
     def each_remains(self) -> Iterator[tuple[Service, str]]:
         for clone_format in CloneFormat:
             for half in typing.get_args(ceph_double.Half):
-                with Service(clone_format, _LEASE_S) as world:
+                with Service(clone_format, dying.LEASE_S) as world:
                     image_id = world.add_image()
                     process = world.process()
                     world.ceph.on_act = _die_in_clone

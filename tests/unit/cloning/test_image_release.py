@@ -24,7 +24,7 @@ class ReleaseTest(testtools.TestCase):
         self.service = self.useFixture(service.Service(self.clone_format))
         self.ceph = self.service.ceph
         self.process = self.service.process()
-        self.release = tree.release(self.service, self.process)
+        self.release = tree.release(self.process)
         self.image_id = self.service.add_image(protected=False)
         self.disk = tree.launch(self.process, self.image_id)
 

@@ -146,7 +146,7 @@ def expire(process: Process) -> None:
 
 
 def settle(process: Process) -> None:
-    """Recover, survey, flatten and reap until nothing is left to do."""
+    """Recover, flatten and reap until nothing is left to do."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_result(bool),
         wait=tenacity.wait_fixed(0.002),
@@ -155,7 +155,6 @@ def settle(process: Process) -> None:
 
     def work() -> list[object]:
         process.recovery.sweep()
-        process.survey.look()
         process.flattener.run_next()
         process.reaper.sweep()
         return unfinished(process)
@@ -181,8 +180,8 @@ def unfinished(process: Process) -> list[object]:
     ]
 
 
-def release(world: Service, process: Process) -> ImageRelease:
+def release(process: Process) -> ImageRelease:
     """Return what an administrator works with."""
     return ImageRelease(
-        process.lineage, world.clone_format, 'an administrator'
+        process.lineage, process.engine.clone_format, 'an administrator'
     )
