@@ -64,9 +64,6 @@ class Flattener:
         if not image.id:
             self.lineage.put_back_flatten(flatten, 'it is not made yet')
             return
-        if not image.id:
-            self.lineage.put_back_flatten(flatten, 'it is being made')
-            return
         LOG.info('Flattening %s (%s)', image, flatten.why)
         try:
             with _Pace(self, flatten, stopping) as pace:

@@ -57,7 +57,7 @@ class FlattenerTest(testtools.TestCase):
 
     def test_child_that_is_being_made_is_waited_for(self) -> None:
         def act(name: str, when: str) -> None:
-            if (name, when) == ('tag', 'before'):
+            if (name, when) == ('clone', 'after'):
                 self.want(self.process.lineage.page(Filters())[0])
                 self.service.process().flattener.run_next()
 
