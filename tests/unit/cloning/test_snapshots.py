@@ -205,7 +205,9 @@ class DiscardTest(SnapshotsTest):
 
     def test_image_that_others_made_is_never_touched(self) -> None:
         url = f'rbd://{self.ceph.fsid}/images/{self.image_id}/snap'
-        self.assertIsNone(self.snapshots.discard_snapshot(url))
+        self.assertRaises(
+            errors.NameTaken, self.snapshots.discard_snapshot, url
+        )
         self.assertIn(self.image_id, self.ceph.named('images'))
 
     def test_what_is_no_location_of_this_cluster_is_refused(self) -> None:
