@@ -86,9 +86,7 @@ _FOLLOWERS: dict[State, frozenset[State]] = {
     State.ROLLING_BACK: frozenset({State.READY, State.DELETING}),
     State.DELETING: frozenset({State.RETIRED}),
     State.RETIRED: frozenset({State.RESTORING, State.DELETED}),
-    State.RESTORING: frozenset(
-        {State.READY, State.RETIRED, State.DELETING}
-    ),
+    State.RESTORING: frozenset({State.READY, State.RETIRED, State.DELETING}),
     State.UNDOING: frozenset({State.FAILED}),
     State.DELETED: frozenset(),
     State.FAILED: frozenset(),

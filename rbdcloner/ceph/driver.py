@@ -52,6 +52,18 @@ class OpenImage(Protocol):
         :raises OutOfSpace: the pool takes no writes.
         """
 
+    def take_snapshot(self, name: str) -> SnapshotFacts:
+        """Take a snapshot of the image; nothing if *name* is there.
+
+        :raises OutOfSpace: the pool takes no writes.
+        """
+
+    def protect(self, name: str) -> None:
+        """Make the snapshot *name* protected; nothing if it is.
+
+        :raises SnapshotNotFound: there is no such snapshot.
+        """
+
 
 class Driver(Protocol):
     """One cluster, reached with one key; safe to use from many threads."""

@@ -7,9 +7,12 @@ from typing import Any
 
 from rbdcloner import errors
 from rbdcloner.ceph import looking
+from rbdcloner.ceph import snapshots
 from rbdcloner.ceph.connection import translated
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
+from rbdcloner.model import Snapshot
+from rbdcloner.model import SnapshotFacts
 
 
 class LibrbdImage:
@@ -53,6 +56,16 @@ class LibrbdImage:
             if not self._has_space():
                 raise errors.OutOfSpace(pool=self._image.pool)
             self._opened.resize(size_bytes)
+
+    def take_snapshot(self, name: str) -> SnapshotFacts:
+        with self._translated('take a snapshot of'):
+            return snapshots.take_of(
+                self._opened, self._image, name, self._has_space
+            )
+
+    def protect(self, name: str) -> None:
+        with self._translated('protect a snapshot of'):
+            snapshots.protect(self._opened, Snapshot(self._image, name))
 
     def _translated(self, act: str) -> contextlib.AbstractContextManager[None]:
         return translated(f'{act} {self._image}', self._image.pool)

@@ -27,14 +27,21 @@ def take(
     if looking.trash_entry(ioctx, image.id) is not None:
         raise errors.RbdImageNotFound(pool=image.pool, image=image.name)
     with looking.opened(ioctx, image, writable=True) as opened:
-        if not looking.live_name(opened, Snapshot(image, name)):
-            # librbd can do it on a full pool, but a guest cannot whose
-            # writes wait for space, and it is asked to.
-            if not has_space():
-                raise errors.OutOfSpace(pool=image.pool)
-            with contextlib.suppress(rbd.ImageExists):
-                opened.create_snap(name)
-        return looking.snapshot_facts(image, opened, name)
+        return take_of(opened, image, name, has_space)
+
+
+def take_of(
+    opened: Any, image: Image, name: str, has_space: Callable[[], bool]
+) -> SnapshotFacts:
+    """Take a snapshot of an image that is open to write."""
+    if not looking.live_name(opened, Snapshot(image, name)):
+        # librbd can do it on a full pool, but a guest cannot whose writes
+        # wait for space, and it is asked to.
+        if not has_space():
+            raise errors.OutOfSpace(pool=image.pool)
+        with contextlib.suppress(rbd.ImageExists):
+            opened.create_snap(name)
+    return looking.snapshot_facts(image, opened, name)
 
 
 def remove(ioctx: Any, snapshot: Snapshot) -> None:

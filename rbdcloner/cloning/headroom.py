@@ -12,25 +12,25 @@ import dataclasses
 import tenacity
 
 from rbdcloner import errors
-from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning import policy
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason
 from rbdcloner.model import Parent
+from rbdcloner.states import FlattenState
 
 #: Shorter than a caller waits for his answer (rpcapi.TIMEOUT_S).
 PATIENCE_S = 60.0
 
 _LOOK_AGAIN_S = 0.5
+_AWAITED = (FlattenState.WANTED, FlattenState.RUNNING)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Headroom:
     """Keeps chains and snapshots within limits, by asking for flattens."""
 
-    ceph: Driver
     lineage: Lineage
     limits: policy.Limits
     patience_s: float = PATIENCE_S
@@ -53,12 +53,15 @@ class Headroom:
     def for_snapshots(self, disk: Clone) -> None:
         """Return when *disk* may get a snapshot more.
 
+        Those are counted that the service made: to ask Ceph for the others
+        would take as long as a tenth of the snapshot.
+
         :raises RoomNeeded: nothing has made room in time.
         """
         limits = self.limits
         self._ensure(
             f'The number of snapshots of {disk.image}',
-            lambda: len(self.ceph.snapshots(disk.image)) + 1,
+            lambda: len(self.lineage.snapshots_of(disk.image)) + 1,
             lambda: self._oldest_image(disk),
             limits.soft_snapshots,
             limits.hard_snapshots,
@@ -69,7 +72,7 @@ class Headroom:
         self._ensure(
             f'The depth below {parent.snapshot}',
             lambda: policy.depth(parent, self.lineage.chain(parent)) + adds,
-            lambda: policy.relief(self.lineage.chain(parent)),
+            lambda: self._relief(parent),
             self.limits.soft_depth,
             self.limits.hard_depth,
             FlattenReason.DEPTH,
@@ -116,6 +119,14 @@ class Headroom:
         except errors.RowMoved:
             # It is flattened, or gone, by now.
             return
+
+    def _relief(self, parent: Parent) -> Clone | None:
+        """Return whom to flatten; who is waited for already, if anybody."""
+        chain = self.lineage.chain(parent)
+        for clone in chain:
+            if self.lineage.flattens(_AWAITED, clone_id=clone.id):
+                return clone
+        return policy.relief(chain)
 
     def _oldest_image(self, disk: Clone) -> Clone | None:
         """Return the first image made of *disk*, to flatten."""

@@ -21,11 +21,13 @@ import logging
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.ceph.driver import OpenImage
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.removing import Remover
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
+from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
 from rbdcloner.model import Parent
@@ -155,8 +157,6 @@ class Maker:
             )
         self._clone(clone)
         image_id = self._shape(clone)
-        if clone.kind is Kind.IMAGE:
-            self._expose(clone, image_id)
         return self.lineage.move(
             clone,
             State.READY,
@@ -170,9 +170,8 @@ class Maker:
         except _PARENT_GONE as exc:
             raise _gone(clone, exc.name) from exc
 
-    def _expose(self, clone: Clone, image_id: str) -> None:
+    def _expose(self, clone: Clone, image: Image, opened: OpenImage) -> None:
         """Give a Glance image the protected snapshot that Glance expects."""
-        image = dataclasses.replace(clone.image, id=image_id)
         planned = self.lineage.plan_snapshot(
             image,
             GLANCE_NAME,
@@ -182,7 +181,11 @@ class Maker:
             size_bytes=clone.size_bytes,
             glance_image_id=clone.glance_image_id,
         )
-        self.take(planned)
+        if planned.state is ParentState.PLANNED:
+            self.lineage.made_snapshot(
+                planned, opened.take_snapshot(GLANCE_NAME)
+            )
+        opened.protect(GLANCE_NAME)
 
     def _clone(self, clone: Clone) -> None:
         """Make the child; nothing if a holder before us made it whole."""
@@ -212,13 +215,19 @@ class Maker:
             raise _gone(clone, exc.name) from exc
 
     def _shape(self, clone: Clone) -> str:
-        """Tag and grow the child; its image id."""
+        """Tag the child and grow or expose it; its image id.
+
+        In one opening: each one costs as much as a clone's half.
+        """
         with self.ceph.open(clone.image) as child:
             child.tag(clone.uuid)
             facts = child.facts()
             if not _descends(facts, clone):
                 raise _gone(clone, 'another image has its name')
-            child.resize(clone.size_bytes)
+            if clone.kind is Kind.IMAGE:
+                self._expose(clone, facts.image, child)
+            else:
+                child.resize(clone.size_bytes)
         return facts.image.id
 
     def _give_up(self, clone: Clone, exc: errors.Error) -> None:

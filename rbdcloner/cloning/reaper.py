@@ -12,10 +12,10 @@ import logging
 import threading
 
 from rbdcloner import errors
+from rbdcloner.cloning.adopting import Adopter
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.cloning.removing import Remover
-from rbdcloner.cloning.survey import Survey
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import Kind
@@ -34,7 +34,7 @@ class Reaper:
     lineage: Lineage
     remover: Remover
     releaser: Releaser
-    survey: Survey
+    adopter: Adopter
     holder: Holder
     threads: int = 1
 
@@ -88,7 +88,7 @@ class Reaper:
         try:
             upper = self.lineage.find_by_image(image)
             if upper is None:
-                upper = self.survey.adopt_if_gone(clone.parent)
+                upper = self.adopter.adopt_if_gone(clone.parent)
             if upper is None or upper.state is not State.RETIRED:
                 self.releaser.release(clone.parent)
                 return None
@@ -114,5 +114,5 @@ class Reaper:
         """Raise unless Glance, too, has forgotten its image."""
         if clone.kind is Kind.DISK:
             return
-        if not self.survey.is_gone_from_glance(clone.glance_image_id):
+        if self.adopter.has_data(clone.glance_image_id):
             raise errors.ImageInGlance(image_id=clone.glance_image_id)

@@ -81,6 +81,11 @@ class Snapshots:
                 argument='location',
                 reason=eligibility.Refusal.OTHER_CLUSTER.sentence,
             )
+        if parts.snapshot != GLANCE_NAME:
+            raise errors.InvalidArgument(
+                argument='location',
+                reason=f'its snapshot must be {GLANCE_NAME}',
+            )
         self._check_pool(parts.pool)
         image = self._find(parts.pool, parts.image)
         if image is not None:

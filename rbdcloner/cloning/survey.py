@@ -18,8 +18,8 @@ import time
 from typing import TypeVar
 
 from rbdcloner import errors
+from rbdcloner.cloning.adopting import Adopter
 from rbdcloner.cloning.engine import Engine
-from rbdcloner.cloning.parents import Images
 from rbdcloner.cloning.repairing import Repairer
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
@@ -38,8 +38,8 @@ Each = TypeVar('Each')
 _ROWS_AT_ONCE = 1000
 _PARENTS_AT_ONCE = 100
 _REST = 100
-#: Glance's words for an image whose data somebody may ask for.
-_HAS_DATA = frozenset({'active', 'deactivated'})
+#: Whoever has a Glance image made of a disk has created it by then.
+_REGISTERED_WITHIN = datetime.timedelta(minutes=10)
 
 
 class Survey:
@@ -53,7 +53,7 @@ class Survey:
     def __init__(
         self,
         engine: Engine,
-        images: Images,
+        adopter: Adopter,
         repairer: Repairer,
         pools: Collection[str],
         retired_after_s: float = 0,
@@ -62,7 +62,7 @@ class Survey:
         self._engine = engine
         self._lineage = engine.lineage
         self._ceph = engine.maker.ceph
-        self._images = images
+        self._adopter = adopter
         self._repairer = repairer
         self._pools = sorted(pools)
         self._retired_after = datetime.timedelta(seconds=retired_after_s)
@@ -90,7 +90,7 @@ class Survey:
         waiting = self._paged(self._lineage.waiting)
         for clone in _until(stopping, waiting):
             self._try(self._look_below_in_turn, clone)
-        self._look_for_damage(stopping)
+        self._look_at_some(stopping)
         self._warn_of_crowds()
 
     def image_deleted(self, glance_image_id: str) -> None:
@@ -101,48 +101,10 @@ class Survey:
             states=(State.READY,),
         )
         for clone in self._lineage.page(made):
-            self._follow(clone)
+            self._follow_glance(clone)
         for parent in self._lineage.parents(glance_image_id=glance_image_id):
             if _is_glances(parent):
-                self.adopt_if_gone(parent)
-
-    def adopt_if_gone(self, parent: Parent) -> Clone | None:
-        """Return a row for the Glance image of *parent*, if that is deleted.
-
-        ``None`` while Glance has it.
-
-        :raises GlanceUnavailable: whether it has is not known.
-        """
-        image = parent.snapshot.image
-        known = self._lineage.find_by_image(image)
-        if known is not None:
-            return known
-        facts = self._ceph.find_image(image)
-        if facts is not None and not self._ceph.is_trashed(image):
-            return None
-        if not self.is_gone_from_glance(parent.glance_image_id):
-            return None
-        clone = self._lineage.adopt_image(
-            image,
-            parent.glance_image_id,
-            parent.size_bytes,
-            self._engine.clone_format,
-            trashed=True,
-        )
-        LOG.info('Glance deleted %s (%s): adopted', image, image.id)
-        return clone
-
-    def is_gone_from_glance(self, glance_image_id: str) -> bool:
-        """Tell whether Glance has the image no more.
-
-        :raises GlanceUnavailable: that is not known.
-        """
-        self._images.forget(glance_image_id)
-        try:
-            status = self._images.get(glance_image_id).status
-        except errors.ImageNotFound:
-            return True
-        return status not in _HAS_DATA
+                self._adopter.adopt_if_gone(parent)
 
     def _look_at_pool(self, pool: str, stopping: threading.Event) -> None:
         # In this order: what is made meanwhile is not taken for missing.
@@ -162,7 +124,7 @@ class Survey:
                 self._try(self._follow, clone)
         for parent in _until(stopping, parents):
             if parent.snapshot.image.id not in present:
-                self._try(self.adopt_if_gone, parent)
+                self._try(self._adopter.adopt_if_gone, parent)
 
     def _follow(self, clone: Clone) -> None:
         """Send a READY row, whose image is not in its pool, its way."""
@@ -178,7 +140,7 @@ class Survey:
                 '-p %s %s" brings it back, a deletion removes it',
                 clone.image, clone.image.pool, clone.image.id,
             )  # fmt: skip
-        elif self.is_gone_from_glance(clone.glance_image_id):
+        elif not self._adopter.has_data(clone.glance_image_id):
             self._engine.remove(clone)
 
     def _look_below_in_turn(self, clone: Clone) -> None:
@@ -228,8 +190,8 @@ class Survey:
         if self._retired_after and waited > self._retired_after:
             self._lineage.want_flatten(child, FlattenReason.WAITED)
 
-    def _look_for_damage(self, stopping: threading.Event) -> None:
-        """Repair some parents that Glance has half deleted, in turn."""
+    def _look_at_some(self, stopping: threading.Event) -> None:
+        """Look closely at some of Glance's images, in turn."""
         parents = [
             parent
             for parent in self._lineage.parents()
@@ -238,8 +200,29 @@ class Survey:
         later = [p for p in parents if p.id > self._looked_at_parent]
         chosen = (later or parents)[:_PARENTS_AT_ONCE]
         for parent in _until(stopping, chosen):
-            self._try(self._repairer.repair_parent, parent)
+            self._try(self._look_closely, parent)
         self._looked_at_parent = chosen[-1].id if chosen else 0
+
+    def _look_closely(self, parent: Parent) -> None:
+        """Repair what Glance half deleted; remove what it never took over.
+
+        A Glance image that is deleted before it has a location leaves the
+        image that was made for it.
+        """
+        if self._adopter.has_data(parent.glance_image_id):
+            self._repairer.repair_parent(parent)
+            return
+        clone = self._lineage.find_by_image(parent.snapshot.image)
+        if clone is None or clone.kind is Kind.DISK:
+            return
+        age = datetime.datetime.now(datetime.UTC) - clone.created_at
+        if clone.state is State.READY and age > _REGISTERED_WITHIN:
+            self._follow_glance(clone)
+
+    def _follow_glance(self, clone: Clone) -> None:
+        if self._adopter.is_deleted(clone.glance_image_id):
+            LOG.warning('%s has no Glance image any more', clone.image)
+            self._engine.remove(clone)
 
     def _warn_of_crowds(self) -> None:
         if not self._alert_children:

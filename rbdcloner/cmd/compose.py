@@ -13,6 +13,7 @@ import rbdcloner
 from rbdcloner import notifications
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.cloning.adopting import Adopter
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.flattening import Flattener
 from rbdcloner.cloning.headroom import Headroom
@@ -82,7 +83,7 @@ def rooms(
     remover = Remover(driver, rows, releaser, holder)
     maker = Maker(driver, rows, remover, holder)
     repairer = Repairer(driver, rows, maker)
-    headroom = Headroom(driver, rows, _limits(conf))
+    headroom = Headroom(rows, _limits(conf))
     clone_format = CloneFormat(conf.ceph.clone_format)
     disk_pools = frozenset(conf.ceph.disk_pools)
     engine = Engine(
@@ -99,15 +100,16 @@ def rooms(
     )
     image_pools = frozenset(conf.ceph.image_pools)
     snapshots = Snapshots(engine, driver, releaser, headroom, image_pools)
+    adopter = Adopter(driver, rows, images, clone_format)
     survey = Survey(
         engine,
-        images,
+        adopter,
         repairer,
         disk_pools | image_pools,
         conf.flatten.retired_after,
         conf.flatten.alert_children,
     )
-    reaper = Reaper(rows, remover, releaser, survey, holder, conf.reapers)
+    reaper = Reaper(rows, remover, releaser, adopter, holder, conf.reapers)
     return Service(
         Manager(engine, snapshots, rbdcloner.__version__, conf.workers),
         Recovery(

@@ -40,6 +40,16 @@ class DoubleOpenImage:
         with self._ceph._act('resize', self._image.pool, takes_space=True):
             self._image.size_bytes = size_bytes
 
+    def take_snapshot(self, name: str) -> SnapshotFacts:
+        return self._ceph.take_snapshot(self._noun, name)
+
+    def protect(self, name: str) -> None:
+        self._ceph.protect(Snapshot(self._noun, name))
+
+    @property
+    def _noun(self) -> Image:
+        return self._ceph._noun(self._image)
+
     def __enter__(self) -> 'DoubleOpenImage':
         return self
 

@@ -130,6 +130,14 @@ class WatchedImage:
         self._watched.on_act('resize', 'before')
         self._opened.resize(size_bytes)
 
+    def take_snapshot(self, name: str) -> Any:
+        self._watched.on_act('take_snapshot', 'before')
+        return self._opened.take_snapshot(name)
+
+    def protect(self, name: str) -> None:
+        self._watched.on_act('protect', 'before')
+        self._opened.protect(name)
+
 
 class OneNode(fixtures.Fixture):
     """A cluster of this file's own: its pools must be empty."""

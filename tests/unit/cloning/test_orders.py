@@ -6,6 +6,7 @@ releases it: in turn by retiring it and by flattening its children.
 """
 
 from collections.abc import Sequence
+import datetime
 import itertools
 import uuid
 
@@ -13,6 +14,7 @@ import pytest
 
 from rbdcloner import errors
 from rbdcloner import states
+from rbdcloner.cloning import survey
 from rbdcloner.cloning.image_release import ImageRelease
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -128,10 +130,10 @@ def test_each_order_keeps_the_last_image_and_leaves_nothing(
     assert bool(refused) == refusals
 
 
-@pytest.mark.xfail(
-    reason='a restore does not ask Glance whether it is still wanted'
-)
-def test_image_that_glance_deletes_while_it_is_restored_goes_too():
+def test_image_that_glance_deletes_while_it_is_restored_goes_too(monkeypatch):
+    monkeypatch.setattr(
+        survey, '_REGISTERED_WITHIN', -datetime.timedelta(minutes=1)
+    )
     with service.Service() as world:
         chain = Chain(world)
         image_id = chain.images['C']

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Glance deletes without a word to Ceph, and what was answered twice."""
+
+import datetime
+import uuid
+
+import fixtures
+import testtools
+
+from rbdcloner import errors
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import Filters
+from rbdcloner.model import FlattenReason
+from rbdcloner.model import GlanceImage
+from rbdcloner.model import Image
+from rbdcloner.model import Kind
+from rbdcloner.states import FlattenState
+from rbdcloner.states import State
+from tests.unit.cloning import service
+
+
+class SurveyTest(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.service = self.useFixture(service.Service(CloneFormat.V2))
+        self.ceph = self.service.ceph
+        self.process = self.service.process()
+        self.image_id = self.service.add_image()
+        request = service.request(self.image_id)
+        self.disk = self.process.engine.create_disk(request)
+
+    def snapshot(self) -> Image:
+        """Make an image of the disk that Glance never gets to know."""
+        snapshots = self.process.snapshots
+        image_id = str(uuid.uuid4())
+        snapshots.snapshot_disk(
+            'vms', self.disk.image.name, image_id, 'images'
+        )
+        return self.row(image_id).image
+
+    def row(self, image_id: str):
+        made = Filters(glance_image_id=image_id, kind=Kind.IMAGE)
+        (clone,) = self.process.lineage.page(made)
+        return clone
+
+    def waive_patience(self) -> None:
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'rbdcloner.cloning.survey._REGISTERED_WITHIN',
+                -datetime.timedelta(minutes=1),
+            )
+        )
+
+    def test_an_image_that_glance_deleted_unregistered_is_removed(self):
+        image = self.snapshot()
+        self.waive_patience()
+        self.process.survey.look()
+        self.process.sweep_until_quiet()
+        self.assertIs(State.DELETED, self.row(image.name).state)
+        self.assertNotIn(image.name, self.ceph.named('images'))
+
+    def test_a_notification_says_so_at_once(self):
+        image = self.snapshot()
+        self.process.survey.image_deleted(image.name)
+        self.assertIs(State.RETIRED, self.row(image.name).state)
+
+    def test_an_image_that_is_being_registered_stays(self):
+        image = self.snapshot()
+        self.process.survey.look()
+        self.assertIs(State.READY, self.row(image.name).state)
+        self.waive_patience()
+        self.service.glance.images[image.name] = GlanceImage(
+            id=image.name,
+            status='queued',
+            disk_format='raw',
+            size_bytes=0,
+            hidden=False,
+            visibility='private',
+            owner=service.PROJECT,
+            members=frozenset(),
+            locations=(),
+        )
+        self.process.survey.look()
+        self.process.survey.image_deleted(image.name)
+        self.assertIs(State.READY, self.row(image.name).state)
+
+    def test_an_image_that_is_destroyed_is_not_adopted(self):
+        image = self.snapshot()
+        snap = self.ceph.find_snapshot('images', '', image.name, 'snap')
+        parent = self.process.lineage.find_parent(snap.snapshot)
+        self.process.survey.image_deleted(image.name)
+        self.process.sweep_until_quiet()
+        adopter = self.process.reaper.adopter
+        self.assertIsNone(adopter.adopt_if_gone(parent))
+        adopted = self.process.lineage.page(Filters(kind=Kind.ADOPTED))
+        self.assertEqual([], adopted)
+
+    def test_another_snapshots_location_discards_nothing(self):
+        image = self.snapshot()
+        self.assertRaises(
+            errors.InvalidArgument,
+            self.process.snapshots.discard_snapshot,
+            f'rbd://{self.ceph.fsid}/images/{image.name}/other',
+        )
+        self.assertIs(State.READY, self.row(image.name).state)
+
+
+class DepthTest(testtools.TestCase):
+    def test_whom_a_flatten_waits_for_nobody_else_is_flattened(self) -> None:
+        world = self.useFixture(service.Service(soft_depth=1))
+        process = world.process()
+        disk = process.engine.create_disk(service.request(world.add_image()))
+        images = []
+        for _ in range(2):
+            image_id = str(uuid.uuid4())
+            location = process.snapshots.snapshot_disk(
+                'vms', disk.image.name, image_id, 'images'
+            )
+            world.register_image(image_id, location, disk.size_bytes)
+            images.append(image_id)
+            disk = process.engine.create_disk(service.request(image_id))
+        wanted = process.lineage.flattens((FlattenState.WANTED,))
+        self.assertEqual(
+            [(images[0], FlattenReason.DEPTH)],
+            [(each.clone.image.name, each.why) for each in wanted],
+        )
