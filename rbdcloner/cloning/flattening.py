@@ -84,7 +84,11 @@ class Flattener:
         if found is not None and found.parent is not None:
             self.lineage.put_back_flatten(flatten, 'it still has a parent')
             return
-        self.lineage.flattened(flatten)
+        try:
+            self.lineage.flattened(flatten)
+        except errors.RowMoved:
+            # Cancelled too late: Ceph is right about what exists.
+            self.lineage.detach(clone)
         LOG.info('%s is flattened', clone.image)
         upper = self.reaper.above(clone)
         if upper is not None:

@@ -24,6 +24,7 @@ from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.driver import OpenImage
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.removing import Remover
+from rbdcloner.cloning.removing import when_closed
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
@@ -121,7 +122,11 @@ class Maker:
             (target,) = self.lineage.parents([clone.rollback_to or 0])
             try:
                 _check_stays(target)
-                self.ceph.rollback(target.snapshot)
+                when_closed(
+                    lambda: self.ceph.rollback(target.snapshot),
+                    self.lineage,
+                    clone,
+                )
             except _NOT_ROLLED_BACK as exc:
                 if not begun:
                     self.lineage.move(

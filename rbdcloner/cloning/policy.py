@@ -35,12 +35,14 @@ def depth(parent: Parent, chain: Sequence[Clone]) -> int:
     *chain* are the rows of its ancestors, nearest first; above them are
     images that nobody's row tells of, counted by the last parent.
     """
-    if not chain:
-        return 1 + parent.depth
-    highest = chain[-1]
-    if highest.attached and highest.parent:
-        return len(chain) + 1 + highest.parent.depth
-    return len(chain)
+    highest = parent
+    known = 0
+    for clone in chain:
+        known += 1
+        if not clone.attached or clone.parent is None:
+            return known + highest.depth
+        highest = clone.parent
+    return known + 1 + highest.depth
 
 
 def relief(chain: Sequence[Clone]) -> Clone | None:

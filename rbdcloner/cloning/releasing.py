@@ -36,8 +36,10 @@ class Releaser:
         """
         if not _goes_by_itself(parent):
             return
+        asked_for = parent.purpose is Purpose.CALLER
         try:
-            self._give_back(parent, parent.purpose is not Purpose.ADOPTED)
+            releasing = self.lineage.releasing(parent, as_left=asked_for)
+            self._give_back(releasing, parent.purpose is not Purpose.ADOPTED)
         except errors.ParentHasChildren:
             return
 
@@ -47,10 +49,9 @@ class Releaser:
         :raises ParentHasChildren: it has a child, recorded or in Ceph.
         :raises DiskBusy: its image is going back to it.
         """
-        self._give_back(parent, entirely=True)
+        self._give_back(self.lineage.releasing(parent), entirely=True)
 
     def _give_back(self, parent: Parent, entirely: bool) -> None:
-        parent = self.lineage.releasing(parent)
         if parent.state is ParentState.RELEASED:
             return
         snapshot = self._find(parent)

@@ -6,6 +6,7 @@ comes when no row needs the image any more. What was never delivered goes in
 one.
 """
 
+from collections.abc import Callable
 import dataclasses
 import datetime
 import logging
@@ -119,21 +120,10 @@ class Remover:
         return clone
 
     def _trash(self, clone: Clone) -> None:
-        def give_way(_: tenacity.RetryCallState) -> None:
-            # We may be the one who has it open.
-            self.lineage.cancel_flattens_of(
-                clone, 'the image is being deleted'
-            )
-
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(errors.RbdImageInUse),
-            wait=tenacity.wait_random_exponential(0.05, 0.5),
-            stop=tenacity.stop_after_delay(_CLOSES_WITHIN_S),
-            before_sleep=give_way,
-            reraise=True,
-        )
         try:
-            retrying(self.ceph.trash, clone.image)
+            when_closed(
+                lambda: self.ceph.trash(clone.image), self.lineage, clone
+            )
         except errors.RbdImageNotFound:
             LOG.debug('%s is gone already', clone.image)
         except errors.RbdImageInUse as exc:
@@ -177,6 +167,30 @@ class Remover:
                 clone.parent.snapshot,
                 exc_info=True,
             )
+
+
+def when_closed(
+    act: Callable[[], None], lineage: Lineage, clone: Clone
+) -> None:
+    """Do what cannot be done under a client that has the image open.
+
+    One that is about to close it is waited for, and our own flatten of it
+    told to.
+
+    :raises RbdImageInUse: it stays open.
+    """
+
+    def give_way(_: tenacity.RetryCallState) -> None:
+        lineage.cancel_flattens_of(clone, 'the image is needed closed')
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(errors.RbdImageInUse),
+        wait=tenacity.wait_random_exponential(0.05, 0.5),
+        stop=tenacity.stop_after_delay(_CLOSES_WITHIN_S),
+        before_sleep=give_way,
+        reraise=True,
+    )
+    retrying(act)
 
 
 def is_ours(facts: ImageFacts, clone: Clone) -> bool:

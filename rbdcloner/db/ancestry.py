@@ -93,14 +93,23 @@ class Ancestry(Database):
     def protected_by(
         self, connection: sa.Connection, parent: Parent, protector: Protector
     ) -> Parent:
-        """Record who protects *parent*.
+        """Record who protects the ACTIVE *parent*.
 
+        :raises ParentReleased: it is released, or is being.
         :raises ParentNotFound: it has no row.
         """
-        return updated(connection, parent, {'protector': protector})
+        now = locked(connection, parent)
+        if now.state != ParentState.ACTIVE:
+            raise errors.ParentReleased(parent=str(now.snapshot))
+        return updated(connection, now, {'protector': protector})
 
     @writes
-    def releasing(self, connection: sa.Connection, parent: Parent) -> Parent:
+    def releasing(
+        self,
+        connection: sa.Connection,
+        parent: Parent,
+        as_left: bool = False,
+    ) -> Parent:
         """Move *parent* ACTIVE → RELEASING: no child is taken from now on.
 
         A PLANNED one too. Repeated on a RELEASING or RELEASED one it changes
@@ -108,8 +117,13 @@ class Ancestry(Database):
 
         :raises ParentHasChildren: an attached child is recorded.
         :raises ParentNotFound: it has no row.
+        :raises RowMoved: it was to be *as_left*, and was made meanwhile.
         """
         now = locked(connection, parent)
+        if as_left and now.state == ParentState.ACTIVE != parent.state:
+            raise errors.RowMoved(
+                name=str(parent.snapshot), expected=parent.state
+            )
         if now.state not in (ParentState.ACTIVE, ParentState.PLANNED):
             return now
         # A statement of its own, begun after the lock was had: whoever took

@@ -16,7 +16,19 @@ from tests import stack
 from tests.unit.cloning import service
 from tests.unit.cloning import test_crashes
 
-_CHANGING = ('clone', 'trash', 'purge', 'protect', 'unprotect')
+_CHANGING = (
+    'clone',
+    'flatten',
+    'free_name',
+    'protect',
+    'purge',
+    'remove_snapshot',
+    'restore',
+    'rollback',
+    'take_snapshot',
+    'trash',
+    'unprotect',
+)
 
 
 class WatchedDriver:

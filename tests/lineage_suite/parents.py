@@ -51,6 +51,11 @@ class TestParent(Claims):
         assert protected.protector is Protector.SERVICE
         assert lineage.parents() == [protected]
 
+    def test_what_is_released_is_not_protected(self, lineage, parent):
+        lineage.releasing(parent)
+        with pytest.raises(errors.ParentReleased):
+            lineage.protected_by(parent, Protector.SERVICE)
+
     def test_a_release_ends_protection(self, lineage, parent):
         lineage.protected_by(parent, Protector.SERVICE)
         assert lineage.releasing(parent).state is ParentState.RELEASING

@@ -92,6 +92,15 @@ class TestSnapshot(Claims):
         assert plan().id != made.id
         assert made.id in [one.id for one in lineage.snapshots_of(IMAGE)]
 
+    def test_a_plan_that_was_made_meanwhile_is_not_released_as_one(
+        self, lineage, plan
+    ):
+        planned = plan()
+        made = lineage.made_snapshot(planned, seen(IMAGE, 'daily', 3))
+        with pytest.raises(errors.RowMoved):
+            lineage.releasing(planned, as_left=True)
+        assert lineage.releasing(made, as_left=True).state == 'releasing'
+
     def test_a_plan_on_its_way_out_is_not_planned_anew(self, lineage, plan):
         planned = lineage.releasing(plan())
         assert planned.state is ParentState.RELEASING
