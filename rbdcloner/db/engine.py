@@ -13,6 +13,7 @@ from oslo_db.sqlalchemy import exc_filters
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
+import tenacity
 
 from rbdcloner import errors
 from rbdcloner.db import failures
@@ -20,10 +21,12 @@ from rbdcloner.db import failures
 #: Marks an engine whose transactions only read.
 READS = 'rbdcloner_reads'
 
+_LOCKED_S = 10
+
 # Applied where the URL does not say otherwise: seconds, but for
 # PostgreSQL's milliseconds. The drivers' own defaults wait for ever.
 _LIMITS: dict[str, dict[str, str]] = {
-    'sqlite': {'timeout': '10'},
+    'sqlite': {'timeout': str(_LOCKED_S)},
     'mysql': {
         'charset': 'utf8mb4',
         'connect_timeout': '5',
@@ -108,7 +111,8 @@ def _connect_sqlite(url: sa.URL, options: dict[str, Any]) -> sa.Engine:
         connection.execute('PRAGMA foreign_keys = ON')
         # In WAL mode readers and the writer do not wait for each other; FULL
         # syncs the log on each commit.
-        connection.execute('PRAGMA journal_mode = WAL')
+        # While another makes the change SQLite does not wait for its end.
+        _while_locked(connection.execute, 'PRAGMA journal_mode = WAL')
         level = 'FULL' if synchronous else 'OFF'
         connection.execute(f'PRAGMA synchronous = {level}')
 
@@ -121,6 +125,14 @@ def _connect_sqlite(url: sa.URL, options: dict[str, Any]) -> sa.Engine:
         connection.exec_driver_sql('BEGIN' if reads else 'BEGIN IMMEDIATE')
 
     return engine
+
+
+_while_locked = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_message(match='database is locked'),
+    wait=tenacity.wait_random(0.01, 0.1),
+    stop=tenacity.stop_after_delay(_LOCKED_S),
+    reraise=True,
+)
 
 
 def _read_committed(engine: sa.Engine) -> None:
