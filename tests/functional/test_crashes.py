@@ -99,6 +99,8 @@ class WatchedDriver:
         with self._ioctx('vms') as ioctx:
             for name in self.named('vms'):
                 rbd.RBD().remove(ioctx, name)
+            for image_id in self.trashed('vms'):
+                rbd.RBD().trash_remove(ioctx, image_id)
         with self._ioctx('images') as ioctx:
             for name in self.named('images'):
                 with rbd.Image(ioctx, name) as image:
