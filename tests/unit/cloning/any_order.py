@@ -71,7 +71,6 @@ class AnyOrder(Callers):
     )
     def delete_image(self, image: int, retire: bool, forced: bool) -> None:
         held = pick(self.expected.images, image)
-        self.end_restoring()
         try:
             self.world.delete_image(held.id)
         except errors.RbdImageInUse:

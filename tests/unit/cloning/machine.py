@@ -16,7 +16,6 @@ from hypothesis import stateful
 from rbdcloner import errors
 from rbdcloner.cloning.image_release import ImageRelease
 from rbdcloner.model import CloneFormat
-from rbdcloner.states import State
 from tests.unit.cloning import service
 from tests.unit.cloning.expected import Data
 from tests.unit.cloning.expected import Disk
@@ -75,7 +74,6 @@ class Machine(stateful.RuleBasedStateMachine):
         self.expected.disks.clear()
         before: list[str] = []
         while True:
-            self.end_restoring()
             for image_id in list(self.expected.images):
                 with contextlib.suppress(errors.RbdImageInUse):
                     self.world.delete_image(image_id)
@@ -123,16 +121,6 @@ class Machine(stateful.RuleBasedStateMachine):
             if trouble.recovered:
                 self.processes[1 - who].recovery.sweep()
         return act(self.processes[who])
-
-    def end_restoring(self) -> None:
-        """Go on when no image is between the trash and its name.
-
-        What Glance deletes there stays for ever: test_orders.py says so.
-        """
-        for held in self.expected.images.values():
-            if self.expected.state_of(held) is State.RESTORING:
-                self.world.pass_time()
-                self.processes[0].recovery.sweep()
 
     @property
     def release(self) -> ImageRelease:

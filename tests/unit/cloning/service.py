@@ -58,6 +58,7 @@ _TIME_PASSES = (
     'WHERE lease_expires_at IS NOT NULL',
     'UPDATE flattens SET retry_at = :then WHERE retry_at IS NOT NULL',
     'UPDATE parents SET updated_at = :then',
+    "UPDATE clones SET created_at = :then WHERE state = 'ready'",
 )
 
 
@@ -73,6 +74,9 @@ class KnownImages:
             return self.images[image_id]
         except KeyError:
             raise errors.ImageNotFound(image_id=image_id) from None
+
+    def look(self, image_id: str) -> GlanceImage:
+        return self.get(image_id)
 
     def forget(self, image_id: str) -> None:
         self.forgotten.append(image_id)
