@@ -82,8 +82,7 @@ class Adopter:
         return self._status(glance_image_id) in {_NONE, *_DELETED}
 
     def _status(self, glance_image_id: str) -> str:
-        self.images.forget(glance_image_id)
         try:
-            return self.images.get(glance_image_id).status
+            return self.images.look(glance_image_id).status
         except errors.ImageNotFound:
             return _NONE

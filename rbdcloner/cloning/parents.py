@@ -43,6 +43,9 @@ class Images(Protocol):
     def get(self, image_id: str, project_id: str = '') -> GlanceImage:
         """Return the image, with its members if *project_id* may need them."""
 
+    def look(self, image_id: str) -> GlanceImage:
+        """Return the image as it is now, without members."""
+
     def forget(self, image_id: str) -> None:
         """Ask Glance again next time."""
 

@@ -20,6 +20,7 @@ from rbdcloner.images import glance
 from rbdcloner.model import GlanceImage
 
 _REMEMBERED_S = 5
+_SETTLED = 'active'
 _REMEMBERED_IMAGES = 1024
 
 Key = TypeVar('Key', bound=Hashable)
@@ -37,9 +38,19 @@ class RememberingGlance:
     def get(self, image_id: str, project_id: str = '') -> GlanceImage:
         """Return the image; as :meth:`Glance.get`. Errors are not kept."""
         image = self._images.get(image_id)
+        if image.status != _SETTLED:
+            # It may be active the next moment.
+            self._images.forget(image_id)
         if not glance.needs_members(image, project_id):
             return image
         return dataclasses.replace(image, members=self._members.get(image_id))
+
+    def look(self, image_id: str) -> GlanceImage:
+        """Return the image as it is now, without members, and keep nothing.
+
+        For who only watches: what is kept is what requests are decided by.
+        """
+        return self._asked.image(image_id)
 
     def forget(self, image_id: str) -> None:
         """Ask Glance again next time."""

@@ -2,6 +2,7 @@
 """Threads that ask the same ask once, and nothing old outlives a forget."""
 
 from concurrent import futures
+import dataclasses
 import threading
 
 import pytest
@@ -23,13 +24,14 @@ class Source:
         self.gate = threading.Event()
         self.gate.set()
         self.error = None
+        self.found = SHARED
 
     def image(self, image_id):
         self.asked.append('image')
         self.gate.wait(10)
         if self.error:
             raise self.error
-        return SHARED
+        return self.found
 
     def members(self, image_id):
         self.asked.append('members')
@@ -46,6 +48,24 @@ def test_what_is_known_is_not_asked_again():
     for _ in range(3):
         assert images.get('an-image', 'asker').members == {'asker'}
     assert source.asked == ['image', 'members']
+
+
+def test_an_image_that_is_not_active_is_asked_for_again():
+    source = Source()
+    source.found = dataclasses.replace(SHARED, status='queued')
+    images = remembered.RememberingGlance(source)
+    assert images.get('an-image').status == 'queued'
+    source.found = SHARED
+    assert images.get('an-image').status == 'active'
+
+
+def test_what_is_only_looked_at_is_not_kept():
+    source = Source()
+    images = remembered.RememberingGlance(source)
+    assert images.look('an-image') == SHARED
+    images.get('an-image')
+    images.look('an-image')
+    assert source.asked == ['image'] * 3
 
 
 def test_many_threads_ask_once():
