@@ -2,6 +2,7 @@
 """The crash tests of the engine, again, on a real cluster."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
 from typing import Any
 
@@ -38,6 +39,7 @@ class WatchedDriver:
         self.on_act: Callable[[str, str], None] = lambda name, when: None
         self._driver = driver
         self._admin = admin
+        self._ioctxs: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         verb = getattr(self._driver, name)
@@ -111,11 +113,16 @@ class WatchedDriver:
                 rbd.RBD().remove(ioctx, name)
 
     @contextlib.contextmanager
-    def _ioctx(self, pool: str) -> Any:
-        ioctx = self._admin.open_ioctx(pool)
-        try:
-            yield ioctx
-        finally:
+    def _ioctx(self, pool: str) -> Iterator[Any]:
+        # Kept open, as the driver keeps its own: librbd's threads may still
+        # use that of an image which was closed just now.
+        if pool not in self._ioctxs:
+            self._ioctxs[pool] = self._admin.open_ioctx(pool)
+        yield self._ioctxs[pool]
+
+    def close(self) -> None:
+        """Let the administrator's connection go."""
+        for ioctx in self._ioctxs.values():
             ioctx.close()
 
 
@@ -183,6 +190,7 @@ class RealWorld(service.Service):
         ceph = WatchedDriver(
             self.node.drivers[self.clone_format], self.node.admin
         )
+        self.addCleanup(ceph.close)
         self.addCleanup(ceph.clear)
         return ceph
 

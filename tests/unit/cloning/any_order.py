@@ -34,6 +34,9 @@ from tests.unit.cloning.steps import step
 from tests.unit.cloning.steps import with_a
 from tests.unit.cloning.steps import with_room
 
+#: On a cluster it would take hours.
+WITHOUT_SHRINKING = (hypothesis.Phase.generate,)
+
 CHORES: dict[str, Callable[[Process], object]] = {
     'survey': lambda process: process.survey.look(),
     'recover': lambda process: process.recovery.sweep(),
