@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever is done in whatever order, on a real cluster, through librbd.
 
-Not one of the suites: of a handful of runs some ended inside librbd 16.2, in
-the test's own reads through connections with a cache, and what a suite does
-must not depend on luck. Run it by hand, with ``python -m pytest tests/soak``;
-``--hypothesis-seed`` makes other steps than the usual ones.
+Not one of the suites: some runs ended inside librbd 16.2, in the test's own
+opening of an image, and what a suite does must not depend on luck. Run it by
+hand, with ``python -m pytest tests/soak``; ``--hypothesis-seed`` makes other
+steps than the usual ones.
 """
+
 
 from collections.abc import Iterator
 import contextlib
