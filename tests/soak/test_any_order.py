@@ -7,7 +7,6 @@ hand, with ``python -m pytest tests/soak``; ``--hypothesis-seed`` makes other
 steps than the usual ones.
 """
 
-
 from collections.abc import Iterator
 import contextlib
 from typing import Any
