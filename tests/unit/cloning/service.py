@@ -5,6 +5,7 @@ Each call of :meth:`Service.process` is another process of the service: same
 Ceph, same database, nothing else in common.
 """
 
+import atexit
 from collections.abc import Callable
 import contextlib
 import dataclasses
@@ -162,6 +163,7 @@ class Service(fixtures.Fixture):
         """Return a migrated database's file, made once a test run."""
         if cls._template is None:
             folder = pathlib.Path(tempfile.mkdtemp(prefix='rbdcloner-unit-'))
+            atexit.register(shutil.rmtree, folder)
             engine = db_engine.connect(f'sqlite:///{folder}/empty.sqlite')
             migration.upgrade(engine)
             engine.dispose()
