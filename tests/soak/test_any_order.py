@@ -25,22 +25,6 @@ from tests.functional.service import MIB
 from tests.unit.cloning import any_order
 from tests.unit.cloning import service
 
-# Of all rules these say whether a run was worth anything.
-_VITAL = (
-    'launch',
-    'snapshot_into_glance',
-    'delete_disk',
-    'delete_image',
-    'retire_image',
-    'rollback',
-    'operator_flattens_disk',
-    'operator_removes_disk',
-    'survey',
-    'recover',
-    'reap',
-    'flatten',
-)
-
 
 class Cluster(test_crashes.WatchedDriver):
     """A real cluster: a driver, and what others do there."""
