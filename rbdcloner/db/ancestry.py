@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parents: recorded, protected, released, and never from under a child."""
+"""The parents: recorded, and protected by somebody or nobody."""
 
 from typing import Any
 
@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db import clock
 from rbdcloner.db import rows
-from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import reads
@@ -21,8 +20,6 @@ from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 from rbdcloner.states import ParentState
-
-_CHILDREN_NAMED = 5
 
 
 class Ancestry(Database):
@@ -102,76 +99,6 @@ class Ancestry(Database):
         if now.state != ParentState.ACTIVE:
             raise errors.ParentReleased(parent=str(now.snapshot))
         return updated(connection, now, {'protector': protector})
-
-    @writes
-    def releasing(
-        self,
-        connection: sa.Connection,
-        parent: Parent,
-        as_left: bool = False,
-    ) -> Parent:
-        """Move *parent* ACTIVE → RELEASING: no child is taken from now on.
-
-        A PLANNED one too. Repeated on a RELEASING or RELEASED one it changes
-        nothing.
-
-        :raises ParentHasChildren: an attached child is recorded.
-        :raises ParentNotFound: it has no row.
-        :raises RowMoved: it was to be *as_left*, and was made meanwhile.
-        """
-        now = locked(connection, parent)
-        if as_left and now.state == ParentState.ACTIVE != parent.state:
-            raise errors.RowMoved(
-                name=str(parent.snapshot), expected=parent.state
-            )
-        if now.state not in (ParentState.ACTIVE, ParentState.PLANNED):
-            return now
-        # A statement of its own, begun after the lock was had: whoever took
-        # a child before has committed, and this statement sees it; whoever
-        # comes later waits, and then finds no active parent. Within one
-        # statement, or under REPEATABLE READ on PostgreSQL, the count would
-        # be of a moment before the lock, and miss a child.
-        children = connection.scalars(
-            sa.select(clones.c.name)
-            .where(clones.c.parent_id == parent.id, clones.c.attached == 1)
-            .limit(_CHILDREN_NAMED)
-        ).all()
-        if children:
-            raise errors.ParentHasChildren(
-                parent=str(parent.snapshot), children=', '.join(children)
-            )
-        return updated(connection, now, {'state': ParentState.RELEASING})
-
-    @writes
-    def restored(self, connection: sa.Connection, parent: Parent) -> Parent:
-        """Move *parent* RELEASING → ACTIVE: it has children after all.
-
-        One that was never made becomes PLANNED again. Repeated it changes
-        nothing.
-
-        :raises RowMoved: it is released.
-        :raises ParentNotFound: it has no row.
-        """
-        made = parent.snapshot.id is not None
-        state = ParentState.ACTIVE if made else ParentState.PLANNED
-        values = {'state': state}
-        return _moved_on(connection, parent, values)
-
-    @writes
-    def released(self, connection: sa.Connection, parent: Parent) -> Parent:
-        """Move *parent* RELEASING → RELEASED; its protector is nobody.
-
-        Repeated on a RELEASED one it changes nothing.
-
-        :raises RowMoved: it is active or planned.
-        :raises ParentNotFound: it has no row.
-        """
-        values = {
-            'state': ParentState.RELEASED,
-            'live': None,
-            'protector': Protector.NOBODY,
-        }
-        return _moved_on(connection, parent, values)
 
 
 def refusal(connection: sa.Connection, parent: Parent) -> errors.Error:
@@ -297,17 +224,3 @@ def _add_unless_there(
         state=ParentState.ACTIVE,
     )
     done(connection, statement)
-
-
-def _moved_on(
-    connection: sa.Connection, parent: Parent, values: dict[str, Any]
-) -> Parent:
-    """Move a RELEASING parent to the state in *values*."""
-    now = locked(connection, parent)
-    if now.state == values['state']:
-        return now
-    if now.state != ParentState.RELEASING:
-        raise errors.RowMoved(
-            name=str(parent.snapshot), expected=ParentState.RELEASING
-        )
-    return updated(connection, now, values)

@@ -10,6 +10,7 @@ from rbdcloner.db.ancestry import Ancestry
 from rbdcloner.db.door import Door
 from rbdcloner.db.duty import Duties
 from rbdcloner.db.flattening import Flattening
+from rbdcloner.db.releasing import Releasing
 from rbdcloner.db.reservation import Reservations
 from rbdcloner.db.search import Search
 from rbdcloner.db.slots import Slots
@@ -23,6 +24,7 @@ class Lineage(
     Search,
     Waiting,
     Ancestry,
+    Releasing,
     Snapshots,
     Flattening,
     Slots,
