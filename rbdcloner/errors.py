@@ -108,6 +108,10 @@ class DiskDiffers(Error):
     """Disk {name} in pool {pool} exists with {field} {recorded}, not {asked}."""
 
 
+class CreationOutdated(Error):
+    """{name} in pool {pool} was deleted after it was asked for ({mark})."""
+
+
 class NameTaken(Error):
     """Pool {pool} has an image {name} that this service did not make."""
 
@@ -177,6 +181,10 @@ class RowMoved(Error):
     """The row of {name} is no longer as this request left it ({expected})."""
 
     retryable = True
+
+
+class LeaseLost(RowMoved):
+    """The lease on {name} ran out before the work was done ({expected})."""
 
 
 class FlattenNotFound(Error):
@@ -275,6 +283,18 @@ class SnapshotHasChildren(CephError):
 
 class ServiceUnavailable(Error):
     """No rbdcloner-manager answered {method} within {timeout_s} s."""
+
+    retryable = True
+
+
+class ServiceBusy(Error):
+    """This rbdcloner-manager has {waiting} requests waiting already."""
+
+    retryable = True
+
+
+class RequestExpired(Error):
+    """{method} waited for {waited_s} s, and its caller waits no longer."""
 
     retryable = True
 
