@@ -121,10 +121,17 @@ class ServiceTest(testtools.TestCase):
         look: Callable[[], object],
         within_s: float = SETTLES_S,
     ) -> None:
-        """Assert that *look* returns *wanted* before long."""
+        """Assert that *look* returns *wanted* before long, once."""
+        seen: object = None
+
+        def is_wanted() -> bool:
+            nonlocal seen
+            seen = look()
+            return seen == wanted
+
         with contextlib.suppress(stack.StackError):
-            process.wait_until(lambda: look() == wanted, '', within_s)
-        self.assertEqual(wanted, look())
+            process.wait_until(is_wanted, '', within_s)
+        self.assertEqual(wanted, seen)
 
     def asked(self, **changes: Any) -> dict[str, Any]:
         """Return the arguments of a good ``create_disk``."""
@@ -153,9 +160,12 @@ class ServiceTest(testtools.TestCase):
                     self.api.delete_disk(self.ctxt, disk['name'], disk['pool'])
 
     def assert_nothing_left(self) -> None:
-        """Assert that Ceph gets as it was, and that every row gets final."""
-        self.assert_becomes([], self.unfinished)
+        """Assert that Ceph gets as it was, and that every row gets final.
+
+        In this order: a survey may still adopt what lies in the trash.
+        """
         self.assert_becomes(self.before, self.in_ceph)
+        self.assert_becomes([], self.unfinished)
 
     def unfinished(self) -> list[tuple[Any, ...]]:
         """Return the rows that something is still to be done for."""

@@ -8,6 +8,7 @@ import time
 import psutil
 import pytest
 
+from tests.functional import service
 from tests.stack import ports
 from tests.stack import process
 from tests.stack import server
@@ -95,3 +96,11 @@ def test_run_gives_the_log_when_a_command_fails(folder):
 def test_no_port_is_given_twice():
     claimed = [ports.claim() for _ in range(50)]
     assert len(set(claimed)) == 50
+
+
+def test_what_was_waited_for_is_not_asked_for_again():
+    looks = iter(['before', 'wanted', 'after'])
+    anybody = service.ServiceTest('assert_becomes')
+    anybody.assert_becomes('wanted', lambda: next(looks))
+    with pytest.raises(AssertionError, match='after'):
+        anybody.assert_becomes('wanted', lambda: 'after', within_s=0)

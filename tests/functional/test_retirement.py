@@ -46,7 +46,9 @@ class AnyOrder:
         self.assertEqual(GOLDEN, self.read(disk, 0, len(GOLDEN)))
         self.delete(disk)
         self.assert_becomes(self.before, self.in_ceph)
-        self.assertEqual([('adopted', 'deleted')], self.kinds(image_id))
+        self.assert_becomes(
+            [('adopted', 'deleted')], lambda: self.kinds(image_id)
+        )
 
     def kinds(self, image_id: str) -> list[tuple[Any, ...]]:
         """Return the kind and state of the rows of an image itself."""
