@@ -4,6 +4,13 @@
 librbd asks from a thread of its own, per object, whether to go on. What
 Python raises there is lost, and then the flattening would go on unseen; so
 it is kept, the flattening stopped, and raised where it was called.
+
+It goes on without the image's object map. A client that dies in its first
+write to an object leaves a map that has the object, though Ceph has not;
+librbd skips what the map has, and the data would be lost with the parent
+(https://tracker.ceph.com/issues/68998). Rebuilding the map does not help: it
+keeps such an entry. Librbd 18.2.5 and 19.2.1 skip nothing, but it is the
+librbd of a guest that flattens what the guest has open.
 """
 
 from collections.abc import Iterator
@@ -11,6 +18,7 @@ import contextlib
 import errno
 from typing import Any
 
+import rados
 import rbd
 
 from rbdcloner import errors
@@ -19,6 +27,10 @@ from rbdcloner.ceph import probing
 from rbdcloner.ceph.connection import Handle
 from rbdcloner.ceph.driver import Progress
 from rbdcloner.model import Image
+
+#: What the header of an image says that has lost these features to us.
+MAPS_OFF = 'rbdcloner.maps_off'
+_MAPS = rbd.RBD_FEATURE_OBJECT_MAP | rbd.RBD_FEATURE_FAST_DIFF
 
 
 class _Progress:
@@ -45,7 +57,9 @@ def flatten(
     """Give *image* its parent's data; see the driver."""
     ioctx = handle.ioctx(image.pool, image.namespace)
     with looking.opened(ioctx, image) as opened:
-        if looking.parent(image, opened) is None:
+        if looking.parent(image, opened) is None and not _maps_off(
+            ioctx, opened
+        ):
             return
         if not forced:
             looking.refuse_watchers(image, opened)
@@ -55,7 +69,34 @@ def flatten(
     with looking.opened(ioctx, image, writable=True) as opened:
         if not forced:
             looking.refuse_watchers(image, opened, handle.address)
-        _flatten(image, opened, _Progress(progress))
+        with _without_object_map(ioctx, opened):
+            _flatten(image, opened, _Progress(progress))
+
+
+@contextlib.contextmanager
+def _without_object_map(ioctx: Any, opened: Any) -> Iterator[None]:
+    """Take the object map away, and make it anew in the end.
+
+    Whoever dies meanwhile leaves a note in the header for who comes next.
+    """
+    header = looking.header(opened.id())
+    if maps := opened.features() & _MAPS:
+        ioctx.set_xattr(header, MAPS_OFF, b'%d' % maps)
+        opened.update_features(maps, False)
+    try:
+        yield
+    finally:
+        if maps := _maps_off(ioctx, opened):
+            opened.update_features(maps, True)
+            opened.rebuild_object_map()
+            ioctx.rm_xattr(header, MAPS_OFF)
+
+
+def _maps_off(ioctx: Any, opened: Any) -> int:
+    try:
+        return int(ioctx.get_xattr(looking.header(opened.id()), MAPS_OFF))
+    except (rados.NoData, rados.ObjectNotFound):
+        return 0
 
 
 def _flatten(image: Image, opened: Any, progress: _Progress) -> None:

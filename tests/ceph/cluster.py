@@ -22,6 +22,7 @@ from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
 from tests import stack
 
+MAPS = rbd.RBD_FEATURE_OBJECT_MAP | rbd.RBD_FEATURE_FAST_DIFF
 TIMEOUT_S = 5
 PATIENCE_S = 40
 
@@ -171,6 +172,11 @@ class RealCluster(fixtures.Fixture):
     def flatten_image(self, image: Image) -> None:
         with self.opened(image) as opened:
             opened.flatten()
+
+    def maps(self, image: Image) -> tuple[int, int]:
+        """Return which maps of its objects *image* has, and what ails them."""
+        with self.opened(image, read_only=True) as opened:
+            return opened.features() & MAPS, opened.flags()
 
     def trash_image(self, image: Image) -> None:
         with self.ioctx(image.pool, image.namespace) as ioctx:

@@ -185,11 +185,13 @@ class DeathV1Test(testtools.TestCase):
 
     def test_death_while_flattening(self):
         made = list(self.made('flatten'))
+        maps = [_cluster.maps(child) for child in made]
         self.die_in('flatten', made, 0.1)
         for child in made:
             self.repeat(self.driver.flatten, child, lambda done, total: True)
             self.assertIsNone(self.driver.find_image(child).parent)
             self.assertEqual(b'parent', _cluster.read(child, 0, 6))
+        self.assertEqual(maps, [_cluster.maps(child) for child in made])
         self.assertEqual([], self.driver.children(self.parent))
 
     def test_death_while_rolling_back(self):

@@ -14,9 +14,11 @@ import rbd
 import testtools
 
 from rbdcloner import errors
+from rbdcloner.ceph import flattening
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
+from tests.ceph.cluster import MAPS
 from tests.ceph.cluster import TIMEOUT_S
 from tests.ceph.cluster import RealCluster
 from tests.ceph.cluster import wait_until
@@ -298,6 +300,82 @@ class GuestTest(LibrbdTest):
 
     def sessions(self):
         return len(_cluster.ceph.command('tell', 'mon.a', 'sessions'))
+
+
+class ObjectMapTest(LibrbdTest):
+    """Some images have a map of their objects, right or not."""
+
+    def setUp(self):
+        super().setUp()
+        _cluster.write(self.parent.image, 0, b'parent')
+        self.parent = _cluster.add_snapshot(self.parent.image, 'written', True)
+
+    def with_a_wrong_map(self):
+        """A child whose client died in its first write to an object."""
+        child = self.child()
+        _cluster.write(child, 8, b'child')
+        with _cluster.opened(child, read_only=True) as opened:
+            first_object = f'{opened.block_name_prefix()}.{0:016x}'
+        with _cluster.ioctx(child.pool) as ioctx:
+            ioctx.remove_object(first_object)
+        return child
+
+    def flatten(self, child, **options):
+        self.driver.flatten(child, lambda done, total: True, **options)
+
+    def test_no_data_is_lost_where_the_map_is_wrong(self):
+        child = self.with_a_wrong_map()
+        before = _cluster.maps(child)
+        self.flatten(child)
+        self.assertIsNone(self.driver.find_image(child).parent)
+        self.assertEqual(b'parent', _cluster.read(child, 0, 6))
+        self.assertEqual(before, _cluster.maps(child))
+
+    def test_no_data_is_lost_under_a_guest(self):
+        child = self.with_a_wrong_map()
+        before = _cluster.maps(child)
+        with _cluster.opened(child) as guest:
+            guest.write(b'guest', 4 * MIB)
+            self.flatten(child, forced=True)
+            self.assertEqual(b'parent', guest.read(0, 6))
+            guest.write(b'after', 4 * MIB)
+        self.assertEqual(before, _cluster.maps(child))
+
+    def test_a_stopped_flattening_gives_the_map_back(self):
+        child = self.with_a_wrong_map()
+        before = _cluster.maps(child)
+        self.assertRaises(
+            errors.FlattenStopped,
+            self.driver.flatten,
+            child,
+            lambda done, total: False,
+        )
+        self.assertEqual(before, _cluster.maps(child))
+        self.assertEqual(b'parent', _cluster.read(child, 0, 6))
+
+    def test_the_next_flattening_gives_back_what_a_dead_one_took(self):
+        child = self.with_a_wrong_map()
+        before = _cluster.maps(child)
+        with _cluster.opened(child) as opened:
+            opened.update_features(MAPS, False)
+            opened.flatten()
+        with _cluster.ioctx(child.pool) as ioctx:
+            ioctx.set_xattr(
+                f'rbd_header.{child.id}', flattening.MAPS_OFF, b'%d' % MAPS
+            )
+        self.flatten(child)
+        self.assertEqual(before, _cluster.maps(child))
+        self.flatten(child)
+        self.assertEqual(before, _cluster.maps(child))
+
+    def test_an_image_without_a_map_gets_none(self):
+        child = self.child()
+        with _cluster.opened(child) as opened:
+            opened.update_features(MAPS, False)
+        before = _cluster.maps(child)
+        self.flatten(child)
+        self.assertEqual(b'parent', _cluster.read(child, 0, 6))
+        self.assertEqual(before, _cluster.maps(child))
 
 
 class OutageTest(LibrbdTest):
