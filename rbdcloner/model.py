@@ -284,6 +284,30 @@ class Flatten:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Worker:
+    """A row: a worker process, under the name that it holds rows by.
+
+    All times are by the database's clock, UTC; ``looked_at`` is when the row
+    was read, and its own clock was ``clock_offset_ms`` ahead of that one.
+    ``addresses`` are the RADOS addresses that it may be using and that nobody
+    has shut out of Ceph. ``stopped_at``: it ended, and said so.
+    """
+
+    owner: str
+    host: str
+    pid: int
+    version: str
+    rpc_version: str
+    clock_offset_ms: int
+    addresses: tuple[str, ...]
+    started_at: datetime.datetime
+    seen_at: datetime.datetime
+    stopped_at: datetime.datetime | None
+    shut_out_at: datetime.datetime | None
+    looked_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Filters:
     """Which clones are asked for; an empty field is no filter."""
 

@@ -16,6 +16,7 @@ from rbdcloner.db.search import Search
 from rbdcloner.db.slots import Slots
 from rbdcloner.db.snapshots import Snapshots
 from rbdcloner.db.waiting import Waiting
+from rbdcloner.db.workers import Workers
 
 
 class Lineage(
@@ -29,6 +30,7 @@ class Lineage(
     Flattening,
     Slots,
     Duties,
+    Workers,
 ):
     """The lineage database, through one SQLAlchemy engine.
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from rbdcloner.db import clock
+from rbdcloner.db import tables
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import flattens
 from rbdcloner.db.tables import parents
@@ -19,6 +21,7 @@ from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
+from rbdcloner.model import Worker
 from rbdcloner.states import FlattenState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
@@ -57,6 +60,9 @@ CLONES = sa.select(*clones.c, *_PARENT_LABELS).select_from(_TREE)
 FLATTENS = sa.select(*_FLATTEN_LABELS, *clones.c, *_PARENT_LABELS).select_from(
     flattens.join(_TREE, flattens.c.clone_id == clones.c.id)
 )
+
+#: The database's clock, as the tables have times.
+NOW = sa.type_coerce(clock.utc_now(), tables.workers.c.seen_at.type)
 
 
 def clone_and_parent(row: sa.Row[Any]) -> Clone:
@@ -137,6 +143,12 @@ def flatten(row: sa.Row[Any]) -> Flatten:
         created_at=own['created_at'],
         updated_at=own['updated_at'],
     )
+
+
+def worker(row: sa.Row[Any]) -> Worker:
+    """Return the worker in a row of its table and :data:`NOW`."""
+    facts = dict(row._mapping)
+    return Worker(**facts | {'addresses': tuple(row.addresses.split())})
 
 
 def parent(row: sa.Row[Any]) -> Parent:

@@ -241,8 +241,34 @@ class DutyRow(Base):
     due_at: orm.Mapped[_Moment]
 
 
+class WorkerRow(Base):
+    """A worker process: what it is, when it was seen, where Ceph knows it.
+
+    ``addresses`` are RADOS addresses, separated by spaces, that it may be
+    using and that nobody has shut out.
+    """
+
+    __tablename__ = 'workers'
+    __table_args__ = _options(sqlite_autoincrement=False)
+
+    owner: orm.Mapped[str] = orm.mapped_column(
+        sa.String(HOST_LENGTH), primary_key=True
+    )
+    host: orm.Mapped[_Host]
+    pid: orm.Mapped[_Count]
+    version: orm.Mapped[_Id]
+    rpc_version: orm.Mapped[_Word]
+    clock_offset_ms: orm.Mapped[_Big]
+    addresses: orm.Mapped[str] = orm.mapped_column(sa.Text())
+    started_at: orm.Mapped[_Moment]
+    seen_at: orm.Mapped[_Moment]
+    stopped_at: orm.Mapped[_Until]
+    shut_out_at: orm.Mapped[_Until]
+
+
 #: The tables as Core knows them: no identity map and no flush in the hot path.
 parents = cast(sa.Table, ParentRow.__table__)
 clones = cast(sa.Table, CloneRow.__table__)
 flattens = cast(sa.Table, FlattenRow.__table__)
 duties = cast(sa.Table, DutyRow.__table__)
+workers = cast(sa.Table, WorkerRow.__table__)

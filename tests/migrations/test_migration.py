@@ -215,3 +215,31 @@ def test_sqlite_is_upgraded_twice_at_one_moment(tmp_path):
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
+
+
+def _shape(engine, names):
+    """Return what the server says of tables."""
+    inspector = sa.inspect(engine)
+    return {
+        name: (
+            [
+                {**c, 'type': str(c['type'])}
+                for c in inspector.get_columns(name)
+            ],
+            inspector.get_indexes(name),
+            inspector.get_unique_constraints(name),
+            inspector.get_foreign_keys(name),
+        )
+        for name in names
+    }
+
+
+def test_what_the_release_before_has_stays_as_it_was(empty):
+    """So it runs on, and its rows are written, on the newer schema."""
+    migration.upgrade(empty, '0002')
+    names = sorted(sa.inspect(empty).get_table_names())
+    before = _shape(empty, names)
+    migration.upgrade(empty)
+    assert _shape(empty, names) == before
+    added = set(sa.inspect(empty).get_table_names()) - set(names)
+    assert added == {'workers'}

@@ -17,6 +17,8 @@ from tests.lineage_suite.retiring import TestReserveImage
 from tests.lineage_suite.retiring import TestTree
 from tests.lineage_suite.snapshots import TestSnapshot
 from tests.lineage_suite.snapshots import TestUnneeded
+from tests.lineage_suite.workers import TestHeld
+from tests.lineage_suite.workers import TestWorker
 
 __all__ = [
     'TestAbandoned',
@@ -24,6 +26,7 @@ __all__ = [
     'TestDuty',
     'TestFind',
     'TestFlatten',
+    'TestHeld',
     'TestHold',
     'TestMove',
     'TestPage',
@@ -35,4 +38,5 @@ __all__ = [
     'TestSnapshot',
     'TestTree',
     'TestUnneeded',
+    'TestWorker',
 ]

@@ -89,6 +89,12 @@ def any_order(lineage):
     lineage.waiting()
     lineage.take_duty('survey', 'me', 60)
     lineage.take_duty('survey', 'me', 60)
+    lineage.register_worker('me', 'host', 1, '1', '1.0')
+    lineage.beat('me', 0)
+    lineage.note_addresses('me', ['a'])
+    lineage.shut_out('me', lineage.addresses_of('me'))
+    lineage.worker_stopped('me')
+    lineage.held()
 
 
 @pytest.fixture
