@@ -13,6 +13,8 @@ from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.model import PoolFacts
 
+_SYNC = 'Run "rbdcloner-manage db sync"'
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
@@ -46,11 +48,20 @@ def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
         )
         return
     try:
-        migration.check(engine.connect(**conf.database))
+        older = migration.check(engine.connect(**conf.database))
     except errors.DatabaseRevision as exc:
-        yield Problem(str(exc).rstrip('.'), 'Run "rbdcloner-manage db sync"')
+        yield Problem(str(exc).rstrip('.'), _SYNC)
     except errors.Error as exc:
         yield Problem(str(exc).rstrip('.'), 'Check [database] connection')
+    else:
+        if older:
+            yield Problem(
+                f'The lineage database is at revision {older} of the release '
+                'before: managers are not recorded, and one that hangs is not '
+                'shut out of Ceph',
+                f'{_SYNC}; managers of either release go on meanwhile',
+                fatal=False,
+            )
 
 
 def ceph_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:

@@ -155,5 +155,6 @@ def _fit_to_run(conf: cfg.ConfigOpts) -> bool:
 def _report_problems(conf: cfg.ConfigOpts) -> None:
     problems = preflight.problems(conf)
     for problem in problems:
-        LOG.error('%s', problem)
+        level = logging.ERROR if problem.fatal else logging.WARNING
+        LOG.log(level, '%s', problem)
     sys.exit(1 if any(problem.fatal for problem in problems) else 0)

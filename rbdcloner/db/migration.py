@@ -14,6 +14,9 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db import failures
 
+#: The oldest revision that this release works on, the release before's.
+OLDEST = '0002'
+
 _SCRIPTS = pathlib.Path(__file__).with_name('migrations')
 
 
@@ -52,21 +55,23 @@ def needed() -> str:
     return str(head)
 
 
-def check(engine: sa.Engine) -> None:
-    """Refuse a schema that is older than this release, or none.
+def check(engine: sa.Engine) -> str | None:
+    """Refuse a schema that this release cannot work on, or none.
 
     A revision that this release does not know is a newer one, on which it
-    still runs: managers are upgraded one after the other.
+    still works: managers are upgraded one after the other. Returns the
+    revision if it is an older one, on which something does not work yet.
 
     :raises DatabaseRevision: ``rbdcloner-manage db sync`` must be run.
     :raises DatabaseUnavailable: it cannot be reached.
     """
     revision = current(engine)
     scripts = script.ScriptDirectory.from_config(_settings())
-    known = {entry.revision for entry in scripts.walk_revisions()}
-    behind = known - {scripts.get_current_head()}
-    if revision is None or revision in behind:
+    known = [entry.revision for entry in scripts.walk_revisions()]
+    enough = known[: known.index(OLDEST) + 1]
+    if revision is None or revision in set(known) - set(enough):
         raise errors.DatabaseRevision(current=revision, needed=needed())
+    return revision if revision in enough[1:] else None
 
 
 @contextlib.contextmanager

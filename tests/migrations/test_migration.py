@@ -76,6 +76,19 @@ def test_a_newer_revision_is_accepted(empty):
     migration.check(empty)
 
 
+def test_the_release_before_s_revision_is_accepted_and_named(empty):
+    migration.upgrade(empty, migration.OLDEST)
+    assert migration.check(empty) == migration.OLDEST
+    migration.upgrade(empty)
+    assert migration.check(empty) is None
+
+
+def test_an_older_revision_is_refused(empty):
+    migration.upgrade(empty, '0001')
+    with pytest.raises(errors.DatabaseRevision):
+        migration.check(empty)
+
+
 def test_queries_tell_of_a_missing_schema(empty):
     lineage = Lineage(empty)
     for query in (lineage.parents, lambda: lineage.find('f', 'p', '', 'n')):
