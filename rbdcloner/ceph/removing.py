@@ -15,11 +15,13 @@ import dataclasses
 import errno
 from typing import Any
 
+import rados
 import rbd
 
 from rbdcloner import errors
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import probing
+from rbdcloner.ceph import unopened
 from rbdcloner.ceph.connection import translated
 from rbdcloner.model import Image
 
@@ -30,9 +32,7 @@ def trash(ioctx: Any, image: Image) -> None:
     if entry is not None:
         _finish_move(ioctx, image, entry['name'])
         return
-    with looking.opened(ioctx, image) as opened:
-        looking.refuse_removal(image, opened)
-        name = opened.get_name()
+    name = _name_to_move(ioctx, image)
     try:
         rbd.RBD().trash_move(ioctx, name)
     except rbd.ImageNotFound:
@@ -103,6 +103,24 @@ def free_name(ioctx: Any, image: Image) -> None:
         raise errors.RbdImageExists(pool=image.pool, image=image.name)
     with contextlib.suppress(rbd.ImageNotFound):
         rbd.RBD().remove(ioctx, image.name)
+
+
+def _name_to_move(ioctx: Any, image: Image) -> str:
+    """Return *image*'s name, if nothing speaks against moving it.
+
+    Where anything may, it is opened, and tells what, or that nothing does.
+    """
+    name = unopened.name(ioctx, image.id)
+    with contextlib.suppress(rados.ObjectNotFound):
+        if not (
+            name == ''
+            or unopened.is_bound(ioctx, image.id)
+            or unopened.may_be_open(ioctx, image.id)
+        ):
+            return name
+    with looking.opened(ioctx, image) as opened:
+        looking.refuse_removal(image, opened)
+        return str(opened.get_name())
 
 
 def _finish_move(ioctx: Any, image: Image, name: str) -> None:
