@@ -36,6 +36,14 @@ class ImageRelease:
     clone_format: CloneFormat
     owner: str
 
+    def knows(self, glance_image_id: str) -> bool:
+        """Tell whether anything is recorded of the image, gone or not."""
+        named = Filters(glance_image_id=glance_image_id)
+        return bool(
+            self.lineage.page(named, limit=1)
+            or self.lineage.parents(glance_image_id=glance_image_id)
+        )
+
     def users(self, glance_image_id: str) -> Iterator[Clone]:
         """Yield the rows of the image's children that need it."""
         for parent in self.lineage.parents(glance_image_id=glance_image_id):

@@ -29,8 +29,9 @@ EXIT_CODES = (
     'exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not found'
 )
 
+NOT_FOUND = 3
+
 _USAGE = 2
-_NOT_FOUND = 3
 _NOT_FOUND_ERRORS = (errors.DiskNotFound, errors.FlattenNotFound)
 _COMMANDS = 'rbdcloner.manage'
 
@@ -89,7 +90,7 @@ class Manage(app.App):
         """Run it; what was not found has an exit code of its own."""
         code = super().run_subcommand(argv)
         if isinstance(self._failure, _NOT_FOUND_ERRORS):
-            return _NOT_FOUND
+            return NOT_FOUND
         return code
 
     def clean_up(

@@ -46,12 +46,11 @@ def add_page(parser: argparse.ArgumentParser) -> None:
 def count(text: str) -> int:
     """Return the number, not negative, that *text* is.
 
-    :raises ValueError: it is none, or none that a database knows.
+    :raises ArgumentTypeError: it is none, or none that a database knows.
     """
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise ValueError(text)
-    return value
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"not a number, or too big: '{text}'")
+    return int(text)
 
 
 def limited(found: Iterator[Row], limit: int, out: TextIO) -> Iterator[Row]:

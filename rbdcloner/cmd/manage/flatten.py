@@ -10,7 +10,6 @@ from typing import Any
 from cliff import command
 from cliff import lister
 
-from rbdcloner import errors
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage import progress
@@ -60,6 +59,8 @@ _FULL: dict[str, Callable[[Flatten], Any]] = {
 class List(OfManage, lister.Lister):
     """List what is, or waits to be, flattened; with --all what was, too."""
 
+    _listed = 0
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the page."""
         parser = super().get_parser(prog_name)
@@ -81,8 +82,21 @@ class List(OfManage, lister.Lister):
         )
         shown = _BRIEF if parsed_args.formatter == 'table' else _FULL
         return tuple(shown), (
-            [value(flatten) for value in shown.values()] for flatten in found
+            [value(flatten) for value in shown.values()]
+            for flatten in self._counted(found)
         )
+
+    def afterwards(self, parsed_args: argparse.Namespace) -> int:
+        """Tell persons that an empty table is no failure."""
+        whole = not (parsed_args.all or parsed_args.marker)
+        if parsed_args.formatter == 'table' and whole and not self._listed:
+            self.say('Nothing is being flattened, nor waits for it.')
+        return 0
+
+    def _counted(self, found: Iterator[Flatten]) -> Iterator[Flatten]:
+        for flatten in found:
+            self._listed += 1
+            yield flatten
 
 
 class Start(OfManage, command.Command):
@@ -108,22 +122,24 @@ class Start(OfManage, command.Command):
         )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> None:
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Queue it; one that is queued already keeps its place."""
         clone = finding.one(
             self.app.lineage, parsed_args.disk, parsed_args.pool
         )
         if not clone.attached:
-            raise errors.InvalidArgument(
-                argument=parsed_args.disk,
-                reason=f'{clone.image} is {clone.state} and has no parent',
+            self.say(
+                f'{clone.image} is {clone.state} and has no parent: there is '
+                'nothing to flatten.'
             )
+            return 1
         flatten = self.app.lineage.want_flatten(
             clone, FlattenReason.ASKED, parsed_args.forced
         )
         self.app.stdout.write(
             f'Flatten {flatten.id} of {clone.image} is {flatten.state}.\n'
         )
+        return 0
 
 
 class Cancel(OfManage, command.Command):

@@ -9,9 +9,11 @@ from typing import Any
 from cliff import command
 from cliff import lister
 
+from rbdcloner import errors
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage import progress
+from rbdcloner.cmd.manage.app import NOT_FOUND
 from rbdcloner.cmd.manage.app import OfManage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -96,10 +98,13 @@ class Release(OfManage, lister.Lister):
             return self._flatten(parsed_args)
         if self._users and parsed_args.retire:
             return self._retire(parsed_args)
+        known = self._users or self.app.image_release.knows(parsed_args.image)
         asked = parsed_args.flatten or parsed_args.retire
-        if asked or parsed_args.formatter == 'table':
+        if not known:
+            self.say(_unknown(parsed_args.image))
+        elif asked or parsed_args.formatter == 'table':
             self.say(self._outlook(parsed_args.image))
-        return 0
+        return 0 if known else NOT_FOUND
 
     def _counted(self, users: Iterator[Clone]) -> Iterator[Clone]:
         for clone in users:
@@ -113,28 +118,31 @@ class Release(OfManage, lister.Lister):
                 f'Nothing that is recorded needs Glance image {image_id}: '
                 'Glance can delete it.'
             )
-        needed = f'{self._users} need Glance image {image_id}.'
+        needed = f'{_need(self._users)} Glance image {image_id}.'
         for clone in self.app.image_release.images(image_id):
             if clone.state is State.RETIRED:
-                return f'{needed} It is in the trash: {_next(image_id)}'
+                return (
+                    f'{needed} It is in the trash: if Glance still lists it, '
+                    f'{_next(image_id)}'
+                )
             if clone.state is State.DELETING:
                 return f'{needed} It is on its way to the trash.'
         if self._of_format_1:
             return (
-                f'{needed} Glance refuses to delete it: {self._of_format_1} '
-                'are of clone format 1. Say --retire, which copies nothing, '
-                'or --flatten; see --help.'
+                f'{needed} Glance refuses to delete it: '
+                f'{_are(self._of_format_1)} of clone format 1. Say --retire, '
+                'which copies nothing, or --flatten; see --help.'
             )
         return (
             f'{needed} Glance can delete it all the same: '
-            'they are of clone format 2.'
+            'none is of clone format 1.'
         )
 
     def _flatten(self, parsed_args: argparse.Namespace) -> int:
         queued = self.app.image_release.flatten(
             parsed_args.image, parsed_args.forced
         )
-        self.say(f'{len(queued)} are to be flattened.')
+        self.say(f'{_are(len(queued))} to be flattened.')
         if parsed_args.no_wait:
             self.say('See "rbdcloner-manage flatten list".')
             return 0
@@ -191,9 +199,16 @@ class Restore(OfManage, command.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Ask for it, and wait until it is there."""
-        found = finding.retired(
-            self.app.lineage, parsed_args.image, parsed_args.pool
-        )
+        try:
+            found = finding.retired(
+                self.app.lineage, parsed_args.image, parsed_args.pool
+            )
+        except errors.DiskNotFound:
+            self.say(
+                f'Nothing is recorded of {parsed_args.image}; "retired list" '
+                'tells what can be restored.'
+            )
+            return NOT_FOUND
         restoring = list(map(self.app.image_release.restore, found))
         named = ', '.join(str(clone.image) for clone in restoring)
         self.say(f'{named} is to be moved out of the trash.')
@@ -217,6 +232,22 @@ def _add_waiting(parser: argparse.ArgumentParser) -> None:
         metavar='SECONDS',
         help='wait no longer (exit code 1); default: until it is done or '
         'refused. Ctrl-C ends the waiting, nothing else',
+    )
+
+
+def _are(number: int) -> str:
+    return '1 is' if number == 1 else f'{number} are'
+
+
+def _need(number: int) -> str:
+    return '1 needs' if number == 1 else f'{number} need'
+
+
+def _unknown(image: str) -> str:
+    return (
+        f'Nothing is recorded of a Glance image {image}. Is that its id? See '
+        '"openstack image list". If it is, nothing needs it: Glance can '
+        'delete it.'
     )
 
 

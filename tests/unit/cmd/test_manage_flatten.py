@@ -58,6 +58,14 @@ def test_persons_get_a_table(database, queue):
     assert 'c_disk' not in out
 
 
+def test_an_empty_queue_is_said_to_be_empty(database, lineage, disks):
+    ran = database.run('flatten', 'list')
+    assert (ran.code, ran.err) == (
+        0, 'Nothing is being flattened, nor waits for it.\n',
+    )  # fmt: skip
+    assert listed(database) == []
+
+
 def test_what_is_over_is_listed_with_all(database, queue):
     done = listed(database, '--all')[0]
     assert (done['name'], done['state']) == ('c_disk', 'done')
@@ -94,7 +102,9 @@ def test_a_disk_is_queued_once(database, lineage, queue):
 def test_what_has_no_parent_is_not_queued(database, lineage, queue):
     ran = database.run('flatten', 'start', 'c_disk')
     assert (ran.code, ran.out) == (1, '')
-    assert 'vms/c_disk is ready and has no parent' in ran.err
+    assert ran.err == (
+        'vms/c_disk is ready and has no parent: there is nothing to flatten.\n'
+    )
     assert len(lineage.flattens()) == 3
 
 

@@ -81,7 +81,7 @@ def test_children_of_format_1_are_why_glance_refuses(
 ):
     conftest.make(lineage, parent, 'old', clone_format=CloneFormat.V1)
     ran = release()
-    assert 'Glance refuses to delete it: 1 are of clone format 1' in ran.err
+    assert 'Glance refuses to delete it: 1 is of clone format 1' in ran.err
     assert '--retire' in ran.err
 
 
@@ -100,6 +100,18 @@ def test_what_nobody_needs_glance_can_delete(lineage, parent, release, way):
     assert ran.code == 0
     assert 'Glance can delete it' in ran.err
     assert lineage.flattens() == []
+
+
+@pytest.mark.parametrize('way', [[], ['--flatten'], ['-f', 'json']])
+def test_an_image_that_nobody_heard_of_has_its_own_code(database, disks, way):
+    ran = database.run('image', 'release', disks[0].image.name, *way)
+    assert ran.code == 3
+    assert 'Nothing is recorded of a Glance image a_disk. Is that' in ran.err
+
+
+def test_an_image_of_which_all_is_gone_was_heard_of(lineage, parent, release):
+    lineage.released(lineage.releasing(parent))
+    assert release().code == 0
 
 
 @pytest.mark.parametrize(
@@ -351,7 +363,7 @@ def test_what_is_being_destroyed_is_busy(lineage, parent, restore):
     [
         ('a_disk', 1, 'vms/a_disk is ready, not in the trash'),
         ('c_disk', 1, 'vms/c_disk is deleted, not in the trash'),
-        ('unheard-of', 3, 'There is no disk unheard-of'),
+        ('unheard-of', 3, 'Nothing is recorded of unheard-of'),
     ],
 )
 def test_what_is_not_in_the_trash_is_not_restored(
