@@ -109,7 +109,7 @@ class DiskDiffers(Error):
 
 
 class CreationOutdated(Error):
-    """{name} in pool {pool} was deleted after it was asked for ({mark})."""
+    """{name} in pool {pool} was asked for before its deletion {deletion}."""
 
 
 class NameTaken(Error):
@@ -185,6 +185,12 @@ class RowMoved(Error):
 
 class LeaseLost(RowMoved):
     """The lease on {name} ran out before the work was done ({expected})."""
+
+
+class HolderLate(Error):
+    """{owner} is late with {name} and may still act from {addresses}."""
+
+    retryable = True
 
 
 class FlattenNotFound(Error):
@@ -282,7 +288,7 @@ class SnapshotHasChildren(CephError):
 
 
 class ServiceUnavailable(Error):
-    """No rbdcloner-manager answered {method} within {timeout_s} s."""
+    """No rbdcloner-manager answered {method} within {timeout_s} s (none has since {since}): {reason}."""
 
     retryable = True
 

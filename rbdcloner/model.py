@@ -206,7 +206,11 @@ class Parent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DiskRequest:
-    """What a caller asks of ``create_disk``, checked."""
+    """What a caller asks of ``create_disk``, checked.
+
+    ``after`` is the number of the last deletion that he knows of, 0 if none;
+    ``None`` when he does not say.
+    """
 
     image_id: str
     name: str
@@ -215,6 +219,7 @@ class DiskRequest:
     instance_uuid: str
     project_id: str
     host: str
+    after: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

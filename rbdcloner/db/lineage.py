@@ -7,6 +7,7 @@ they are put together.
 """
 
 from rbdcloner.db.ancestry import Ancestry
+from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.door import Door
 from rbdcloner.db.duty import Duties
 from rbdcloner.db.flattening import Flattening
@@ -31,6 +32,7 @@ class Lineage(
     Slots,
     Duties,
     Workers,
+    Deletions,
 ):
     """The lineage database, through one SQLAlchemy engine.
 

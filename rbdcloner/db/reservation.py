@@ -18,9 +18,9 @@ from rbdcloner.db import clock
 from rbdcloner.db import door
 from rbdcloner.db import rows
 from rbdcloner.db import search
+from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
-from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import writes
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -40,7 +40,7 @@ EDGE_PREFIX = 'rbdcloner-'
 _ADOPTED = uuid.UUID('8c1f6a1e-5d0b-4f0e-9c57-2f1f3a6f7c11')
 
 
-class Reservations(Database):
+class Reservations(Deletions):
     """How :class:`~rbdcloner.db.lineage.Lineage` writes a new clone's row."""
 
     @writes
@@ -55,10 +55,19 @@ class Reservations(Database):
     ) -> Clone:
         """Write the intent: a RESERVED row under the request's name, held.
 
+        :raises CreationOutdated: the name, or the instance, was deleted later
+            than the caller knew.
         :raises DiskExists: a live row has the name.
         :raises ParentNotFound: *parent* has no row.
         :raises ParentReleased: *parent* takes no child.
         """
+        fsid = parent.snapshot.image.fsid
+        self._refuse_outdated(
+            connection,
+            Image(fsid, request.pool, '', request.name),
+            request.instance_uuid,
+            request.after,
+        )
         wanted = values(request, parent, clone_format, owner, lease_s)
         try:
             row = connection.execute(STATEMENT, wanted).one_or_none()
@@ -68,6 +77,7 @@ class Reservations(Database):
             ) from exc
         if row is None:
             raise ancestry.refusal(connection, parent)
+        self._note_recreation(connection, row.id, request.after)
         return rows.clone(row, parent)
 
     @writes
@@ -80,6 +90,7 @@ class Reservations(Database):
         clone_format: CloneFormat,
         owner: str,
         lease_s: float,
+        after: int | None = None,
     ) -> Clone:
         """Write the intent to make *disk* a Glance image, in *pool*.
 
@@ -88,9 +99,12 @@ class Reservations(Database):
         Nobody moves the disk meanwhile, so that it has a child before it is
         deleted, or takes none.
 
+        :raises CreationOutdated: the name was deleted later than *after*.
         :raises DiskExists: a live row has the name.
         :raises RowMoved: the disk is not READY any more.
         """
+        there = Image(disk.image.fsid, pool, '', image_id)
+        self._refuse_outdated(connection, there, '', after)
         door.keep(connection, disk, clones.c.state == State.READY)
         tag = str(uuid.uuid4())
         edge = _plan_edge(connection, disk, tag, clone_format)
@@ -117,6 +131,7 @@ class Reservations(Database):
                 'lease_expires_at': clock.utc_after(lease_s),
             },
         )
+        self._note_recreation(connection, row.id, after)
         return rows.clone(row, edge)
 
     @writes

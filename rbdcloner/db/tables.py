@@ -266,9 +266,47 @@ class WorkerRow(Base):
     shut_out_at: orm.Mapped[_Until]
 
 
+class DeletionRow(Base):
+    """What a call wanted gone: a name, or with none an instance's disks."""
+
+    __tablename__ = 'deletions'
+    __table_args__ = (
+        sa.UniqueConstraint('call', name='uq_deletions_call'),
+        sa.Index('ix_deletions_name', 'name', 'pool', 'fsid', 'id'),
+        sa.Index('ix_deletions_instance', 'instance_uuid', 'name', 'id'),
+        sa.Index('ix_deletions_created_at', 'created_at'),
+        _options(),
+    )
+
+    id: orm.Mapped[int] = orm.mapped_column(_Serial, primary_key=True)
+    call: orm.Mapped[_Id]
+    fsid: orm.Mapped[_Id]
+    pool: orm.Mapped[_Pool]
+    name: orm.Mapped[_Name]
+    instance_uuid: orm.Mapped[_Id]
+    created_at: orm.Mapped[_Moment]
+
+
+class RecreationRow(Base):
+    """A clone that was asked for after a deletion, by who knew of it."""
+
+    __tablename__ = 'recreations'
+    __table_args__ = _options(sqlite_autoincrement=False)
+
+    clone_id: orm.Mapped[int] = orm.mapped_column(
+        _Serial,
+        sa.ForeignKey('clones.id'),
+        primary_key=True,
+        autoincrement=False,
+    )
+    after: orm.Mapped[_Big]
+
+
 #: The tables as Core knows them: no identity map and no flush in the hot path.
 parents = cast(sa.Table, ParentRow.__table__)
 clones = cast(sa.Table, CloneRow.__table__)
 flattens = cast(sa.Table, FlattenRow.__table__)
 duties = cast(sa.Table, DutyRow.__table__)
 workers = cast(sa.Table, WorkerRow.__table__)
+deletions = cast(sa.Table, DeletionRow.__table__)
+recreations = cast(sa.Table, RecreationRow.__table__)

@@ -7,6 +7,7 @@ from tests.lineage_suite.clones import TestHold
 from tests.lineage_suite.clones import TestMove
 from tests.lineage_suite.clones import TestPage
 from tests.lineage_suite.clones import TestReserve
+from tests.lineage_suite.deletions import TestDeletion
 from tests.lineage_suite.flattens import TestDuty
 from tests.lineage_suite.flattens import TestFlatten
 from tests.lineage_suite.parents import TestParent
@@ -23,6 +24,7 @@ from tests.lineage_suite.workers import TestWorker
 __all__ = [
     'TestAbandoned',
     'TestAdoptImage',
+    'TestDeletion',
     'TestDuty',
     'TestFind',
     'TestFlatten',

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the table of the worker processes; nothing else changes.
+"""Make the tables of worker processes and deletions; nothing else changes.
 
-The release before this one knows nothing of it. This one works without it,
-until it is there.
+The release before this one knows nothing of them. This one works without
+them, until they are there.
 """
 
 from typing import Any
@@ -25,8 +25,11 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
+_SERIAL = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
+
+
 def upgrade() -> None:
-    """Make the one table."""
+    """Make them."""
     op.create_table(
         'workers',
         sa.Column('owner', sa.String(255), nullable=False),
@@ -41,5 +44,35 @@ def upgrade() -> None:
         sa.Column('stopped_at', _TIME),
         sa.Column('shut_out_at', _TIME),
         sa.PrimaryKeyConstraint('owner', name='pk_workers'),
+        **_OPTIONS,
+    )
+    op.create_table(
+        'deletions',
+        sa.Column('id', _SERIAL, nullable=False),
+        sa.Column('call', sa.String(64), nullable=False),
+        sa.Column('fsid', sa.String(64), nullable=False),
+        sa.Column('pool', sa.String(128), nullable=False),
+        sa.Column('name', sa.String(255), nullable=False),
+        sa.Column('instance_uuid', sa.String(64), nullable=False),
+        sa.Column('created_at', _TIME, nullable=False),
+        sa.PrimaryKeyConstraint('id', name='pk_deletions'),
+        sa.UniqueConstraint('call', name='uq_deletions_call'),
+        sqlite_autoincrement=True,
+        **_OPTIONS,
+    )
+    for index, columns in (
+        ('ix_deletions_name', ['name', 'pool', 'fsid', 'id']),
+        ('ix_deletions_instance', ['instance_uuid', 'name', 'id']),
+        ('ix_deletions_created_at', ['created_at']),
+    ):
+        op.create_index(index, 'deletions', columns)
+    op.create_table(
+        'recreations',
+        sa.Column('clone_id', _SERIAL, autoincrement=False, nullable=False),
+        sa.Column('after', sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ['clone_id'], ['clones.id'], name='fk_recreations_clone_id'
+        ),
+        sa.PrimaryKeyConstraint('clone_id', name='pk_recreations'),
         **_OPTIONS,
     )

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What callers wanted gone, so that nothing late undoes it, or does it twice.
+
+A message can be executed after its caller gave up, and twice. So deletions
+are numbered, and a creation names the last one that its caller knew of:
+
+* it is refused where there is a later one, of its name or of its instance;
+* a deletion leaves alone what a creation made that knew of it.
+
+A deletion is committed before it looks for a live row, and a creation asks
+for deletions once more when its own row is committed, before it is READY: one
+of them sees the other, and no clock is asked. On the schema of the release
+before, nothing is remembered.
+"""
+
+import uuid
+
+from oslo_db import exception
+import sqlalchemy as sa
+
+from rbdcloner import errors
+from rbdcloner.db import clock
+from rbdcloner.db import rows
+from rbdcloner.db.tables import clones
+from rbdcloner.db.tables import deletions
+from rbdcloner.db.tables import recreations
+from rbdcloner.db.transaction import Database
+from rbdcloner.db.transaction import reads
+from rbdcloner.db.transaction import writes
+from rbdcloner.model import Clone
+from rbdcloner.model import Image
+
+#: The number of a deletion that is not remembered: all were made before it.
+FORGOTTEN = 2**63 - 1
+
+
+class Deletions(Database):
+    """How :class:`~rbdcloner.db.lineage.Lineage` remembers deletions."""
+
+    _deletions_are_there = False
+
+    def note_deletion(
+        self, call: str, image: Image, instance_uuid: str = ''
+    ) -> int:
+        """Record that *call* deletes what has the name of *image*.
+
+        With an *instance_uuid* and no name: the disks of that instance.
+        Returns its number; repeated, the same. Without a *call* it is a new
+        one each time.
+        """
+        call = call or str(uuid.uuid4())
+        try:
+            return self._note_deletion(call, image, instance_uuid)
+        except _Noted:
+            return self._noted(call)
+
+    @reads
+    def find_deleted(
+        self, connection: sa.Connection, image: Image, deletion: int
+    ) -> Clone:
+        """Return the live row of the name that *deletion* concerns.
+
+        Else the newest of the others.
+
+        :raises DiskNotFound: no row ever had the name, but one that was made
+            by who knew of *deletion*.
+        """
+        statement = rows.CLONES.where(
+            clones.c.name == image.name,
+            clones.c.pool == image.pool,
+            clones.c.namespace == image.namespace,
+            clones.c.fsid == image.fsid,
+        )
+        if self._are_remembered(connection):
+            statement = statement.where(sa.not_(_knows(deletion)))
+        row = connection.execute(
+            statement.order_by(*rows.LIVE_FIRST).limit(1)
+        ).one_or_none()
+        if row is None:
+            raise errors.DiskNotFound(name=image.name, pool=image.pool)
+        return rows.clone_and_parent(row)
+
+    @reads
+    def made_since(
+        self, connection: sa.Connection, deletion: int, instance_uuid: str
+    ) -> set[int]:
+        """Return the ids of the instance's clones that *deletion* spares."""
+        if not self._are_remembered(connection):
+            return set()
+        statement = sa.select(clones.c.id).where(
+            clones.c.instance_uuid == instance_uuid, _knows(deletion)
+        )
+        return set(connection.scalars(statement))
+
+    @writes
+    def forget_deletions(
+        self, connection: sa.Connection, after_s: float
+    ) -> int:
+        """Forget those noted longer ago than *after_s*; how many."""
+        if not self._are_remembered(connection):
+            return 0
+        statement = sa.delete(deletions).where(
+            deletions.c.created_at < clock.utc_after(-after_s)
+        )
+        return connection.execute(statement).rowcount
+
+    @writes
+    def _note_deletion(
+        self,
+        connection: sa.Connection,
+        call: str,
+        image: Image,
+        instance_uuid: str,
+    ) -> int:
+        if not self._are_remembered(connection):
+            return FORGOTTEN
+        insert = sa.insert(deletions).values(
+            call=call,
+            fsid=image.fsid,
+            pool=image.pool,
+            name=image.name,
+            instance_uuid=instance_uuid,
+            created_at=clock.utc_now(),
+        )
+        try:
+            noted = connection.execute(insert.returning(deletions.c.id))
+        except exception.DBDuplicateEntry as exc:
+            raise _Noted from exc
+        return int(noted.scalar_one())
+
+    @reads
+    def _noted(self, connection: sa.Connection, call: str) -> int:
+        statement = sa.select(deletions.c.id).where(deletions.c.call == call)
+        return int(connection.execute(statement).scalar_one())
+
+    def _refuse_outdated(
+        self,
+        connection: sa.Connection,
+        image: Image,
+        instance_uuid: str,
+        after: int | None,
+    ) -> None:
+        """Raise if a later deletion than *after* concerns the name.
+
+        :raises CreationOutdated: one does.
+        """
+        if after is None or not self._are_remembered(connection):
+            return
+        last = connection.scalar(
+            sa.select(sa.func.max(deletions.c.id)).where(
+                deletions.c.id > after,
+                deletions.c.fsid == image.fsid,
+                _concerns(image, instance_uuid),
+            )
+        )
+        if last is not None:
+            raise errors.CreationOutdated(
+                name=image.name, pool=image.pool, deletion=last
+            )
+
+    def _note_recreation(
+        self, connection: sa.Connection, clone_id: int, after: int | None
+    ) -> None:
+        """Record that who made the clone knew of the deletion *after*."""
+        if after and self._are_remembered(connection):
+            connection.execute(
+                sa.insert(recreations).values(clone_id=clone_id, after=after)
+            )
+
+    def _are_remembered(self, connection: sa.Connection) -> bool:
+        if not self._deletions_are_there:
+            self._deletions_are_there = sa.inspect(connection).has_table(
+                deletions.name
+            )
+        return self._deletions_are_there
+
+
+class _Noted(Exception):
+    """The call has been noted before."""
+
+
+def _concerns(image: Image, instance_uuid: str) -> sa.ColumnElement[bool]:
+    of_name = sa.and_(
+        deletions.c.name == image.name, deletions.c.pool == image.pool
+    )
+    if not instance_uuid:
+        return of_name
+    return sa.or_(
+        of_name,
+        sa.and_(
+            deletions.c.instance_uuid == instance_uuid,
+            deletions.c.name == '',
+        ),
+    )
+
+
+def _knows(deletion: int) -> sa.ColumnElement[bool]:
+    return (
+        sa.exists()
+        .where(
+            recreations.c.clone_id == clones.c.id,
+            recreations.c.after >= deletion,
+        )
+        .correlate(clones)
+    )

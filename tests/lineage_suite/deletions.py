@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is claimed of deletions and of creations that come too late."""
+
+import dataclasses
+
+import pytest
+
+from rbdcloner import errors
+from rbdcloner import states
+from rbdcloner.model import Image
+from rbdcloner.model import Kind
+from rbdcloner.states import State
+from tests.lineage_suite.claims import FSID
+from tests.lineage_suite.claims import Claims
+from tests.lineage_suite.claims import retire
+from tests.lineage_suite.claims import together
+
+DISK = Image(FSID, 'vms', '', 'a_disk')
+ALL = Image(FSID, '', '', '')
+
+
+class TestDeletion(Claims):
+    @pytest.fixture
+    def delete(self, lineage):
+        def call(name='call'):
+            return lineage.note_deletion(name, DISK)
+
+        return call
+
+    def test_each_has_a_greater_number(self, lineage, delete):
+        first = delete('first')
+        lineage.forget_deletions(-1)
+        assert first < delete('second') < lineage.note_deletion('', DISK)
+
+    def test_repeated_it_has_the_same_number(self, delete):
+        assert delete() == delete()
+
+    def test_a_creation_that_does_not_know_of_it_is_refused(
+        self, delete, reserve
+    ):
+        number = delete()
+        refused = pytest.raises(errors.CreationOutdated, reserve, after=0)
+        assert refused.value.kwargs['deletion'] == number
+        assert reserve(after=number).state is State.RESERVED
+
+    def test_who_does_not_say_what_he_knows_is_not_refused(
+        self, delete, reserve
+    ):
+        delete()
+        assert reserve().state is State.RESERVED
+
+    @pytest.mark.parametrize(
+        'changes',
+        [
+            {'name': 'a_disk '},
+            {'name': 'A_disk'},
+            {'pool': 'others'},
+        ],
+    )
+    def test_it_concerns_nothing_else(self, delete, reserve, changes):
+        delete()
+        assert reserve(after=0, **changes).state is State.RESERVED
+
+    def test_it_concerns_all_disks_of_an_instance(self, lineage, reserve):
+        number = lineage.note_deletion('call', ALL, 'instance')
+        for name in 'a_disk', 'another':
+            refused = pytest.raises(
+                errors.CreationOutdated, reserve, name=name, after=0
+            )
+            assert refused.value.kwargs['deletion'] == number
+        assert reserve(after=0, instance_uuid='other')
+
+    def test_it_concerns_an_image_of_its_name_only(self, lineage, ready):
+        disk = ready()
+        lineage.note_deletion('one', ALL, disk.instance_uuid)
+        given = (disk, 'image', 'images', disk.clone_format, 'me', 30)
+        image = lineage.reserve_image(*given, after=0)
+        image = lineage.move(image, State.READY, image_id='i', after=0)
+        retire(lineage, image)
+        lineage.note_deletion('two', image.image)
+        with pytest.raises(errors.CreationOutdated):
+            lineage.reserve_image(*given, after=0)
+        assert image.kind is Kind.IMAGE
+
+    def test_what_was_reserved_before_it_is_not_delivered(
+        self, delete, lineage, reserve
+    ):
+        clone = reserve(after=0)
+        number = delete()
+        with pytest.raises(errors.CreationOutdated):
+            lineage.move(clone, State.READY, image_id='i', after=0)
+        ready = lineage.move(clone, State.READY, image_id='i', after=number)
+        assert ready.state is State.READY
+
+    def test_it_finds_the_live_row(self, delete, lineage, ready):
+        clone = ready()
+        assert lineage.find_deleted(DISK, delete()) == clone
+
+    def test_it_finds_what_was_deleted_before(self, delete, lineage, ready):
+        gone = retire(lineage, ready())
+        assert lineage.find_deleted(DISK, delete()).uuid == gone.uuid
+
+    def test_it_spares_what_was_made_by_who_knew(self, delete, lineage, ready):
+        gone = retire(lineage, ready())
+        number = delete()
+        again = ready(after=number)
+        assert lineage.find_deleted(DISK, number).uuid == gone.uuid
+        assert lineage.made_since(number, 'instance') == {again.id}
+        later = lineage.note_deletion('later', DISK)
+        assert lineage.find_deleted(DISK, later) == again
+        assert lineage.made_since(later, 'instance') == set()
+
+    def test_it_finds_nothing_where_there_never_was_anything(
+        self, delete, lineage
+    ):
+        with pytest.raises(errors.DiskNotFound):
+            lineage.find_deleted(DISK, delete())
+
+    def test_it_is_forgotten_in_time(self, delete, lineage, reserve):
+        delete()
+        assert lineage.forget_deletions(3600) == 0
+        with pytest.raises(errors.CreationOutdated):
+            reserve(after=0)
+        assert lineage.forget_deletions(-1) == 1
+        assert reserve(after=0)
+
+    def test_creation_and_deletion_at_once_never_miss_each_other(
+        self, lineage, reserve, rounds
+    ):
+        outcomes = set()
+        for number in range(rounds):
+            name = f'disk{number}'
+            image = dataclasses.replace(DISK, name=name)
+
+            def create(name=name):
+                clone = reserve(name=name, after=0)
+                return lineage.move(clone, State.READY, after=0, image_id='i')
+
+            def delete(image=image):
+                deletion = lineage.note_deletion('', image)
+                return lineage.find_deleted(image, deletion)
+
+            created, deleted = together(create, delete)
+            seen = (
+                not isinstance(deleted, Exception)
+                and deleted.state in states.LIVE
+            )
+            refused = isinstance(created, errors.CreationOutdated)
+            assert seen or refused
+            outcomes.add((seen, refused))
+        assert len(outcomes) > 1
