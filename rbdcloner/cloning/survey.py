@@ -35,6 +35,9 @@ LOG = logging.getLogger(__name__)
 Row = TypeVar('Row', Clone, Parent)
 Each = TypeVar('Each')
 
+#: Parents that go when Glance deletes their image.
+_GLANCES = (Purpose.ADOPTED, Purpose.GLANCE)
+
 _ROWS_AT_ONCE = 1000
 _PARENTS_AT_ONCE = 100
 _REST = 100
@@ -67,7 +70,7 @@ class Survey:
         self._pools = sorted(pools)
         self._retired_after = datetime.timedelta(seconds=retired_after_s)
         self._alert_children = alert_children
-        self._looked_at_parent = 0
+        self._looked_at_parent: dict[Purpose, int] = {}
         self._looks_below_at: dict[int, float] = {}
         self._is_first_look = True
 
@@ -113,18 +116,18 @@ class Survey:
                 self._lineage.page, Filters(pool=pool, states=(State.READY,))
             )
         )
-        parents = [
-            parent
-            for parent in self._lineage.parents()
-            if parent.snapshot.image.pool == pool and _is_glances(parent)
-        ]
         present = self._ceph.images(pool)
         for clone in _until(stopping, ready):
             if clone.image.id not in present:
                 self._try(self._follow, clone)
-        for parent in _until(stopping, parents):
+        # Of one that was recorded after that look, Ceph is asked again.
+        for parent in _until(stopping, self._parents_in(pool)):
             if parent.snapshot.image.id not in present:
                 self._try(self._adopter.adopt_if_gone, parent)
+
+    def _parents_in(self, pool: str) -> Iterator[Parent]:
+        for purpose in _GLANCES:
+            yield from self._paged(self._lineage.active_parents, purpose, pool)
 
     def _follow(self, clone: Clone) -> None:
         """Send a READY row, whose image is not in its pool, its way."""
@@ -191,17 +194,20 @@ class Survey:
             self._lineage.want_flatten(child, FlattenReason.WAITED)
 
     def _look_at_some(self, stopping: threading.Event) -> None:
-        """Look closely at some of Glance's images, in turn."""
-        parents = [
-            parent
-            for parent in self._lineage.parents()
-            if _is_glances(parent) and parent.snapshot.id is not None
-        ]
-        later = [p for p in parents if p.id > self._looked_at_parent]
-        chosen = (later or parents)[:_PARENTS_AT_ONCE]
-        for parent in _until(stopping, chosen):
-            self._try(self._look_closely, parent)
-        self._looked_at_parent = chosen[-1].id if chosen else 0
+        """Look closely at some of Glance's images of each kind, in turn."""
+        for purpose in _GLANCES:
+            for parent in _until(stopping, self._next_parents(purpose)):
+                self._try(self._look_closely, parent)
+
+    def _next_parents(self, purpose: Purpose) -> list[Parent]:
+        """Return those after the last that were looked at, then the first."""
+        read = self._lineage.active_parents
+        marker = self._looked_at_parent.get(purpose, 0)
+        chosen = read(purpose, marker=marker, limit=_PARENTS_AT_ONCE)
+        if marker and not chosen:
+            chosen = read(purpose, limit=_PARENTS_AT_ONCE)
+        self._looked_at_parent[purpose] = chosen[-1].id if chosen else 0
+        return chosen
 
     def _look_closely(self, parent: Parent) -> None:
         """Repair what Glance half deleted; remove what it never took over.
@@ -231,8 +237,8 @@ class Survey:
             LOG.warning('Parent %s has %d children', parent.snapshot, children)
 
     def _paged(
-        self, read: Callable[..., list[Clone]], *wanted: object
-    ) -> Iterator[Clone]:
+        self, read: Callable[..., list[Row]], *wanted: object
+    ) -> Iterator[Row]:
         marker = 0
         while page := read(*wanted, marker=marker, limit=_ROWS_AT_ONCE):
             yield from page
@@ -254,7 +260,4 @@ def _until(stopping: threading.Event, each: Iterable[Each]) -> Iterator[Each]:
 
 def _is_glances(parent: Parent) -> bool:
     """Tell whether the parent goes when Glance deletes its image."""
-    return (
-        parent.purpose in (Purpose.ADOPTED, Purpose.GLANCE)
-        and parent.state is ParentState.ACTIVE
-    )
+    return parent.purpose in _GLANCES and parent.state is ParentState.ACTIVE

@@ -18,6 +18,8 @@ from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import Parent
+from rbdcloner.model import Purpose
+from rbdcloner.states import ParentState
 
 # Longer chains than Ceph itself allows have no meaning.
 _MAX_CHAIN = 64
@@ -149,6 +151,29 @@ class Search(Database):
             statement = statement.where(
                 parents.c.glance_image_id == glance_image_id
             )
+        return [rows.parent(row) for row in connection.execute(statement)]
+
+    @reads
+    def active_parents(
+        self,
+        connection: sa.Connection,
+        purpose: Purpose,
+        pool: str = '',
+        marker: int = 0,
+        limit: int = 100,
+    ) -> list[Parent]:
+        """Return ACTIVE parents of *purpose* with id > *marker*, by id.
+
+        In one pool, or in all; at most *limit*.
+        """
+        statement = sa.select(parents).where(
+            parents.c.purpose == purpose,
+            parents.c.state == ParentState.ACTIVE,
+            parents.c.id > marker,
+        )
+        if pool:
+            statement = statement.where(parents.c.pool == pool)
+        statement = statement.order_by(parents.c.id).limit(limit)
         return [rows.parent(row) for row in connection.execute(statement)]
 
     @reads

@@ -2,16 +2,19 @@
 """What is claimed of the rows of parents."""
 
 import dataclasses
+import functools
 
 import pytest
 
 from rbdcloner import errors
 from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
 from rbdcloner.states import ParentState
 from tests.lineage_suite.claims import FACTS
 from tests.lineage_suite.claims import GIB
 from tests.lineage_suite.claims import Claims
 from tests.lineage_suite.claims import finish
+from tests.lineage_suite.claims import seen
 from tests.lineage_suite.claims import snapshot
 
 
@@ -129,6 +132,33 @@ class TestParent(Claims):
         assert lineage.unneeded_parents(0, 10) == [left]
         lineage.released(parent)
         assert lineage.unneeded_parents(0, 10) == []
+
+    def test_active_parents_are_read_page_by_page(self, lineage, parent):
+        adopted = [parent]
+        for id_, pool in (('def', 'images'), ('ghi', 'fast'), ('jkl', 'fast')):
+            facts = snapshot(id=id_, pool=pool)
+            adopted.append(lineage.adopt(facts, 'g', Protector.NOBODY))
+        planned = lineage.plan_snapshot(
+            parent.snapshot.image,
+            'made',
+            Purpose.GLANCE,
+            Protector.NOBODY,
+            size_bytes=GIB,
+        )
+        lineage.released(lineage.releasing(adopted[1]))
+        lineage.releasing(adopted[3])
+        first, second = adopted[0], adopted[2]
+        read = functools.partial(lineage.active_parents, Purpose.ADOPTED)
+        assert read() == [first, second]
+        assert read(limit=1) == [first]
+        assert read(marker=first.id) == [second]
+        assert read(marker=second.id) == []
+        assert read('fast') == [second]
+        assert lineage.active_parents(Purpose.GLANCE) == []
+        facts = seen(parent.snapshot.image, 'made', 8)
+        made = lineage.made_snapshot(planned, facts)
+        assert lineage.active_parents(Purpose.GLANCE) == [made]
+        assert read() == [first, second]
 
     def test_a_parent_of_many_is_crowded(self, lineage, parent, reserve):
         other = lineage.adopt(snapshot(id='def'), 'g', Protector.NOBODY)

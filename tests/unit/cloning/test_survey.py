@@ -95,6 +95,33 @@ class SurveyTest(testtools.TestCase):
         adopted = self.process.lineage.page(Filters(kind=Kind.ADOPTED))
         self.assertEqual([], adopted)
 
+    def read_one_by_one(self) -> None:
+        for limit in ('_ROWS_AT_ONCE', '_PARENTS_AT_ONCE'):
+            self.useFixture(
+                fixtures.MonkeyPatch(f'rbdcloner.cloning.survey.{limit}', 1)
+            )
+
+    def test_every_image_that_glance_deleted_is_noticed(self):
+        self.read_one_by_one()
+        deleted = [self.service.add_image() for _ in range(3)]
+        for image_id in deleted:
+            self.process.engine.create_disk(service.request(image_id))
+            self.service.delete_image(image_id)
+        self.process.survey.look()
+        adopted = self.process.lineage.page(Filters(kind=Kind.ADOPTED))
+        self.assertEqual(deleted, [each.glance_image_id for each in adopted])
+
+    def test_images_are_looked_at_closely_in_turn(self):
+        self.read_one_by_one()
+        images = [self.snapshot() for _ in range(3)]
+        for _ in images:
+            self.process.survey.look()
+        self.waive_patience()
+        for left in (2, 1, 0):
+            self.process.survey.look()
+            states = [self.row(image.name).state for image in images]
+            self.assertEqual(left, states.count(State.READY))
+
     def test_another_snapshots_location_discards_nothing(self):
         image = self.snapshot()
         self.assertRaises(

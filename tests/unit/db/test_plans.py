@@ -48,6 +48,8 @@ def everything(lineage):
     ):
         lineage.page(Filters(**changes))
     lineage.parents([parent.id])
+    for pool in ('', 'images'):
+        lineage.active_parents(Purpose.ADOPTED, pool)
     lineage.unneeded_parents(0, 10)
     lineage.releasing(parent)
     lineage.released(parent)
