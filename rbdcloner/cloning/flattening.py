@@ -112,8 +112,9 @@ class _Pace:
         self._over = threading.Event()
         self._counts = (0, 0)
         self._begun = time.monotonic()
-        parent = flatten.clone.parent
-        self._object_mib = 2 ** (parent.order if parent else 22) / _MIB
+        # Its objects may be larger than the parent's.
+        whole = flatten.clone.parent or flatten.clone
+        self._size_mib = whole.size_bytes / _MIB
         self._teller = threading.Thread(
             target=self._tell, name='flatten', daemon=True
         )
@@ -130,7 +131,7 @@ class _Pace:
         """Note the counts; sleep if this is too fast; False to stop."""
         self._counts = (done, total)
         if rate := self._flattener.mib_per_s:
-            due = self._begun + done * self._object_mib / rate
+            due = self._begun + done / total * self._size_mib / rate
             while self._goes_on() and (left := due - time.monotonic()) > 0:
                 self._stopping.wait(min(left, _TELL_EVERY_S))
         return self._goes_on()
