@@ -112,10 +112,10 @@ def _name_to_move(ioctx: Any, image: Image) -> str:
     """
     name = unopened.name(ioctx, image.id)
     with contextlib.suppress(rados.ObjectNotFound):
-        if not (
-            name == ''
-            or unopened.is_bound(ioctx, image.id)
-            or unopened.may_be_open(ioctx, image.id)
+        if (
+            name
+            and not unopened.is_bound(ioctx, image.id)
+            and not unopened.may_be_open(ioctx, image.id)
         ):
             return name
     with looking.opened(ioctx, image) as opened:
