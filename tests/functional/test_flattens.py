@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chains that get too deep are flattened, in the background or at once."""
 
+from collections.abc import Iterator
+import contextlib
+import datetime
+import os
+import re
 import time
 
+import rbd
 from testtools import matchers
 
 from rbdcloner import errors
@@ -11,6 +17,7 @@ from rbdcloner.model import CloneFormat
 from tests.functional import cloud
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
+from tests.stack import manager
 
 
 class FlattensTest(cloud.CloudTest):
@@ -130,3 +137,82 @@ class WaitedTest(FlattensTest):
         self.assert_becomes(self.before | {disk['name']}, self.in_ceph)
         self.assertEqual([(disk['name'], 'waited', 'done')], self.flattens())
         self.assertEqual(GOLDEN, self.read(disk, 0, len(GOLDEN)))
+
+
+class RateTest(FlattensTest):
+    """Flattens of 48 MiB that may go through 16 in a second, and one free."""
+
+    mib, mib_per_s = 48, 16
+    extra = {'flatten': {'mib_per_s': mib_per_s}}  # noqa: RUF012
+
+    def test_flatten_is_as_fast_as_it_may_be(self) -> None:
+        data = os.urandom(self.mib * MIB)
+        image_id = str(self.servers.glance.upload('rate', data).id)
+        self.images.append(image_id)
+        capped, capped_s = self.flattened(image_id, self.manager)
+        self.assert_as_fast_as_it_may_be(capped_s)
+        with self.without_limit() as another:
+            _, free_s = self.flattened(image_id, another)
+        self.assertLess(free_s, capped_s)
+        self.assertEqual(data, self.read(capped, 0, len(data)))
+
+    def test_parent_of_small_objects_is_no_way_around(self) -> None:
+        """A child's objects have the default size, if that is larger."""
+        image_id = self.of_small_objects()
+        _, took_s = self.flattened(image_id, self.manager)
+        self.assert_as_fast_as_it_may_be(took_s)
+
+    def assert_as_fast_as_it_may_be(self, took_s: float) -> None:
+        rate = self.mib / took_s
+        self.assertLess(rate, self.mib_per_s)
+        self.assertGreater(rate, self.mib_per_s / 2)
+
+    def flattened(
+        self, image_id: str, runner: manager.Manager
+    ) -> tuple[rpcapi.Disk, float]:
+        """Return a disk that was flattened; the seconds are the log's."""
+        disk = self.boot(image_id, size_bytes=self.mib * MIB)
+        self.release().flatten(image_id)
+        self.assert_becomes([], lambda: self.ancestors('vms', disk['name']))
+        at = rf'^(\S+ \S+) .* (?:Flattening )?vms/{disk["name"]} (?:\(|is f)'
+        self.assert_becomes(
+            2, lambda: len(re.findall(at, runner.output, re.MULTILINE))
+        )
+        begun, over = (
+            datetime.datetime.fromisoformat(when)
+            for when in re.findall(at, runner.output, re.MULTILINE)
+        )
+        return disk, (over - begun).total_seconds()
+
+    @contextlib.contextmanager
+    def without_limit(self) -> Iterator[manager.Manager]:
+        """Let a manager work alone that flattens as fast as it can."""
+        another = manager.Manager(
+            self.servers,
+            self.database_url,
+            name=f'{self.manager.name}-unlimited',
+            options={**self.options, 'flatten': {'mib_per_s': 0}},
+        )
+        daemon = self.manager.daemons[self.manager.name]
+        daemon.stop()
+        try:
+            with another:
+                yield another
+        finally:
+            daemon.start()
+
+    def of_small_objects(self) -> str:
+        """Return a Glance image whose RBD image has objects of 1 MiB."""
+        image_id = self.queued()
+        with self.pool('images') as ioctx:
+            rbd.RBD().create(ioctx, image_id, self.mib * MIB, order=20)
+            with rbd.Image(ioctx, image_id) as image:
+                image.write(os.urandom(self.mib * MIB), 0)
+                image.create_snap('snap')
+                image.protect_snap('snap')
+        images = self.servers.glance.client().images
+        fsid = self.servers.ceph.fsid
+        images.add_location(
+            image_id, f'rbd://{fsid}/images/{image_id}/snap', {}
+        )
+        return image_id
