@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Room for one child or one snapshot more: had, made meanwhile, or waited for.
+"""Room for one child or one snapshot more: had, or made while others wait.
 
-What an operation adds itself is counted before it: a Glance image must leave
-room for the disks that boot from it.
+Who needs room that there is not yet is told so at once, and asks again: a
+client waits longer and cheaper than a worker's thread. What an operation adds
+itself is counted before it: a Glance image must leave room for the disks that
+boot from it.
 """
 
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
-
-import tenacity
 
 from rbdcloner import errors
 from rbdcloner.cloning import policy
@@ -20,10 +20,6 @@ from rbdcloner.model import FlattenReason
 from rbdcloner.model import Parent
 from rbdcloner.states import FlattenState
 
-#: Shorter than a caller waits for his answer (rpcapi.TIMEOUT_S).
-PATIENCE_S = 60.0
-
-_LOOK_AGAIN_S = 0.5
 _AWAITED = (FlattenState.WANTED, FlattenState.RUNNING)
 
 
@@ -33,30 +29,29 @@ class Headroom:
 
     lineage: Lineage
     limits: policy.Limits
-    patience_s: float = PATIENCE_S
 
     def for_child(self, parent: Parent) -> None:
-        """Return when *parent* may get a disk.
+        """Make sure that *parent* may get a disk.
 
-        :raises RoomNeeded: nothing has made room in time.
+        :raises RoomNeeded: not now; whether it comes, it says.
         """
         self._for_depth(parent, adds=0)
 
     def for_image(self, disk: Clone) -> None:
-        """Return when *disk* may become an image that disks boot from.
+        """Make sure that *disk* may become an image that disks boot from.
 
-        :raises RoomNeeded: nothing has made room in time.
+        :raises RoomNeeded: not now; whether it comes, it says.
         """
         if disk.attached and disk.parent is not None:
             self._for_depth(disk.parent, adds=2)
 
     def for_snapshots(self, disk: Clone) -> None:
-        """Return when *disk* may get a snapshot more.
+        """Make sure that *disk* may get a snapshot more.
 
         Those are counted that the service made: to ask Ceph for the others
         would take as long as a tenth of the snapshot.
 
-        :raises RoomNeeded: nothing has made room in time.
+        :raises RoomNeeded: not now; whether it comes, it says.
         """
         limits = self.limits
         self._ensure(
@@ -95,23 +90,15 @@ class Headroom:
             self._want(chosen, why)
         if value <= hard:
             return
-        needed = errors.RoomNeeded(
+        raise errors.RoomNeeded(
             what=what,
             value=value,
             limit=hard,
             flattens=f'the flatten of {chosen.image}'
             if chosen
             else 'an ancestor that no guest can have open',
+            awaited=chosen is not None,
         )
-        if chosen is None:
-            raise needed
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda now: now > hard),
-            wait=tenacity.wait_fixed(_LOOK_AGAIN_S),
-            stop=tenacity.stop_after_delay(self.patience_s),
-            retry_error_callback=_raising(needed),
-        )
-        retrying(measure)
 
     def _want(self, clone: Clone, why: FlattenReason) -> None:
         try:
@@ -137,10 +124,3 @@ class Headroom:
             if children and all(map(policy.is_idle, children)):
                 return children[0]
         return None
-
-
-def _raising(error: errors.Error) -> Callable[[tenacity.RetryCallState], None]:
-    def give_up(_: tenacity.RetryCallState) -> None:
-        raise error
-
-    return give_up
