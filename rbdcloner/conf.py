@@ -32,6 +32,13 @@ MANAGER = [
         '"executor_thread_pool_size" requests at a time.',
     ),
     cfg.IntOpt(
+        'waiting_requests',
+        default=32,
+        min=0,
+        help='Requests that wait in a worker while all its threads are busy. '
+        'More are refused at once, and their callers ask another worker.',
+    ),
+    cfg.IntOpt(
         'recovery_interval',
         default=30,
         min=1,
@@ -221,8 +228,12 @@ _DEFAULTS: dict[str | None, dict[str, Any]] = {
     # A caller is told that the database is down, and repeats its call; a
     # connection for each thread.
     'database': {'max_retries': 0, 'max_pool_size': 16, 'pool_timeout': 10},
-    # Requests outlive a broker's restart only there.
-    'oslo_messaging_rabbit': {'rabbit_quorum_queue': True},
+    'oslo_messaging_rabbit': {
+        # Requests outlive a broker's restart only there.
+        'rabbit_quorum_queue': True,
+        # Else a worker that is stopped is sent its share all the same.
+        'rabbit_qos_prefetch_count': 1,
+    },
 }
 
 

@@ -5,6 +5,8 @@ Only :mod:`rbdcloner.errors` leave, without their traceback or cause: an
 error's facts are all that a caller learns of our inside.
 """
 
+from collections.abc import Collection
+from concurrent import futures
 import logging
 import time
 from typing import Any
@@ -14,6 +16,7 @@ import oslo_messaging as messaging
 from oslo_messaging.rpc import dispatcher
 from oslo_messaging.rpc import server
 
+from rbdcloner import admission
 from rbdcloner import errors
 from rbdcloner import metrics
 from rbdcloner import rpc
@@ -21,35 +24,116 @@ from rbdcloner import rpc
 LOG = logging.getLogger(__name__)
 
 
+#: Refusals that wait to be sent; the callers of more hear nothing.
+_MOST_REFUSALS = 1000
+
+
 def listen(
-    transport: messaging.Transport, endpoint: object, host: str
+    transport: messaging.Transport,
+    endpoint: object,
+    host: str,
+    room: admission.Admission,
+    giving_way: Collection[str] = (),
 ) -> server.RPCServer:
-    """Return the server, not yet started, that calls *endpoint*'s methods."""
+    """Return the server, not yet started, that calls *endpoint*'s methods.
+
+    As many at once, and as many waiting, as *room* has place for; the methods
+    *giving_way* give way to the others.
+    """
     target = messaging.Target(
         exchange=rpc.EXCHANGE, topic=rpc.TOPIC, server=host
     )
-    return server.RPCServer(transport, target, _Dispatcher([endpoint], None))
+    return _Server(
+        transport, target, _Dispatcher([endpoint], None), room, giving_way
+    )
+
+
+class _Server(server.RPCServer):
+    """Begins a request in a thread, lets it wait, or refuses it.
+
+    oslo.messaging acknowledges whatever it receives, and lets any number wait
+    for a thread; it has no public place to say no before. Refusals are sent
+    by a thread of their own: each may have to wait for the broker.
+    """
+
+    def __init__(
+        self,
+        transport: messaging.Transport,
+        target: messaging.Target,
+        dispatcher: '_Dispatcher',
+        room: admission.Admission,
+        giving_way: Collection[str],
+    ) -> None:
+        super().__init__(transport, target, dispatcher)
+        self._room = room
+        self._giving_way = frozenset(giving_way)
+        self._refuser = futures.ThreadPoolExecutor(1, 'refuser')
+
+    def _on_incoming(self, incoming: list[Any]) -> None:
+        (message,) = incoming
+        caller = rpc.Caller.unpack(message.ctxt)
+        request = admission.Request(
+            caller.call_id,
+            caller.patience_s,
+            message.message.get('method') in self._giving_way,
+            message,
+        )
+        try:
+            if self._room.enter(request):
+                self._work_executor.submit(self._work, request)
+        except errors.ServiceBusy as busy:
+            if len(self.dispatcher.refusals) < _MOST_REFUSALS:
+                self.dispatcher.refusals[message] = busy
+                self._refuser.submit(self._process_incoming, [message])
+
+    def _work(self, first: admission.Request) -> None:
+        """Answer a request, and then those that wait, as long as there are."""
+        request: admission.Request | None = first
+        while request is not None:
+            if request.is_late:
+                self.dispatcher.refusals[request.message] = (
+                    errors.RequestExpired(
+                        method=str(request.message.message.get('method')),
+                        waited_s=round(request.waited_s, 3),
+                    )
+                )
+            self._process_incoming([request.message])
+            request = self._room.leave(request)
 
 
 class _Dispatcher(dispatcher.RPCDispatcher):
     """Logs, counts and answers each request."""
 
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.refusals: dict[Any, errors.Error] = {}
+        """What to answer instead of calling the endpoint, by message."""
+
     def dispatch(self, incoming: Any) -> Any:
         method = str(incoming.message.get('method'))
-        caller = incoming.ctxt if isinstance(incoming.ctxt, dict) else {}
+        caller = rpc.Caller.unpack(incoming.ctxt)
         request = context.RequestContext(
-            request_id=caller.get('request_id'),
-            project_id=caller.get('project_id'),
+            request_id=caller.request_id, project_id=caller.project_id
         )
         started = time.monotonic()
         try:
-            answer = super().dispatch(incoming)
+            answer = self._answer(incoming)
         except Exception as exc:
             error = _own(exc, request.request_id)
             self._finish(method, error.name, started, str(error))
             raise _bare(error) from None
         self._finish(method, 'ok', started, _clones(answer))
         return answer
+
+    def _answer(self, incoming: Any) -> Any:
+        refusal = self.refusals.pop(incoming, None)
+        if refusal is not None:
+            raise refusal
+        try:
+            return super().dispatch(incoming)
+        finally:
+            # The watchdog of a method that no endpoint has ends by this only.
+            incoming.heartbeat = _over
 
     def _finish(
         self, method: str, outcome: str, started: float, said: str
@@ -60,6 +144,10 @@ class _Dispatcher(dispatcher.RPCDispatcher):
             seconds
         )
         LOG.info('%s: %s in %.3f s: %s', method, outcome, seconds, said)
+
+
+def _over() -> None:
+    raise messaging.MessageDeliveryFailure('The request has been answered')
 
 
 def _own(exc: Exception, request_id: str) -> errors.Error:

@@ -7,6 +7,7 @@ documents them; a test compares the signatures.
 
 import dataclasses
 from typing import Any
+from typing import ClassVar
 
 import oslo_messaging as messaging
 
@@ -28,6 +29,19 @@ class Manager:
     """What callers may ask for."""
 
     target = messaging.Target(version=rpc.VERSION)
+
+    #: What destroys, or may take long, in favour of who waits for a disk.
+    GIVING_WAY: ClassVar = frozenset(
+        {
+            'create_snapshot',
+            'delete_disk',
+            'delete_disks',
+            'discard_snapshot',
+            'remove_snapshot',
+            'rollback_disk',
+            'snapshot_disk',
+        }
+    )
 
     engine: Engine
     snapshots: Snapshots

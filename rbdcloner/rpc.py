@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What both ends of the wire agree on, and what may cross it."""
 
+import dataclasses
+import math
+from typing import Any
+from typing import Self
+
 from oslo_config import cfg
 import oslo_messaging as messaging
 
@@ -27,3 +32,50 @@ def transport(conf: cfg.ConfigOpts) -> messaging.Transport:
     return messaging.get_rpc_transport(
         conf, allowed_remote_exmods=list(ERRORS_FROM)
     )
+
+
+def client(
+    transport: messaging.Transport, version_cap: str | None
+) -> messaging.RPCClient:
+    """Return a client of any manager."""
+    return messaging.get_rpc_client(
+        transport,
+        messaging.Target(exchange=EXCHANGE, topic=TOPIC, version=VERSION),
+        version_cap=version_cap,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and for how long: a request's context on the wire."""
+
+    request_id: str | None = None
+    project_id: str | None = None
+    call_id: str = ''
+    """The same each time that a call is sent; empty: it is sent once."""
+    patience_s: float = math.inf
+    """How long the request may wait in a manager before it is begun."""
+
+    def pack(self) -> dict[str, Any]:
+        """Return it as JSON can have it."""
+        packed = dataclasses.asdict(self)
+        if math.isinf(self.patience_s):
+            del packed['patience_s']
+        return packed
+
+    @classmethod
+    def unpack(cls, given: object) -> Self:
+        """Return who a request says it is from; what is nonsense is left out.
+
+        It decides nothing but how long the request may wait.
+        """
+        facts = given if isinstance(given, dict) else {}
+        texts = {
+            key: facts[key]
+            for key in ('request_id', 'project_id', 'call_id')
+            if isinstance(facts.get(key), str)
+        }
+        patience_s = facts.get('patience_s')
+        if isinstance(patience_s, int | float) and patience_s > 0:
+            return cls(patience_s=patience_s, **texts)
+        return cls(**texts)

@@ -2,9 +2,11 @@
 """The client: what nova-compute and administrators' tools import.
 
 It chooses neither threads nor eventlet, opens no connection before the first
-call, and needs nothing of the service but this module's imports.
+call, and needs nothing of the service but this module's imports. One client
+serves every thread of a process, and of the processes that it forks.
 """
 
+from collections.abc import Callable
 from typing import Any
 from typing import Self
 
@@ -12,10 +14,10 @@ from oslo_config import cfg
 from oslo_context import context
 import oslo_messaging as messaging
 
-from rbdcloner import errors
+from rbdcloner import calling
 from rbdcloner import rpc
 
-#: A whole request, Ceph's timeouts included, ends before that.
+#: A caller has its answer, or an error's name, before that.
 TIMEOUT_S = 120
 
 Disk = dict[str, Any]
@@ -25,11 +27,19 @@ class API:
     """Calls any rbdcloner-manager of the cloud.
 
     Every method can be repeated with the same arguments, by anybody and at
-    any time, and gives the same answer; a caller that got no answer repeats
-    the call. Each raises one of :mod:`rbdcloner.errors`; those with
-    ``retryable`` set may be gone next time. All sizes are bytes. *ctxt* is an
+    any time, and gives the same answer. A call that is not answered, because
+    a worker died or the broker did, is sent again until *timeout_s* seconds
+    have passed in all; so is one that a worker has no room for, or that
+    waits for a flatten or for others who work on the same disk.
+
+    Each raises one of :mod:`rbdcloner.errors`; those with ``retryable`` set
+    may be gone next time. After *timeout_s* that is the last answer:
+    ``ServiceBusy``, ``RoomNeeded``, ``DiskBusy`` …, or ``ServiceUnavailable``
+    if there was none, which says why and since when; the request may have
+    been executed all the same. All sizes are bytes. *ctxt* is an
     ``oslo_context`` context; its request and project ids reach the manager's
-    log, its token goes nowhere.
+    log, its token goes nowhere. *connect* returns a transport for this
+    process that is not connected.
 
     A disk is a dict with the keys ``uuid``, ``name``, ``pool``,
     ``namespace``, ``fsid``, ``image_id`` (RBD's), ``size_bytes``,
@@ -50,19 +60,11 @@ class API:
 
     def __init__(
         self,
-        transport: messaging.Transport,
+        connect: Callable[[], messaging.Transport],
         version_cap: str | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self._timeout_s = timeout_s
-        self._client = messaging.get_rpc_client(
-            transport,
-            messaging.Target(
-                exchange=rpc.EXCHANGE, topic=rpc.TOPIC, version=rpc.VERSION
-            ),
-            version_cap=version_cap,
-            timeout=timeout_s,
-        )
+        self._calls = calling.Calls(connect, version_cap, timeout_s)
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts, **settings: Any) -> Self:
@@ -72,7 +74,7 @@ class API:
         """
         conf.register_opts(rpc.UPGRADE_LEVELS, 'upgrade_levels')
         cap = conf.upgrade_levels.rbdcloner
-        return cls(rpc.transport(conf), version_cap=cap, **settings)
+        return cls(lambda: rpc.transport(conf), version_cap=cap, **settings)
 
     def ping(self, ctxt: context.RequestContext) -> dict[str, Any]:
         """Return a manager's ``version``, ``workers`` and ``fsid``."""
@@ -325,31 +327,7 @@ class API:
         version: str = '1.0',
         **given: Any,
     ) -> Any:
-        caller = {
-            'request_id': ctxt.global_id,
-            'project_id': ctxt.project_id,
-        }
-        try:
-            return self._client.prepare(version=version).call(
-                caller, method, **given
-            )
-        except errors.Error as exc:
-            raise _local(exc) from None
-        except messaging.MessagingTimeout as exc:
-            raise errors.ServiceUnavailable(
-                method=method, timeout_s=self._timeout_s
-            ) from exc
-        except messaging.RPCVersionCapError as exc:
-            raise errors.VersionRefused(
-                method=method, reason=f'the cap is {exc.version_cap}'
-            ) from exc
-
-
-def _local(exc: errors.Error) -> errors.Error:
-    """Return a remote error as the plain class that the caller catches."""
-    known = next(
-        each
-        for each in type(exc).__mro__
-        if each.__module__ == errors.__name__
-    )
-    return known(**exc.kwargs)
+        caller = rpc.Caller(ctxt.global_id, ctxt.project_id)
+        return self._calls.make(
+            calling.Request(caller, method, version, given)
+        )

@@ -20,6 +20,7 @@ import prometheus_client
 from prometheus_client import multiprocess
 
 import rbdcloner
+from rbdcloner import admission
 from rbdcloner import conf as options
 from rbdcloner import dispatch
 from rbdcloner import rpc
@@ -43,7 +44,14 @@ class Worker(service.ServiceBase):
         self._driver.connect()
         rooms = compose.service(self._conf, self._driver)
         self._server = dispatch.listen(
-            rpc.transport(self._conf), rooms.manager, self._conf.host
+            rpc.transport(self._conf),
+            rooms.manager,
+            self._conf.host,
+            admission.Admission(
+                self._conf.executor_thread_pool_size,
+                self._conf.waiting_requests,
+            ),
+            rooms.manager.GIVING_WAY,
         )
         self._server.start()
         self._chores = chores.Chores(self._conf, rooms)

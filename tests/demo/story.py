@@ -126,7 +126,7 @@ class Story:
     def _connect(self, opened: contextlib.ExitStack) -> None:
         transport = rpc.transport(self._manager.load_conf())
         opened.callback(transport.cleanup)
-        self._api = rpcapi.API(transport)
+        self._api = rpcapi.API(lambda: transport)
         cluster = self._stack.ceph.connection('client.rbdcloner')
         self._images = content.Images(opened.enter_context(cluster))
         self._rbd = commands.Rbd(self._stack.ceph.conf, 'rbdcloner')

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a client asks again about, and what it says in the end."""
+
+from collections.abc import Iterator
+import time
+from typing import Any
+
+from oslo_config import cfg
+import oslo_messaging as messaging
+from testtools import matchers
+
+from rbdcloner import calling
+from rbdcloner import errors
+from rbdcloner import rpc
+from tests.unit import wire
+
+BUSY = errors.ServiceBusy(waiting=3)
+EXPIRED = errors.RequestExpired(method='work', waited_s=6)
+LOST = errors.LeaseLost(name='a', expected='reserved')
+HELD = errors.DiskBusy(name='a', pool='vms', state='reserved')
+
+
+def no_room(awaited: bool) -> errors.RoomNeeded:
+    return errors.RoomNeeded(
+        what='depth', value=5, limit=4, flattens='that', awaited=awaited
+    )
+
+
+class Endpoint:
+    """Answers with one thing after the other, the last again and again."""
+
+    target = messaging.Target(version=rpc.VERSION)
+
+    def __init__(self, *answers: Any) -> None:
+        self.contexts: list[dict[str, Any]] = []
+        self._answers = iter(answers)
+        self._last = answers[-1:]
+
+    def ping(self, ctxt: dict[str, Any]) -> None:
+        """Answer nothing, as far as a client cares."""
+
+    def work(self, ctxt: dict[str, Any]) -> Any:
+        self.contexts.append(ctxt)
+        answer = next(self._answers, *self._last)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class CallsTest(wire.WireTest):
+    def answers(self, *answers: Any) -> Endpoint:
+        endpoint = Endpoint(*answers)
+        self.serve(endpoint)
+        return endpoint
+
+    def test_what_passes_is_asked_again_about(self) -> None:
+        passing = (BUSY, EXPIRED, LOST, HELD, no_room(awaited=True))
+        endpoint = self.answers(*passing, 'done')
+        self.assertEqual('done', self.call(self.client()))
+        self.assertThat(endpoint.contexts, matchers.HasLength(6))
+
+    def test_what_does_not_pass_is_told_at_once(self) -> None:
+        final = (
+            errors.DiskNotFound(name='a', pool='vms'),
+            errors.CephUnavailable(act='clone'),
+            no_room(awaited=False),
+        )
+        endpoint = self.answers(*final)
+        client = self.client()
+        for error in final:
+            raised = self.assertRaises(type(error), self.call, client)
+            self.assertEqual(error.kwargs, raised.kwargs)
+        self.assertThat(endpoint.contexts, matchers.HasLength(3))
+
+    def test_deadline_ends_with_the_last_answer(self) -> None:
+        self.answers(BUSY)
+        began = time.monotonic()
+        raised = self.assertRaises(
+            errors.ServiceBusy, self.call, self.client(timeout_s=1)
+        )
+        self.assertEqual({'waiting': 3}, raised.kwargs)
+        self.assertThat(time.monotonic() - began, matchers.LessThan(5))
+
+    def test_each_call_has_an_id_that_its_repetitions_share(self) -> None:
+        endpoint = self.answers(BUSY, 'done')
+        client = self.client()
+        self.call(client)
+        self.call(client)
+        first, again, other = (each['call_id'] for each in endpoint.contexts)
+        self.assertEqual(first, again)
+        self.assertNotEqual(first, other)
+
+    def test_patience_is_no_longer_than_what_is_left(self) -> None:
+        endpoint = self.answers('done')
+        self.call(self.client())
+        self.call(self.client(timeout_s=2))
+        long, short = (each['patience_s'] for each in endpoint.contexts)
+        self.assertEqual(calling.PATIENCE_S, long)
+        self.assertThat(short, matchers.LessThan(2.01))
+
+    def test_silence_has_a_name_a_reason_and_a_beginning(self) -> None:
+        raised = self.assertRaises(
+            errors.ServiceUnavailable, self.call, self.client(timeout_s=2)
+        )
+        self.assertTrue(raised.retryable)
+        self.assertEqual('work', raised.kwargs['method'])
+        self.assertIn('requests are not answered', str(raised))
+        self.assertThat(
+            str(raised), matchers.MatchesRegex(r'.*since \d{4}-\d\d-\d\d ')
+        )
+
+    def test_silence_began_with_the_first_call_without_an_answer(
+        self,
+    ) -> None:
+        client = self.client(timeout_s=0.2)
+        first, second = (
+            self.assertRaises(errors.ServiceUnavailable, self.call, client)
+            for _ in range(2)
+        )
+        self.assertEqual(first.kwargs['since'], second.kwargs['since'])
+
+    def test_what_cannot_be_sent_is_not_sent_again(self) -> None:
+        self.answers('done')
+        self.assertRaises(
+            (TypeError, ValueError),
+            self.call,
+            self.client(),
+            what=object(),
+        )
+
+    def test_nothing_is_connected_before_the_first_call(self) -> None:
+        connected = []
+
+        def connect() -> messaging.Transport:
+            connected.append(1)
+            return self.transport
+
+        client = calling.Calls(connect, None, 5)
+        self.assertEqual([], connected)
+        self.answers('done')
+        for _ in range(2):
+            self.call(client)
+        self.assertEqual([1], connected)
+
+    def test_broker_that_is_not_there_is_named_in_time(self) -> None:
+        # Port 1: nobody listens there.
+        client = calling.Calls(
+            lambda: messaging.get_rpc_transport(
+                cfg.CONF, url='rabbit://a:b@127.0.0.1:1/'
+            ),
+            None,
+            timeout_s=1,
+        )
+        for _ in range(2):
+            began = time.monotonic()
+            raised = self.assertRaises(
+                errors.ServiceUnavailable, self.call, client
+            )
+            self.assertIn('the broker does not answer', str(raised))
+            self.assertThat(time.monotonic() - began, matchers.LessThan(3))
+
+
+class UnpackTest(wire.WireTest):
+    def test_what_was_packed_comes_out(self) -> None:
+        for caller in (
+            rpc.Caller(),
+            rpc.Caller('req', 'project', 'call', 5),
+        ):
+            self.assertEqual(caller, rpc.Caller.unpack(caller.pack()))
+
+    def test_nonsense_is_left_out(self) -> None:
+        for given in self.nonsense():
+            self.assertEqual(rpc.Caller(), rpc.Caller.unpack(given))
+
+    @staticmethod
+    def nonsense() -> Iterator[Any]:
+        yield from (None, [], 'text', {'request_id': 7, 'call_id': None})
+        for patience in (None, 'long', -1, 0, [], float('nan')):
+            yield {'patience_s': patience}
