@@ -4,7 +4,11 @@
 from concurrent import futures
 import contextlib
 import dataclasses
+import os
+import pathlib
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -300,6 +304,28 @@ class GuestTest(LibrbdTest):
 
     def sessions(self):
         return len(_cluster.ceph.command('tell', 'mon.a', 'sessions'))
+
+
+class ClosingTest(LibrbdTest):
+    def test_what_is_closed_at_once_is_not_used_any_more(self):
+        child = self.child()
+        script = pathlib.Path(__file__).parent / 'opener.py'
+        client = (_cluster.ceph.conf, _cluster.user)
+        nouns = (child.pool, child.id, '1000')
+        ended = subprocess.run(
+            [sys.executable, script, *client, *nouns],
+            env={
+                **os.environ,
+                'PYTHONPATH': os.pathsep.join(sys.path),
+                # Freed memory is overwritten: a lock in it is invalid.
+                'LD_PRELOAD': 'libc_malloc_debug.so.0',
+                'MALLOC_CHECK_': '3',
+                'MALLOC_PERTURB_': '165',
+            },
+            timeout=300,
+            check=False,
+        )
+        self.assertEqual(0, ended.returncode)
 
 
 class ObjectMapTest(LibrbdTest):
