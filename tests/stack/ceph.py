@@ -107,7 +107,7 @@ class Ceph(server.Server):
         is_active = active['active_gid'] == session['name']['num']
         return bool(active['available'] and is_active)
 
-    def _ask(self, entity: str, prefix: str) -> dict[str, Any]:
+    def _ask(self, entity: str, prefix: str) -> Any:
         """The daemon's own answer on its admin socket, or {} if none yet."""
         path = self.folder / 'run' / f'{entity}.asok'
         try:
@@ -117,7 +117,7 @@ class Ceph(server.Server):
                 asok.sendall(json.dumps({'prefix': prefix}).encode() + b'\0')
                 with asok.makefile('rb') as answer:
                     (length,) = struct.unpack('>I', answer.read(4))
-                    return dict(json.loads(answer.read(length)))
+                    return json.loads(answer.read(length))
         except (OSError, ValueError, struct.error):
             return {}
 
@@ -232,6 +232,19 @@ class Ceph(server.Server):
         if code:
             raise process.StackError(f'ceph {prefix}: {said} ({code})')
         return json.loads(out) if out.strip() else None
+
+    def clients(self, user: str) -> list[str]:
+        """The RADOS addresses that a user is connected from."""
+        return sorted(
+            f'{vector["addr"]}/{vector["nonce"]}'
+            for one in self._ask('mon.a', 'sessions')
+            if one['entity_name'] == user
+            for vector in one['addrs']['addrvec']
+        )
+
+    def shut_out(self, address: str) -> None:
+        """Have Ceph refuse whatever comes from a RADOS address."""
+        self.mon_command('osd blocklist', blocklistop='add', addr=address)
 
     def command(self, *arguments: object) -> Any:
         """What ``ceph -f json …`` prints, decoded (None for nothing).

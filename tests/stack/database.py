@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import os
 import pathlib
 import pwd
@@ -23,6 +25,10 @@ class Database(server.Server):
         """The SQLAlchemy URL of a new, empty database."""
         raise NotImplementedError
 
+    def close_all_connections(self) -> None:
+        """Make the server drop every client's connection."""
+        raise NotImplementedError
+
     def _choose(self) -> dict[str, Any]:
         return {'port': ports.claim(), 'password': secrets.token_hex(16)}
 
@@ -34,13 +40,18 @@ class Database(server.Server):
         return f'{driver}://{user}:{password}@127.0.0.1:{port}/{database}'
 
     @staticmethod
-    def _execute(url: str, *statements: str) -> None:
+    @contextlib.contextmanager
+    def _connected(url: str) -> Iterator[sqlalchemy.Connection]:
         engine = sqlalchemy.create_engine(
             url,
             isolation_level='AUTOCOMMIT',
             poolclass=sqlalchemy.pool.NullPool,
         )
         with engine.connect() as connection:
+            yield connection
+
+    def _execute(self, url: str, *statements: str) -> None:
+        with self._connected(url) as connection:
             for statement in statements:
                 connection.exec_driver_sql(statement)
 
@@ -124,9 +135,22 @@ class MariaDB(Database):
         self._execute(self._admin_url(), f'CREATE DATABASE {name}')
         return self._admin_url(name)
 
+    def close_all_connections(self) -> None:
+        with self._connected(self._admin_url()) as connection:
+            numbers = connection.exec_driver_sql(
+                'SELECT id FROM information_schema.processlist '
+                "WHERE user = 'rbdcloner' AND id <> CONNECTION_ID()"
+            )
+            for number in numbers.scalars().all():
+                # It may have ended by itself.
+                with contextlib.suppress(sqlalchemy.exc.DBAPIError):
+                    connection.exec_driver_sql(f'KILL {number}')
+
 
 class PostgreSQL(Database):
     """A PostgreSQL server that trades durability for speed.
+
+    What was committed survives its processes, not the machine.
 
     PostgreSQL refuses to run as root: then Debian's ``postgres`` user runs it.
     """
@@ -147,7 +171,7 @@ class PostgreSQL(Database):
             'port': self.settings['port'],
             'unix_socket_directories': '',
             'max_connections': 400,
-            'synchronous_commit': 'off',
+            'fsync': 'off',
             'shared_buffers': '64MB',
         }
         command: list[object] = [
@@ -191,6 +215,14 @@ class PostgreSQL(Database):
         name = self._new_name()
         self._execute(self._admin_url(), f'CREATE DATABASE {name}')
         return self._admin_url(name)
+
+    def close_all_connections(self) -> None:
+        self._execute(
+            self._admin_url(),
+            'SELECT pg_terminate_backend(pid) FROM pg_stat_activity '
+            "WHERE backend_type = 'client backend' "
+            'AND pid <> pg_backend_pid()',
+        )
 
 
 ENGINES: dict[str, type[Database]] = {

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import pathlib
 import sys
 from typing import Any
@@ -26,7 +27,8 @@ class Manager(server.Server):
     ``options`` adds or overrides options by section, as in
     ``{'ceph': {'clone_format': 1}}``. ``wait=False`` starts it without
     waiting for its workers to answer, ``sync=False`` leaves the database as
-    it is.
+    it is. ``program`` is a command that takes its arguments, ``env`` what
+    that finds in its environment besides.
     """
 
     def __init__(
@@ -38,6 +40,8 @@ class Manager(server.Server):
         options: Mapping[str, Mapping[str, object]] | None = None,
         wait: bool = True,
         sync: bool = True,
+        program: Sequence[object] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         assert servers.folder is not None
         self.name = name
@@ -46,6 +50,10 @@ class Manager(server.Server):
         self._options = options or {}
         self._wait_ready = wait
         self._sync = sync
+        self._program = program or (
+            pathlib.Path(sys.executable).with_name('rbdcloner-manager'),
+        )
+        self._env = env or {}
         super().__init__(servers.folder)
 
     @property
@@ -77,14 +85,13 @@ class Manager(server.Server):
             daemon.start(wait=self._wait_ready)
 
     def _make_daemons(self) -> list[process.Daemon]:
-        program = pathlib.Path(sys.executable).with_name('rbdcloner-manager')
         return [
             process.Daemon(
                 self.name,
                 self.stack_folder,
-                [program, '--config-file', self.conf],
+                [*self._program, '--config-file', self.conf],
                 self._answers,
-                env={'TMPDIR': str(self.folder)},
+                env={'TMPDIR': str(self.folder), **self._env},
             )
         ]
 
