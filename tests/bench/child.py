@@ -45,7 +45,7 @@ class Child:
                 start_new_session=True,
             )
         try:
-            self._read()
+            self.received()
         except ChildError:
             self.close()
             raise
@@ -61,7 +61,7 @@ class Child:
 
         :raises ChildError: it failed, or took too long.
         """
-        return measuring.Block(**self._read())
+        return measuring.Block(**self.received())
 
     def close(self) -> None:
         """End the child."""
@@ -75,7 +75,11 @@ class Child:
             self._process.wait()
         self._process.stdout.close()
 
-    def _read(self) -> dict[str, Any]:
+    def received(self) -> dict[str, Any]:
+        """Return the next line that the child says.
+
+        :raises ChildError: it failed, or took too long.
+        """
         deadline = time.monotonic() + TIMEOUT_S
         received = b''
         output = self._process.stdout
