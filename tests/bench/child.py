@@ -102,10 +102,11 @@ class Child:
         return '\n'.join(lines[-10:])
 
 
-def serve(prepare: Callable[[], Callable[..., measuring.Block]]) -> None:
+def serve(prepare: Callable[[], Callable[..., Any]]) -> None:
     """Do what the parent asks until it closes standard input.
 
-    *prepare* returns what a request is passed to as keyword arguments.
+    *prepare* returns what a request is passed to as keyword arguments; that
+    returns a dataclass.
     """
     # What libraries print must not come between.
     answers = os.fdopen(os.dup(1), 'w')
