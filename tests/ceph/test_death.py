@@ -28,6 +28,9 @@ DEATHS_OF_EACH_ACT = 12
 WATCH_TIMEOUT_S = 3
 MIB = 1 << 20
 
+#: What a dead client's watch or lock, and an OSD that comes back, are to us.
+_IN_THE_WAY = (errors.RbdImageInUse, errors.CephUnavailable)
+
 _cluster = RealCluster()
 
 
@@ -115,13 +118,10 @@ class DeathV1Test(testtools.TestCase):
     def is_removed(self, child):
         try:
             self.driver.trash(child)
-        except errors.RbdImageInUse:
-            return False
+            self.driver.purge(child)
         except errors.RbdImageNotFound:
             return True
-        try:
-            self.driver.purge(child)
-        except errors.RbdImageInUse:
+        except _IN_THE_WAY:
             return False
         return True
 
@@ -179,7 +179,7 @@ class DeathV1Test(testtools.TestCase):
     def is_done(self, act, nouns):
         try:
             act(*nouns)
-        except (errors.RbdImageInUse, errors.CephUnavailable):
+        except _IN_THE_WAY:
             return False
         return True
 
