@@ -39,6 +39,7 @@ _LONGEST_WAIT_S = 2.0
 #: Another worker, or this one a little later, may do it.
 _PASSING = (
     errors.DiskBusy,
+    errors.HolderLate,
     errors.RequestExpired,
     errors.RoomNeeded,
     errors.RowMoved,
