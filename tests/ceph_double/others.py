@@ -4,8 +4,10 @@
 And what a test looks at, past the driver's verbs.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import functools
 
 from rbdcloner import errors
 from rbdcloner.model import CloneFormat
@@ -140,6 +142,13 @@ class Others(Cluster):
             return bytes(
                 data.get(at, 0) for at in range(offset, offset + length)
             )
+
+    @contextlib.contextmanager
+    def reading(
+        self, image: Image, snapshot: str = ''
+    ) -> Iterator[Callable[[int, int], bytes]]:
+        """Read, by offset and length, what is opened once."""
+        yield functools.partial(self.read, image, snapshot=snapshot)
 
     @contextlib.contextmanager
     def watch(self, image: Image) -> Iterator[str]:

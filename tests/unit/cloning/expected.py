@@ -8,7 +8,6 @@ read there says from whom it was inherited.
 from collections.abc import Iterator
 import contextlib
 import dataclasses
-import functools
 
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
@@ -119,11 +118,11 @@ class Expected:
             for place in range(PLACES)
             if self.offset(place) < data.size_bytes
         ]
-        read = functools.partial(self.world.ceph.read, snapshot=snapshot)
-        found = {
-            place: read(image, self.offset(place), _TOKEN_BYTES)
-            for place in inside
-        }
+        with self.world.ceph.reading(image, snapshot) as read:
+            found = {
+                place: read(self.offset(place), _TOKEN_BYTES)
+                for place in inside
+            }
         expected = {place: data.at(place) for place in inside}
         assert found == expected, f'{image}: {found} for {expected}'
 

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""What takes its time, and is run by hand."""
