@@ -19,6 +19,7 @@ from rbdcloner.model import Image
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
+from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 
 LOG = logging.getLogger(__name__)
@@ -47,8 +48,9 @@ class Repairer:
         """Take *image*'s snapshot *name* again, if only the trash has it.
 
         Returns the new one; ``None`` where nothing is to be repaired. The
-        data is the same if the size is, nobody has the image open, and it
-        was not modified after the trashed one was taken.
+        data is the same if the size is, nobody has the image open but who
+        repairs it too, and it was not modified after the trashed one was
+        taken.
 
         :raises ImageDamaged: the data may have changed since.
         """
@@ -62,7 +64,10 @@ class Repairer:
         changed = (
             found.size_bytes != trashed.size_bytes
             or found.modified_at > trashed.created_at
-            or self.ceph.watchers(found.image)
+            or (
+                self.ceph.watchers(found.image)
+                and not self._is_begun(trashed.snapshot)
+            )
         )
         if changed:
             raise errors.ImageDamaged(
@@ -88,6 +93,14 @@ class Repairer:
         )  # fmt: skip
         return dataclasses.replace(
             trashed, snapshot=taken.snapshot, trashed=False, protected=True
+        )
+
+    def _is_begun(self, lost: Snapshot) -> bool:
+        """Tell whether another repairs this; asked after its watch is seen."""
+        return any(
+            each.snapshot.name == lost.name
+            and (each.snapshot.id is None or each.snapshot.id > (lost.id or 0))
+            for each in self.lineage.snapshots_of(lost.image)
         )
 
 

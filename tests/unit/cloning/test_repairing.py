@@ -65,6 +65,30 @@ class RepairTest(testtools.TestCase):
         last = self.ceph.snapshots(self.image)[-1]
         self.assertEqual(('snap', False), (last.snapshot.name, last.trashed))
 
+    def test_whoever_repairs_it_too_is_nobody_who_changes_it(self) -> None:
+        self.create()
+        self.fail_to_delete()
+        other = self.service.process()
+
+        def meet(act: str, when: str) -> None:
+            if (act, when) == ('take_snapshot', 'before'):
+                self.ceph.on_act = lambda act, when: None
+                with self.ceph.watch(self.image):
+                    other.engine.create_disk(service.request(self.image_id))
+
+        self.ceph.on_act = meet
+        self.assertIs(State.READY, self.create().state)
+        names = [
+            each.snapshot.name for each in self.ceph.snapshots(self.image)
+        ]
+        self.assertEqual(2, names.count('snap'))
+
+    def test_what_somebody_has_open_is_not_repaired(self) -> None:
+        self.create()
+        self.fail_to_delete()
+        with self.ceph.watch(self.image):
+            self.assertRaises(errors.ImageDamaged, self.create)
+
     def test_what_was_written_since_is_not_repaired(self) -> None:
         self.create()
         self.fail_to_delete()
