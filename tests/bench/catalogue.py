@@ -16,7 +16,7 @@ from tests.bench.figures import Figure
 from tests.bench.figures import Reach
 
 #: What ``--only`` takes besides the names of figures.
-TASKS = ('create', 'snapshot', 'delete', 'children')
+TASKS = ('create', 'snapshot', 'delete', 'children', 'faults')
 
 _THREADS = (1, 4, 16)
 
@@ -71,10 +71,43 @@ _CREATE = (
     Figure('idle_worker_rss_mib', 'sqlite', 'rss'),
 )
 
+_MANAGERS = (1, 2, 4)
+
+_FAULTS = (
+    *(
+        Figure(
+            f'managers_{count}_rate_16',
+            *('managers', 'rate', 16),
+            task='faults',
+            count=count,
+            against='' if count == 1 else 'managers_1_rate_16',
+        )
+        for count in _MANAGERS
+    ),
+    Figure(
+        'killed_to_answer_p50_s',
+        *('killed', 'p50'),
+        task='faults',
+        reach=(Reach('value', most=10),),
+    ),
+    Figure(
+        'killed_to_resolved_p50_s',
+        *('killed', 'p50'),
+        act='get',
+        task='faults',
+    ),
+)
+
 
 def figures(sizes: scale.Scale) -> list[Figure]:
     """Return all that is measured at this scale, in order."""
-    return [*_CREATE, *_snapshot(sizes), *_delete(sizes), *_children(sizes)]
+    return [
+        *_CREATE,
+        *_snapshot(sizes),
+        *_delete(sizes),
+        *_children(sizes),
+        *_FAULTS,
+    ]
 
 
 def chosen(

@@ -11,6 +11,7 @@ from typing import Any
 from rbdcloner.model import CloneFormat
 from tests.bench import children
 from tests.bench import deletes
+from tests.bench import faults
 from tests.bench import librbd
 from tests.bench import rounds
 from tests.bench import snapshots
@@ -43,6 +44,7 @@ class Field:
         self._plan = plan
         self._report = report
         self._services: dict[str, Service] = {}
+        self._several: dict[int, faults.Managers] = {}
         self._disks: dict[int, snapshots.Disk] = {}
         self._filled: set[str] = set()
 
@@ -62,11 +64,13 @@ class Field:
             disk.remove()
 
     def _contestant(self, one: Contestant) -> Any:
-        match one.task:
-            case 'snapshot':
-                return self._snapshots(one)
-            case 'delete':
-                return self._deletes(one)
+        tasks = {
+            'snapshot': self._snapshots,
+            'delete': self._deletes,
+            'faults': self._faults,
+        }
+        if one.task in tasks:
+            return tasks[one.task](one)
         match one.who:
             case 'librbd':
                 return self._librbd
@@ -108,6 +112,11 @@ class Field:
         return deletes.Deletes(
             service, self._admin, self._pool(one.count), delete, objects
         )
+
+    def _faults(self, one: Contestant) -> Any:
+        if one.who == 'killed':
+            return faults.Killed(self._bed, self._managers(2))
+        return self._managers(one.count)
 
     def _families(self, wanted: list[Contestant]) -> dict[Contestant, Any]:
         """Return who answers, about families made now."""
@@ -165,6 +174,13 @@ class Field:
                 self._bed, self._admin, database, CALLER_PROCESSES
             )
         return self._services[database]
+
+    def _managers(self, count: int) -> faults.Managers:
+        if count not in self._several:
+            self._several[count] = faults.Managers(
+                self._bed, self._admin, count
+            )
+        return self._several[count]
 
     def _disk(self, written_bytes: int) -> snapshots.Disk:
         if written_bytes not in self._disks:

@@ -34,6 +34,7 @@ _TOLD = {
     'snapshot': 'create',
     'delete': 'remove',
     'children': 'get',
+    'faults': 'create',
 }
 
 
@@ -75,13 +76,15 @@ class Plan:
     deletes: Size
     queries: Size
     lists: Size
+    managers: Size
+    kills: Size
 
     def phases(self, wanted: Iterable[figures.Figure]) -> list[list[Lane]]:
         """Return the lanes, those that take turns in one list."""
         keys = {(one.contestant, one.threads) for one in wanted}
         lanes = [self._lane(*key) for key in sorted(keys)]
         phases = []
-        for task in ('create', 'snapshot', 'delete', 'children'):
+        for task in _TOLD:
             ours = [lane for lane in lanes if lane.contestant.task == task]
             imports = [one for one in ours if one.contestant.who == 'import']
             together = [lane for lane in ours if lane.threads > 1]
@@ -92,7 +95,7 @@ class Plan:
     def _lane(self, contestant: Contestant, threads: int) -> Lane:
         if contestant.task != 'create':
             size = self._size(contestant)
-            warm = min(2, size.disks)
+            warm = 0 if contestant.who == 'killed' else min(2, size.disks)
             return Lane(contestant, threads, size.disks, size.rounds, warm)
         if threads > 1:
             disks = threads * self.disks_a_thread
@@ -114,6 +117,10 @@ class Plan:
                 return self.copies
             case 'delete', _:
                 return self.deletes
+            case 'faults', 'killed':
+                return self.kills
+            case 'faults', _:
+                return self.managers
             case _, 'v1' | 'v2':
                 return self.lists
         return self.queries
@@ -131,6 +138,8 @@ FULL = Plan(
     deletes=Size(4, 6),
     queries=Size(20, 10),
     lists=Size(1, 7),
+    managers=Size(128, 4),
+    kills=Size(1, 3),
 )
 QUICK = Plan(
     disks=3,
@@ -144,6 +153,8 @@ QUICK = Plan(
     deletes=Size(1, 2),
     queries=Size(5, 1),
     lists=Size(1, 1),
+    managers=Size(16, 1),
+    kills=Size(1, 1),
 )
 
 

@@ -84,6 +84,8 @@ def _measure(
 def _databases(wanted: Sequence[figures.Figure]) -> tuple[str, ...]:
     """Return those that managers, or the lineage alone, are measured on."""
     needed = {figure.who for figure in wanted}
+    if any(figure.task == 'faults' for figure in wanted):
+        needed.add('mariadb')
     return ('sqlite', *({'mariadb'} & needed))
 
 

@@ -86,7 +86,7 @@ class Testbed(contextlib.ExitStack):
             )
         )
         for name in databases:
-            self.managers[name] = self._start_manager(name)
+            self.start_managers(name, name)
         content.make(self.raw, image_bytes, _silently)
         with self.raw.open('rb') as opened:
             self.image_id = self.servers.glance.upload('golden', opened).id
@@ -121,20 +121,35 @@ class Testbed(contextlib.ExitStack):
         assert process.process is not None
         return [one.pid for one in process.process.children()]
 
-    def _start_manager(self, database: str) -> manager.Manager:
+    def start_managers(self, name: str, database: str, count: int = 1) -> str:
+        """Start managers that share a new database; its URL.
+
+        The first of them is known as *name*.
+        """
         broker = self.servers.rabbitmq
-        broker.ctl('add_vhost', database)
+        broker.ctl('add_vhost', name)
         everything = ('.*', '.*', '.*')
-        broker.ctl('set_permissions', '-p', database, 'rbdcloner', *everything)
+        broker.ctl('set_permissions', '-p', name, 'rbdcloner', *everything)
+        url = self.servers.databases[database].create()
+        for number in range(count):
+            suffix = f'-{number}' if number else ''
+            self.managers[f'{name}{suffix}'] = self._start_manager(
+                f'manager-{name}{suffix}', url, f'{broker.url}{name}'
+            )
+        return url
+
+    def _start_manager(
+        self, name: str, database_url: str, transport_url: str
+    ) -> manager.Manager:
         return self.enter_context(
             manager.Manager(
                 self.servers,
-                self.servers.databases[database].create(),
-                name=f'manager-{database}',
+                database_url,
+                name=name,
                 options={
                     'DEFAULT': {
                         'workers': self.WORKERS,
-                        'transport_url': f'{broker.url}{database}',
+                        'transport_url': transport_url,
                     },
                     'ceph': {
                         'clone_format': self.wishes.clone_format,
