@@ -42,6 +42,7 @@ MANAGER = [
         'recovery_interval',
         default=30,
         min=1,
+        mutable=True,
         help='Seconds between two looks for work that nobody does any more, '
         'and how long a row must have been idle to be looked at.',
     ),
@@ -49,6 +50,7 @@ MANAGER = [
         'survey_interval',
         default=60,
         min=1,
+        mutable=True,
         help='Seconds between two looks, by one manager of the cloud, at what '
         'Glance and operators removed or flattened. Each lists the pools.',
     ),
@@ -57,6 +59,7 @@ MANAGER = [
         default=2,
         min=1,
         max=64,
+        mutable=True,
         help='Threads of a worker that destroy what was deleted, image by '
         'image. More give space back sooner and load Ceph more.',
     ),
@@ -104,6 +107,7 @@ FLATTEN: list[cfg.Opt] = [
         'limit',
         default=2,
         min=0,
+        mutable=True,
         help='How many images are flattened at once in the whole cluster. 0: '
         'none; what waits for room is refused.',
     ),
@@ -111,6 +115,7 @@ FLATTEN: list[cfg.Opt] = [
         'mib_per_s',
         default=0,
         min=0,
+        mutable=True,
         help='How many MiB of an image each flatten goes through in a second. '
         '0: as many as Ceph can.',
     ),
@@ -118,6 +123,7 @@ FLATTEN: list[cfg.Opt] = [
         'soft_depth',
         default=4,
         min=1,
+        mutable=True,
         help='How many images a disk may descend from before one of them is '
         'flattened in the background.',
     ),
@@ -125,6 +131,7 @@ FLATTEN: list[cfg.Opt] = [
         'hard_depth',
         default=8,
         min=2,
+        mutable=True,
         help='How many it may descend from at all: a request for more waits '
         'for that flatten.',
     ),
@@ -132,6 +139,7 @@ FLATTEN: list[cfg.Opt] = [
         'soft_snapshots',
         default=250,
         min=1,
+        mutable=True,
         help='How many snapshots a disk may have before the oldest Glance '
         'image made of it is flattened in the background.',
     ),
@@ -140,12 +148,14 @@ FLATTEN: list[cfg.Opt] = [
         default=450,
         min=1,
         max=510,
+        mutable=True,
         help='How many it may have at all.',
     ),
     cfg.IntOpt(
         'alert_children',
         default=0,
         min=0,
+        mutable=True,
         help='Warn in the log of parents with more children than that. 0: '
         'never, for a golden image has thousands.',
     ),
@@ -153,6 +163,7 @@ FLATTEN: list[cfg.Opt] = [
         'retired_after',
         default=0,
         min=0,
+        mutable=True,
         help='Seconds after which the children of a deleted image are '
         'flattened, so that its space comes back. 0: they keep it as long as '
         'they live.',
@@ -275,6 +286,21 @@ def load(
         for option in options:
             # Nonsense in a file is found when it is read.
             getattr(conf[group] if group else conf, option.dest)
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Read every value that :func:`load` would, and keep none.
+
+    :raises oslo_config.cfg.Error: a file is missing or says nonsense.
+    """
+    conf = cfg.ConfigOpts()
+    register(conf)
+    load(conf, arguments)
+    for name in conf:
+        value = conf[name]
+        if isinstance(value, cfg.ConfigOpts.GroupAttr):
+            for option in value:
+                value[option]
 
 
 def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:

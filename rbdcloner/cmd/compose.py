@@ -69,9 +69,13 @@ class Service:
     flattener: Flattener
 
 
-def service(conf: cfg.ConfigOpts, driver: LibrbdDriver) -> Service:
-    """Return the rooms over *driver*, which is connected."""
-    return rooms(conf, driver, Holder(lineage(conf), _owner()), glance(conf))
+def service(
+    conf: cfg.ConfigOpts, rows: Lineage, owner: str
+) -> tuple[LibrbdDriver, Service]:
+    """Return *owner*'s rooms over a driver, and that, connected."""
+    driver = ceph(conf)
+    driver.connect()
+    return driver, rooms(conf, driver, Holder(rows, owner), glance(conf))
 
 
 def rooms(
@@ -164,6 +168,6 @@ def _limits(conf: cfg.ConfigOpts) -> Limits:
     )
 
 
-def _owner() -> str:
+def owner() -> str:
     """Return a name for this process that no other ever has."""
     return f'{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}'

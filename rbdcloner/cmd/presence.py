@@ -7,6 +7,7 @@ host's clock says is compared with them, and said when it is far off, since
 logs and Ceph's keys go by it.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 import logging
 import os
@@ -70,14 +71,17 @@ class Presence:
 
     def stopping(self) -> None:
         """Say that this worker takes no more calls; it still beats."""
-        self._say_stopped()
+        self._try(self._lineage.worker_stopped)
 
     def end(self) -> None:
         """Beat no more, and say that this worker ended by itself."""
-        self._over.set()
-        if self._thread:
-            self._thread.join()
-            self._say_stopped()
+        self._silence()
+        self._try(self._lineage.worker_stopped)
+
+    def give_up(self) -> None:
+        """Beat no more; leave no record of who never began to work."""
+        self._silence()
+        self._try(self._lineage.forget_worker)
 
     def beat(self) -> None:
         """Say that this worker is alive; now and then look at the others."""
@@ -106,9 +110,14 @@ class Presence:
             self._owner, self._host, os.getpid(), *_OURS
         )
 
-    def _say_stopped(self) -> None:
+    def _silence(self) -> None:
+        self._over.set()
+        if self._thread:
+            self._thread.join()
+
+    def _try(self, record: Callable[[str], None]) -> None:
         try:
-            self._lineage.worker_stopped(self._owner)
+            record(self._owner)
         except errors.Error as exc:
             LOG.warning('It is not recorded that this worker ends: %s', exc)
 

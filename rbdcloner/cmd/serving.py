@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 
@@ -23,26 +24,54 @@ import rbdcloner
 from rbdcloner import admission
 from rbdcloner import conf as options
 from rbdcloner import dispatch
+from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner.cmd import chores
 from rbdcloner.cmd import compose
 from rbdcloner.cmd import preflight
+from rbdcloner.cmd import presence
+from rbdcloner.cmd import reloading
+from rbdcloner.cmd import systemd
 
 LOG = logging.getLogger(__name__)
+
+#: Who is to end waits so long for the end of its start.
+_BEGINS_WITHIN_S = 5.0
 
 
 class Worker(service.ServiceBase):
     """One process: a connection to Ceph, a thread pool, a share of calls."""
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
+    def __init__(
+        self, conf: cfg.ConfigOpts, supervisor: systemd.Supervisor
+    ) -> None:
         self._conf = conf
+        self._supervisor = supervisor
+        self._turn = threading.Lock()
+        self._began = self._ends = False
+        self._presence: presence.Presence | None = None
+        self._done = threading.Event()
 
     def start(self) -> None:
-        """Connect, and answer calls from now on."""
-        self._done = threading.Event()
-        self._driver = compose.ceph(self._conf)
-        self._driver.connect()
-        rooms = compose.service(self._conf, self._driver)
+        """Connect, and answer calls from now on, unless it is to end."""
+        rows, owner = compose.lineage(self._conf), compose.owner()
+        present = presence.Presence(rows, owner, self._conf.host)
+        self._presence = present
+        try:
+            present.begin()
+            self._driver, rooms = compose.service(self._conf, rows, owner)
+        except errors.Error as exc:
+            LOG.error('Worker %d cannot begin: %s', os.getpid(), exc)
+            present.give_up()
+            # The launcher starts another one.
+            sys.exit(1)
+        with self._turn:
+            if not self._ends:
+                self._serve(rooms)
+                self._began = True
+                self._supervisor.answers()
+
+    def _serve(self, rooms: compose.Service) -> None:
         self._server = dispatch.listen(
             rpc.transport(self._conf),
             rooms.manager,
@@ -62,7 +91,22 @@ class Worker(service.ServiceBase):
         LOG.info('Worker %d answers on %s', os.getpid(), rpc.TOPIC)
 
     def stop(self, graceful: bool = False) -> None:
-        """Take no more calls, finish those in flight, then disconnect."""
+        """Take no more calls, finish those in flight, then disconnect.
+
+        Who has not begun to answer only ends, whatever it waits for.
+        """
+        self._ends = True
+        present = self._presence
+        may_stop = self._turn.acquire(timeout=_BEGINS_WITHIN_S)
+        if present and may_stop and self._began:
+            self._finish(present)
+        elif present:
+            present.give_up()
+        self._done.set()
+        LOG.info('Worker %d has finished', os.getpid())
+
+    def _finish(self, present: presence.Presence) -> None:
+        present.stopping()
         self._chores.stop()
         if self._listener:
             self._listener.stop()
@@ -72,8 +116,7 @@ class Worker(service.ServiceBase):
             self._listener.wait()
         if self._chores.wait():
             self._driver.close()
-        self._done.set()
-        LOG.info('Worker %d has finished', os.getpid())
+        present.end()
 
     def wait(self) -> None:
         """Return when the worker has been stopped."""
@@ -126,11 +169,20 @@ def run(arguments: Sequence[str]) -> int:
         _Version, conf=conf
     )
     LOG.info('Starting the workers')
-    launcher = service.launch(conf, Worker(conf), workers=conf.workers)
+    supervisor = systemd.Supervisor(conf.workers)
+    launcher = service.launch(
+        reloading.Reloadable(conf, arguments, supervisor.reloading),
+        Worker(conf, supervisor),
+        workers=conf.workers,
+        restart_method='mutate',
+    )
     if conf.metrics.port:
         launcher.launch_service(
             Exposition(conf.metrics.address, conf.metrics.port)
         )
+    # The launcher acts on what its wake-up descriptor reads, not on this.
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.stopping())
+    supervisor.watch()
     return launcher.wait() or 0
 
 

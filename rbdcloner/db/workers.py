@@ -131,6 +131,14 @@ class Workers(Database):
             _update(connection, owner, stopped_at=clock.utc_now())
 
     @writes
+    def forget_worker(self, connection: sa.Connection, owner: str) -> None:
+        """Delete *owner*, which has never begun to work."""
+        if self._recorded(connection):
+            connection.execute(
+                sa.delete(workers).where(workers.c.owner == owner)
+            )
+
+    @writes
     def forget_workers(self, connection: sa.Connection, gone_s: float) -> int:
         """Delete who was not seen for *gone_s* and holds nothing; how many."""
         if not self._recorded(connection):

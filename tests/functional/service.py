@@ -17,6 +17,8 @@ import testtools
 
 from rbdcloner import errors
 from rbdcloner import rpcapi
+from rbdcloner.db import engine
+from rbdcloner.db import migration
 from tests import stack
 from tests.stack import manager
 from tests.stack import process
@@ -50,6 +52,8 @@ class ServiceTest(testtools.TestCase):
     database: ClassVar[str] = 'sqlite'
     options: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     client_timeout_s: ClassVar[float] = 60
+    revision: ClassVar[str] = 'head'
+    """Of the database's schema, when the manager starts."""
 
     servers: ClassVar[stack.Stack]
     manager: ClassVar[manager.Manager]
@@ -61,11 +65,15 @@ class ServiceTest(testtools.TestCase):
         super().setUpClass()
         cls.servers = stack.shared()
         cls.database_url = cls.servers.databases[cls.database].create()
+        connected = engine.connect(cls.database_url)
+        migration.upgrade(connected, cls.revision)
+        connected.dispose()
         cls.manager = manager.Manager(
             cls.servers,
             cls.database_url,
             name=f'manager-{os.getpid()}-{next(_numbers)}',
             options=cls.options,
+            sync=False,
         )
         cls.manager.setUp()
         cls.addClassCleanup(cls.manager.cleanUp)
@@ -109,10 +117,10 @@ class ServiceTest(testtools.TestCase):
 
     def select(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows that the lineage database has for *query*."""
-        engine = sa.create_engine(self.database_url)
-        with engine.connect() as connection:
+        connected = sa.create_engine(self.database_url)
+        with connected.connect() as connection:
             found = connection.execute(sa.text(query)).all()
-        engine.dispose()
+        connected.dispose()
         return [tuple(row) for row in found]
 
     def assert_becomes(

@@ -80,6 +80,11 @@ class Manager(server.Server):
         options.load(cfg.CONF, [], [str(self.conf)])
         return cfg.CONF
 
+    def configure(self, options: Mapping[str, Mapping[str, object]]) -> None:
+        """Write the file with *options* in the place of those given."""
+        self._options = options
+        self._prepare()
+
     def start(self, name: str | None = None) -> None:
         for daemon in self._chosen(name):
             daemon.start(wait=self._wait_ready)
