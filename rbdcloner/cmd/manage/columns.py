@@ -70,6 +70,17 @@ def moment(when: datetime.datetime | None) -> str:
     return f'{when.replace(tzinfo=None).isoformat(timespec="seconds")}Z'
 
 
+def duration(time: datetime.timedelta) -> str:
+    """Return how long *time* is, for a person: ``2.1 s``, ``3 min``."""
+    seconds = max(0.0, time.total_seconds())
+    if seconds < 10:
+        return f'{seconds:.1f} s'
+    for unit, length in (('d', 86400), ('h', 3600), ('min', 60)):
+        if seconds >= 2 * length:
+            return f'{seconds / length:.0f} {unit}'
+    return f'{seconds:.0f} s'
+
+
 def _of_parent(get: Callable[[Parent], Any]) -> Callable[[Clone], Any]:
     """Return *get*, of a clone's parent; nothing where it has none."""
     return lambda clone: get(clone.parent) if clone.parent else ''

@@ -106,6 +106,7 @@ def test_wrong_usage_has_its_own_code(database, lineage, arguments):
         ['flatten', 'list', '--help'],
         ['flatten', 'start', '--help'],
         ['flatten', 'cancel', '--help'],
+        ['service', 'list', '--help'],
     ],
 )
 def test_help_tells_the_exit_codes(database, arguments):
