@@ -3,10 +3,12 @@
 
 The table is newer than the oldest schema that this release works on. Until it
 is there nothing of a worker is recorded and nobody is found: each method does
-nothing, and looks again the next time.
+nothing, and looks again the next time. The addresses that a process noted are
+kept in its memory, for a row that is made later than they were used.
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 import datetime
 from typing import Any
 
@@ -36,6 +38,10 @@ class Workers(Database):
 
     _table_is_there = False
 
+    def __init__(self, engine: sa.Engine) -> None:
+        super().__init__(engine)
+        self._noted: dict[str, list[str]] = {}
+
     @reads
     def now(self, connection: sa.Connection) -> datetime.datetime:
         """Return the time by the database's clock."""
@@ -58,7 +64,7 @@ class Workers(Database):
     ) -> None:
         """Record the worker *owner*, which is alive; its addresses stay."""
         if self._recorded(connection):
-            _locked(connection, owner)
+            _locked(connection, owner, self._noted.get(owner, ()))
             _update(
                 connection,
                 owner,
@@ -83,11 +89,13 @@ class Workers(Database):
 
     @writes
     def note_addresses(
-        self, connection: sa.Connection, owner: str, addresses: Iterable[str]
+        self, connection: sa.Connection, owner: str, addresses: Sequence[str]
     ) -> None:
         """Add to the addresses that *owner* uses, before it does."""
+        noted = self._noted.setdefault(owner, [])
+        noted += [one for one in addresses if one not in noted]
         if self._recorded(connection):
-            known = _locked(connection, owner)
+            known = _locked(connection, owner, noted)
             new = [one for one in addresses if one not in known]
             _update(connection, owner, addresses=' '.join([*known, *new]))
 
@@ -189,8 +197,13 @@ class Workers(Database):
         return self._table_is_there
 
 
-def _locked(connection: sa.Connection, owner: str) -> list[str]:
-    """Return the addresses of *owner*'s row, made if need be, and keep it."""
+def _locked(
+    connection: sa.Connection, owner: str, noted: Iterable[str] = ()
+) -> list[str]:
+    """Return the addresses of *owner*'s row, and keep others from it.
+
+    A row that has to be made has those *noted*.
+    """
     statement = sa.select(workers.c.addresses).where(workers.c.owner == owner)
     found = connection.scalar(statement.with_for_update())
     if found is None:
@@ -199,7 +212,7 @@ def _locked(connection: sa.Connection, owner: str) -> list[str]:
             **blank,
             owner=owner,
             clock_offset_ms=0,
-            addresses='',
+            addresses=' '.join(noted),
             started_at=clock.utc_now(),
             seen_at=clock.utc_now(),
         )

@@ -82,6 +82,12 @@ class TestWorker(Workers):
         assert not lineage.beat('me', 0)
         assert lineage.workers() == []
 
+    def test_who_never_began_leaves_no_record(self, lineage, register):
+        register()
+        register('another')
+        lineage.forget_worker('me')
+        assert owners(lineage) == ['another']
+
     def test_registering_again_keeps_the_addresses(self, lineage, register):
         lineage.note_addresses('me', ['1.2.3.4:0/5'])
         register()
@@ -172,6 +178,17 @@ class TestWorker(Workers):
         assert lineage.records_workers()
         lineage.register_worker('me', 'host', 42, '2.0', '1.2')
         assert lineage.beat('me', 0)
+        assert lineage.addresses_of('me') == ('a',)
+
+    def test_who_was_forgotten_has_its_addresses_still(
+        self, engine, lineage, register
+    ):
+        lineage.note_addresses('me', ['a', 'b'])
+        with engine.begin() as connection:
+            connection.execute(sa.delete(tables.workers))
+        assert not lineage.beat('me', 0)
+        register()
+        assert lineage.addresses_of('me') == ('a', 'b')
 
 
 class TestHeld(Workers):
