@@ -37,10 +37,14 @@ _cluster = RealCluster()
 def setUpModule():
     _cluster.setUp()
     # Dead clients are forgotten after 30 s; the tests needn't wait so long.
-    option = {'who': 'osd', 'name': 'osd_client_watch_timeout'}
-    _cluster.ceph.mon_command(
-        'config set', value=str(WATCH_TIMEOUT_S), **option
-    )
+    _configure_osd('osd_client_watch_timeout', WATCH_TIMEOUT_S)
+    # An OSD gives up for good that was made to look again six times.
+    _configure_osd('osd_max_markdown_count', 1000)
+
+
+def _configure_osd(name, value):
+    option = {'who': 'osd', 'name': name}
+    _cluster.ceph.mon_command('config set', value=str(value), **option)
     _cluster.addCleanup(_cluster.ceph.mon_command, 'config rm', **option)
 
 
