@@ -49,6 +49,7 @@ class ServiceTest(testtools.TestCase):
     of any pool, but what was there before, and every row must be final.
     """
 
+    kind: ClassVar[type[manager.Manager]] = manager.Manager
     database: ClassVar[str] = 'sqlite'
     options: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     client_timeout_s: ClassVar[float] = 60
@@ -68,7 +69,7 @@ class ServiceTest(testtools.TestCase):
         connected = engine.connect(cls.database_url)
         migration.upgrade(connected, cls.revision)
         connected.dispose()
-        cls.manager = manager.Manager(
+        cls.manager = cls.kind(
             cls.servers,
             cls.database_url,
             name=f'manager-{os.getpid()}-{next(_numbers)}',

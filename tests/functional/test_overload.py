@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""More requests than a worker can do."""
+
+from concurrent import futures
+import sys
+import time
+import uuid
+
+import oslo_messaging as messaging
+from testtools import matchers
+
+from rbdcloner import errors
+from rbdcloner import rpc
+from rbdcloner import rpcapi
+from tests.functional import service
+from tests.stack import manager
+from tests.stack import process
+
+#: Deletions in all.
+MANY = 200
+#: A creation, on a machine that has much else to do.
+CREATED_S = 8
+
+
+class SlowManager(manager.Manager):
+    """A manager whose deletions take a second more."""
+
+    def _make_daemons(self) -> list[process.Daemon]:
+        program = [sys.executable, '-m', 'tests.functional.slow_program']
+        return [
+            process.Daemon(
+                self.name,
+                self.stack_folder,
+                [*program, '--config-file', self.conf],
+                self._answers,
+                env={'TMPDIR': str(self.folder)},
+            )
+        ]
+
+
+class OverloadTest(service.ServiceTest):
+    """One worker."""
+
+    database = 'mariadb'
+    options = {'DEFAULT': {'workers': 1}}  # noqa: RUF012
+    client_timeout_s = 120
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.threads = futures.ThreadPoolExecutor(MANY)
+        self.addCleanup(self.threads.shutdown)
+
+
+class FairnessTest(OverloadTest):
+    """Deletions that take long, more than can wait."""
+
+    kind = SlowManager
+
+    def test_creations_are_answered_amid_slow_deletions(self) -> None:
+        disks = list(self.threads.map(lambda _: self.create(), range(MANY)))
+        deletions = [self.threads.submit(self.delete, disk) for disk in disks]
+        process.wait_until(
+            lambda: self.manager.output.count('delete_disk: ServiceBusy') > 20,
+            'refusals',
+        )
+        took = []
+        while sum(each.done() for each in deletions) < MANY * 3 // 4:
+            began = time.monotonic()
+            self.assertEqual('ready', self.create()['state'])
+            took.append(time.monotonic() - began)
+        self.assertThat(max(took), matchers.LessThan(CREATED_S))
+        self.assertThat(len(took), matchers.GreaterThan(10))
+        states = {each.result()['state'] for each in deletions}
+        # One that was repeated may be told of what was destroyed meanwhile.
+        self.assertEqual(set(), states - {'retired', 'deleted'})
+
+    def delete(self, disk: rpcapi.Disk) -> rpcapi.Disk:
+        return self.api.delete_disk(self.ctxt, disk['name'], disk['pool'])
+
+
+class WaitingTest(OverloadTest):
+    """What waits: in the broker, in the worker, for nothing."""
+
+    def client(self, timeout_s: float) -> messaging.RPCClient:
+        """Return what sends a request once."""
+        transport = rpc.transport(self.manager.load_conf())
+        self.addCleanup(transport.cleanup)
+        return rpc.client(transport, None).prepare(timeout=timeout_s)
+
+    def test_request_leaves_the_broker_with_its_caller(self) -> None:
+        client = self.client(timeout_s=2)
+        client.call({}, 'ping')
+        self.manager.stop()
+        self.addCleanup(self.manager.start)
+        name = str(uuid.uuid4())
+        self.assertRaises(
+            messaging.MessagingTimeout,
+            client.call,
+            {},
+            'get_disk',
+            name=name,
+            pool='vms',
+        )
+        self.assert_becomes(0, self.in_queue, within_s=5)
+        self.manager.start()
+        self.api.ping(self.ctxt)
+        self.assertNotIn('get_disk', self.manager.output)
+
+    def in_queue(self) -> int:
+        """Return how many requests wait in the broker."""
+        listed = self.servers.rabbitmq.ctl('list_queues', 'name', 'messages')
+        lines = (line.split() for line in listed.splitlines())
+        return sum(int(line[1]) for line in lines if line[:1] == [rpc.TOPIC])
+
+    def test_worker_refuses_at_once_and_what_it_takes_it_does(self) -> None:
+        client = self.client(timeout_s=60)
+        disk = self.create()
+        caller = rpc.Caller().pack()
+        self.servers.ceph.pause('osd')
+        try:
+            sent = [
+                self.threads.submit(
+                    client.call, caller, 'create_disk', **self.asked()
+                )
+                for _ in range(100)
+            ]
+            process.wait_until(
+                lambda: sum(each.done() for each in sent) >= 100 - 16 - 32,
+                'refusals',
+                20,
+            )
+        finally:
+            self.servers.ceph.resume('osd')
+        failed = [each.exception() for each in sent if each.exception()]
+        self.assertThat(failed, matchers.HasLength(100 - 16 - 32))
+        self.assertEqual(
+            {('ServiceBusy', 32)},
+            {
+                (each.name.removesuffix('_Remote'), each.kwargs['waiting'])
+                for each in failed
+            },
+        )
+        self.assertEqual(
+            disk, self.api.get_disk(self.ctxt, disk['name'], 'vms')
+        )
+
+    def test_methods_that_do_not_exist_leave_no_thread(self) -> None:
+        client = self.client(timeout_s=20)
+        daemon = self.manager.daemons[self.manager.name].process
+        assert daemon is not None
+        (worker,) = daemon.children()
+        caller = rpc.Caller().pack()
+        client.call(caller, 'ping')
+        before = worker.num_threads()
+        for _ in range(40):
+            self.assertRaises(
+                errors.VersionRefused,
+                client.prepare(call_monitor_timeout=4).call,
+                caller,
+                'nothing',
+            )
+        process.wait_until(
+            lambda: worker.num_threads() < before + 20, 'their end', 20
+        )
