@@ -9,6 +9,7 @@ connects again. Rejected: one connection per call, as it costs a third of a
 clone.
 """
 
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from concurrent import futures
@@ -16,6 +17,7 @@ import contextlib
 import errno
 import threading
 from typing import Any
+from typing import Protocol
 
 import rados
 import rbd
@@ -82,18 +84,31 @@ def translated(
         raise _ours(exc, act, pool, answers or {}) from exc
 
 
+class Recorder(Protocol):
+    """Who is to know the addresses that this process uses."""
+
+    def connected(self, address: str) -> None:
+        """Note a new one, before it is used; what this raises is raised."""
+
+    def disconnected(self, address: str) -> None:
+        """Forget one that is not used any more; raises nothing."""
+
+
 class Handle:
     """One connected RADOS handle and its I/O contexts, never changed."""
 
-    def __init__(self, cluster: Any) -> None:
+    def __init__(self, cluster: Any, recorder: Recorder | None) -> None:
         self.fsid: str = cluster.get_fsid()
         #: As others see it among the watchers of an image.
         self.address: str = cluster.get_addrs()
         self.default_order = int(cluster.conf_get('rbd_default_order'))
         self._cluster = cluster
+        self._recorder = recorder
         self._ioctxs: dict[tuple[int, str], Any] = {}
         self._users = 1
         self._lock = threading.Lock()
+        if recorder:
+            recorder.connected(self.address)
 
     def ioctx(self, pool: str, namespace: str = '') -> Any:
         """Return the I/O context of a pool and namespace, for any thread.
@@ -114,6 +129,17 @@ class Handle:
                 self._ioctxs[pool_id, namespace] = ioctx
             return ioctx
 
+    def shut_out(self, address: str, duration_s: int) -> None:
+        """Have the cluster refuse what comes from *address*, for so long."""
+        self._cluster.blocklist_add(address, duration_s)
+
+    def follow(self) -> None:
+        """Know all that the cluster has decided, who is shut out, too.
+
+        Whatever OSD is asked after that knows it first.
+        """
+        self._cluster.wait_for_latest_osdmap()
+
     def take(self) -> None:
         """Count one user more."""
         with self._lock:
@@ -128,6 +154,8 @@ class Handle:
         for ioctx in self._ioctxs.values():
             ioctx.close()
         self._cluster.shutdown()
+        if self._recorder:
+            self._recorder.disconnected(self.address)
 
 
 class Connections:
@@ -140,6 +168,7 @@ class Connections:
         timeout_s: float,
         clone_format: CloneFormat,
         keyring: str = '',
+        recorder: Recorder | None = None,
     ) -> None:
         self._conffile = conffile
         self._client = 'client.' + user.removeprefix('client.')
@@ -153,6 +182,7 @@ class Connections:
         }
         if keyring:
             self._settings['keyring'] = keyring
+        self._recorder = recorder
         self._handles: dict[CloneFormat, futures.Future[Handle]] = {}
         self._lock = threading.Lock()
 
@@ -179,6 +209,21 @@ class Connections:
         finally:
             handle.give_back()
 
+    def shut_out(self, addresses: Collection[str], duration_s: int) -> None:
+        """Have the cluster refuse what comes from *addresses*; our own too.
+
+        No call that begins after that finds anything that they did later.
+        """
+        with self.use() as handle:
+            for address in addresses:
+                handle.shut_out(address, duration_s)
+        for wanted in self._connected():
+            with self.use(wanted) as handle:
+                if handle.address in addresses:
+                    self._drop(wanted, handle)
+                else:
+                    handle.follow()
+
     def close(self) -> None:
         """Close every handle as soon as its last user is done with it."""
         with self._lock:
@@ -186,6 +231,14 @@ class Connections:
             self._handles.clear()
         for future in opened:
             future.result().give_back()
+
+    def _connected(self) -> list[CloneFormat]:
+        with self._lock:
+            return [
+                wanted
+                for wanted, future in self._handles.items()
+                if future.done()
+            ]
 
     def _take(self, wanted: CloneFormat) -> Handle:
         with self._lock:
@@ -238,7 +291,7 @@ class Connections:
             cluster = self._read_configuration(settings)
             try:
                 cluster.connect()
-                return Handle(cluster)
+                return Handle(cluster, self._recorder)
             except BaseException:
                 cluster.shutdown()
                 raise

@@ -18,9 +18,13 @@ and nothing of rados or rbd. Nothing is retried here. Rejected: a ``create``
 that clones, tags and resizes in one verb, because a caller could not tell
 where a lost connection left it; and deletion by name, because Nova reuses
 names.
+
+Before each act a driver asks the ``permit`` that it was made with, and after
+it has connected: what that raises it raises, having done nothing.
 """
 
 from collections.abc import Callable
+from collections.abc import Collection
 import contextlib
 from typing import Protocol
 
@@ -35,6 +39,10 @@ from rbdcloner.model import SnapshotFacts
 #: from 0 and perhaps not up to the last; False stops it, and what it raises
 #: stops it too. It may sleep, which slows the flattening down.
 Progress = Callable[[int, int], bool]
+
+
+#: Returns if the calling thread may change something in Ceph now.
+Permit = Callable[[], None]
 
 
 class OpenImage(Protocol):
@@ -71,6 +79,18 @@ class Driver(Protocol):
     @property
     def fsid(self) -> str:
         """The cluster's fsid, known since the connection was made."""
+
+    def shut_out(self, addresses: Collection[str]) -> None:
+        """Have Ceph refuse all that comes from *addresses*, for a day.
+
+        They are of clients' connections. What those have begun and Ceph has
+        not done by then it will not do, and what is looked at after that is
+        what they left; their watches end. Repeated, nothing. Costs a change
+        of the cluster's map, some 70 ms; nothing without an address, but that
+        who was shut out by others is known to be, too.
+
+        :raises CephForbidden: the key has not "profile rbd" on the mon.
+        """
 
     def probe(self, pool: str) -> PoolFacts:
         """Find out what this key can do with *pool*, by acting.

@@ -25,6 +25,7 @@ from rbdcloner import errors
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import probing
 from rbdcloner.ceph.connection import Handle
+from rbdcloner.ceph.driver import Permit
 from rbdcloner.ceph.driver import Progress
 from rbdcloner.model import Image
 
@@ -52,7 +53,11 @@ class _Progress:
 
 
 def flatten(
-    handle: Handle, image: Image, progress: Progress, forced: bool
+    handle: Handle,
+    image: Image,
+    progress: Progress,
+    forced: bool,
+    permit: Permit,
 ) -> None:
     """Give *image* its parent's data; see the driver."""
     ioctx = handle.ioctx(image.pool, image.namespace)
@@ -69,17 +74,20 @@ def flatten(
     with looking.opened(ioctx, image, writable=True) as opened:
         if not forced:
             looking.refuse_watchers(image, opened, handle.address)
-        with _without_object_map(ioctx, opened):
+        with _without_object_map(ioctx, opened, permit):
             _flatten(image, opened, _Progress(progress))
 
 
 @contextlib.contextmanager
-def _without_object_map(ioctx: Any, opened: Any) -> Iterator[None]:
+def _without_object_map(
+    ioctx: Any, opened: Any, permit: Permit
+) -> Iterator[None]:
     """Take the object map away, and make it anew in the end.
 
     Whoever dies meanwhile leaves a note in the header for who comes next.
     """
     header = looking.header(opened.id())
+    permit()
     if maps := opened.features() & _MAPS:
         ioctx.set_xattr(header, MAPS_OFF, b'%d' % maps)
         opened.update_features(maps, False)
@@ -87,6 +95,7 @@ def _without_object_map(ioctx: Any, opened: Any) -> Iterator[None]:
         yield
     finally:
         if maps := _maps_off(ioctx, opened):
+            permit()
             opened.update_features(maps, True)
             opened.rebuild_object_map()
             ioctx.rm_xattr(header, MAPS_OFF)

@@ -5,6 +5,7 @@ Each verb opens what it needs and closes it: no two calls share an open image.
 What only looks opens read-only, since an open to write is a watch.
 """
 
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
@@ -22,7 +23,9 @@ from rbdcloner.ceph import removing
 from rbdcloner.ceph import snapshots
 from rbdcloner.ceph.connection import Connections
 from rbdcloner.ceph.connection import Handle
+from rbdcloner.ceph.connection import Recorder
 from rbdcloner.ceph.connection import translated
+from rbdcloner.ceph.driver import Permit
 from rbdcloner.ceph.driver import Progress
 from rbdcloner.ceph.opening import LibrbdImage
 from rbdcloner.model import CloneFormat
@@ -31,6 +34,11 @@ from rbdcloner.model import ImageFacts
 from rbdcloner.model import PoolFacts
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
+
+#: Longer than anybody is stopped and wakes again: a day.
+_SHUT_OUT_S = 86400
+#: Nobody's, by RFC 5737.
+_NOBODYS_ADDRESS = '192.0.2.1:0/1'
 
 #: So long after a clone, its pool is taken to have space.
 _SPACE_PROVED_S = 1.0
@@ -46,10 +54,18 @@ class LibrbdDriver:
         timeout_s: float,
         clone_format: CloneFormat = CloneFormat.V2,
         keyring: str = '',
+        permit: Permit = lambda: None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._connections = Connections(
-            conffile, user, timeout_s, clone_format, keyring
+            conffile,
+            user,
+            timeout_s,
+            clone_format,
+            keyring,
+            recorder,
         )
+        self._permit = permit
         self._cloned_at: dict[str, float] = {}
         self._fsid = ''
 
@@ -71,6 +87,22 @@ class LibrbdDriver:
     @property
     def fsid(self) -> str:
         return self._fsid
+
+    def shut_out(self, addresses: Collection[str]) -> None:
+        with translated('shut a client out', ''):
+            self._connections.shut_out(addresses, _SHUT_OUT_S)
+
+    def may_shut_out(self) -> bool:
+        """Tell whether the key may do that, by doing it for a second.
+
+        It is done to an address that nobody has.
+        """
+        try:
+            with translated('shut a client out', ''):
+                self._connections.shut_out([_NOBODYS_ADDRESS], 1)
+        except errors.CephForbidden:
+            return False
+        return True
 
     def probe(self, pool: str) -> PoolFacts:
         with self._handle(f'probe {pool}', pool) as handle:
@@ -146,11 +178,16 @@ class LibrbdDriver:
             looking.opened(ioctx, image, writable=True) as opened,
         ):
             yield LibrbdImage(
-                image, ioctx, opened, lambda: self._has_space(image)
+                image,
+                ioctx,
+                opened,
+                lambda: self._has_space(image),
+                self._permit,
             )
 
     def take_snapshot(self, image: Image, name: str) -> SnapshotFacts:
         with self._ioctx('take a snapshot of', image) as ioctx:
+            self._permit()
             return snapshots.take(
                 ioctx, image, name, lambda: self._has_space(image)
             )
@@ -160,11 +197,12 @@ class LibrbdDriver:
             contextlib.suppress(errors.RbdImageNotFound),
             self._ioctx('remove a snapshot of', snapshot.image) as ioctx,
         ):
-            snapshots.remove(ioctx, snapshot)
+            snapshots.remove(ioctx, snapshot, self._permit)
 
     def rollback(self, snapshot: Snapshot) -> None:
         act = f'roll back to {snapshot}'
         with self._handle(act, snapshot.image.pool) as handle:
+            self._permit()
             snapshots.rollback(handle, snapshot)
 
     def flatten(
@@ -174,10 +212,11 @@ class LibrbdDriver:
             translated(f'flatten {image}', image.pool),
             self._connections.own() as handle,
         ):
-            flattening.flatten(handle, image, progress, forced)
+            flattening.flatten(handle, image, progress, forced, self._permit)
 
     def protect(self, snapshot: Snapshot) -> None:
         with self._opened(snapshot.image, 'protect', writable=True) as opened:
+            self._permit()
             snapshots.protect(opened, snapshot)
 
     def unprotect(self, snapshot: Snapshot) -> None:
@@ -190,6 +229,7 @@ class LibrbdDriver:
             contextlib.suppress(errors.RbdImageNotFound),
             self._opened(image, 'unprotect', True, answers) as opened,
         ):
+            self._permit()
             snapshots.unprotect(opened, snapshot)
 
     def children(self, snapshot: Snapshot) -> list[Image]:
@@ -203,18 +243,22 @@ class LibrbdDriver:
 
     def trash(self, image: Image) -> None:
         with self._ioctx('trash', image) as ioctx:
+            self._permit()
             removing.trash(ioctx, image)
 
     def restore(self, image: Image) -> None:
         with self._ioctx('restore', image) as ioctx:
+            self._permit()
             removing.restore(ioctx, image)
 
     def purge(self, image: Image) -> None:
         with self._ioctx('purge', image) as ioctx:
+            self._permit()
             removing.purge(ioctx, image)
 
     def free_name(self, image: Image) -> None:
         with self._ioctx('free the name', image) as ioctx:
+            self._permit()
             removing.free_name(ioctx, image)
 
     def _clone(
@@ -228,6 +272,7 @@ class LibrbdDriver:
         with self._handle(
             f'clone {child}', child.pool, {errno.EEXIST: taken}, clone_format
         ) as handle:
+            self._permit()
             rbd.RBD().clone(
                 handle.ioctx(parent.image.pool, parent.image.namespace),
                 parent.image.name,

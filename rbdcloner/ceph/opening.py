@@ -9,6 +9,7 @@ from rbdcloner import errors
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import snapshots
 from rbdcloner.ceph.connection import translated
+from rbdcloner.ceph.driver import Permit
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Snapshot
@@ -24,11 +25,13 @@ class LibrbdImage:
         ioctx: Any,
         opened: Any,
         has_space: Callable[[], bool],
+        permit: Permit,
     ) -> None:
         self._image = image
         self._ioctx = ioctx
         self._opened = opened
         self._has_space = has_space
+        self._permit = permit
         self._tag: str | None = None
 
     def facts(self) -> ImageFacts:
@@ -39,6 +42,7 @@ class LibrbdImage:
 
     def tag(self, uuid: str) -> None:
         with self._translated('tag'):
+            self._permit()
             # Not image metadata: that is copied to clones and by "rbd cp",
             # and librbd reads the image anew after each change of it. The
             # header exists as long as we watch it.
@@ -55,16 +59,19 @@ class LibrbdImage:
             # Looking at the map afterwards would cost six operations.
             if not self._has_space():
                 raise errors.OutOfSpace(pool=self._image.pool)
+            self._permit()
             self._opened.resize(size_bytes)
 
     def take_snapshot(self, name: str) -> SnapshotFacts:
         with self._translated('take a snapshot of'):
+            self._permit()
             return snapshots.take_of(
                 self._opened, self._image, name, self._has_space
             )
 
     def protect(self, name: str) -> None:
         with self._translated('protect a snapshot of'):
+            self._permit()
             snapshots.protect(self._opened, Snapshot(self._image, name))
 
     def _translated(self, act: str) -> contextlib.AbstractContextManager[None]:

@@ -15,6 +15,7 @@ import rbd
 from rbdcloner import errors
 from rbdcloner.ceph import looking
 from rbdcloner.ceph.connection import Handle
+from rbdcloner.ceph.driver import Permit
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
@@ -44,11 +45,13 @@ def take_of(
     return looking.snapshot_facts(image, opened, name)
 
 
-def remove(ioctx: Any, snapshot: Snapshot) -> None:
+def remove(ioctx: Any, snapshot: Snapshot, permit: Permit) -> None:
     """Destroy *snapshot*; see the driver."""
     number = _removable(ioctx, snapshot)
     if number is None:
         return
+    # That may have taken long.
+    permit()
     with looking.opened(ioctx, snapshot.image, writable=True) as opened:
         try:
             opened.remove_snap_by_id(number)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver's verbs, done in memory; the driver says what they do."""
 
+from collections.abc import Collection
 import contextlib
 import dataclasses
 
@@ -62,6 +63,10 @@ class DoubleOpenImage:
 
 class CephDouble(Others):
     """One cluster, reached with one key; safe to use from many threads."""
+
+    def shut_out(self, addresses: Collection[str]) -> None:
+        self._raise_fault('shut_out', 'before')
+        self.refused.update(addresses)
 
     def probe(self, pool: str) -> PoolFacts:
         self._raise_fault('probe', 'before')

@@ -113,6 +113,10 @@ class Cluster:
         self.fsid = fsid
         #: Told of each elementary act, before and after it; may raise.
         self.on_act: Callable[[str, When], None] = lambda name, when: None
+        #: Asked before each elementary act, as a driver's; may raise.
+        self.permit: Callable[[], None] = lambda: None
+        #: The addresses of who was shut out.
+        self.refused: set[str] = set()
         self._pools = {pool: _Pool() for pool in pools or ('images', 'vms')}
         self._images: dict[str, HeldImage] = {}
         self._faults: dict[str, list[_Fault]] = {}
@@ -159,6 +163,7 @@ class Cluster:
     @contextlib.contextmanager
     def _told(self, name: str) -> Iterator[None]:
         self.on_act(name, 'before')
+        self.permit()
         self._raise_fault(name, 'before')
         yield
         self._raise_fault(name, 'after')
