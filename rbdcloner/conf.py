@@ -39,12 +39,21 @@ MANAGER = [
         'More are refused at once, and their callers ask another worker.',
     ),
     cfg.IntOpt(
+        'lease',
+        default=7,
+        min=3,
+        help='Seconds after which the work of a manager that was killed may '
+        'be taken over. Who is at work renews its lease four times in that; '
+        'one that is stopped for longer loses its work, and its connections '
+        'to Ceph are shut out.',
+    ),
+    cfg.IntOpt(
         'recovery_interval',
         default=30,
         min=1,
         mutable=True,
-        help='Seconds between two looks for work that nobody does any more, '
-        'and how long a row must have been idle to be looked at.',
+        help='Seconds between two looks for work that failed and that nobody '
+        'asks for any more, and how long it must have been idle.',
     ),
     cfg.IntOpt(
         'survey_interval',

@@ -211,12 +211,8 @@ class Engine:
 
     def _reserve_once(self, request: DiskRequest) -> Clone:
         parent = self.parents.of(request)
-        return self.lineage.reserve(
-            request,
-            parent,
-            self.clone_format,
-            self.holder.owner,
-            self.holder.lease_s,
+        return self.holder.taken(
+            self.lineage.reserve, request, parent, self.clone_format
         )
 
     def _exists(self, request: DiskRequest) -> bool:
@@ -258,12 +254,8 @@ class Engine:
             clone = self.holder.take(clone)
         if clone.state is state:
             return clone
-        return self.lineage.move(
-            clone,
-            state,
-            owner=self.holder.owner,
-            lease_s=self.holder.lease_s,
-            rollback_to=rollback_to,
+        return self.holder.taken(
+            self.lineage.move, clone, state, rollback_to=rollback_to
         )
 
 

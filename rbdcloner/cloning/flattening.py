@@ -14,6 +14,7 @@ import time
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning import holding
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.reaper import Reaper
 from rbdcloner.db.lineage import Lineage
@@ -45,9 +46,7 @@ class Flattener:
 
         When *stopping* is set it is put back, for another process.
         """
-        flatten = self.lineage.next_flatten(
-            self.holder.owner, self.holder.lease_s, self.limit
-        )
+        flatten = self.holder.next_flatten(self.limit)
         if flatten is None:
             return False
         try:
@@ -66,7 +65,10 @@ class Flattener:
             return
         LOG.info('Flattening %s (%s)', image, flatten.why)
         try:
-            with _Pace(self, flatten, stopping) as pace:
+            with (
+                _Pace(self, flatten, stopping) as pace,
+                holding.acting(pace.hold),
+            ):
                 self.ceph.flatten(image, pace.progress, flatten.forced)
         except errors.RbdImageNotFound:
             self.lineage.cancel_flatten(flatten, 'the image is gone')
@@ -108,7 +110,8 @@ class _Pace:
         self._flattener = flattener
         self._flatten = flatten
         self._stopping = stopping
-        self._lost = threading.Event()
+        self.hold = flattener.holder.hold_on(flatten, self._record)
+        self._tell_every_s = min(_TELL_EVERY_S, flattener.holder.lease_s / 4)
         self._over = threading.Event()
         self._counts = (0, 0)
         self._begun = time.monotonic()
@@ -128,27 +131,33 @@ class _Pace:
         self._teller.join()
 
     def progress(self, done: int, total: int) -> bool:
-        """Note the counts; sleep if this is too fast; False to stop."""
+        """Note the counts; sleep if this is too fast; False to stop.
+
+        :raises LeaseLost: another has taken the flatten.
+        """
         self._counts = (done, total)
         if rate := self._flattener.mib_per_s:
             due = self._begun + done / total * self._size_mib / rate
             while self._goes_on() and (left := due - time.monotonic()) > 0:
-                self._stopping.wait(min(left, _TELL_EVERY_S))
+                self._stopping.wait(min(left, self._tell_every_s))
         return self._goes_on()
 
     def _goes_on(self) -> bool:
-        return not (self._stopping.is_set() or self._lost.is_set())
+        if self._stopping.is_set():
+            return False
+        self.hold.confirm()
+        return True
+
+    def _record(self) -> None:
+        self._flattener.lineage.flatten_progress(
+            self._flatten, *self._counts, self._flattener.holder.lease_s
+        )
 
     def _tell(self) -> None:
-        while not self._over.wait(_TELL_EVERY_S):
+        while not self._over.wait(self._tell_every_s):
             try:
-                self._flattener.lineage.flatten_progress(
-                    self._flatten,
-                    *self._counts,
-                    self._flattener.holder.lease_s,
-                )
-            except errors.RowMoved:
-                self._lost.set()
+                self.hold.renew()
+            except errors.LeaseLost:
                 return
             except errors.DatabaseUnavailable:
                 continue

@@ -1,30 +1,170 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose work a row is: taking it, waiting for its holder, letting it go."""
+"""Whose work a row is: taking it, keeping it, letting it go.
 
+A worker that is at work keeps its lease from running out; one that was
+stopped finds that out before its next act in Ceph, in :func:`permit`. What
+it had begun by then is ended by whoever takes its row: that one shuts it out
+of Ceph first (:mod:`rbdcloner.cloning.fencing`).
+
+How long a lease certainly lasts is counted from before it was asked for, by
+the clock of this host that nobody sets: asking the database before each act
+would cost more than the act.
+"""
+
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import contextvars
 import dataclasses
+import logging
+import math
 import threading
+import time
+from typing import Any
+from typing import TypeVar
 
 import tenacity
 
 from rbdcloner import errors
+from rbdcloner.cloning.fencing import Fence
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
+from rbdcloner.model import Flatten
+
+LOG = logging.getLogger(__name__)
 
 #: A row's holder is believed to be alive this long.
-LEASE_S = 120.0
+LEASE_S = 7.0
+
+#: What hangs for longer than that is not at work any more.
+_HANGS_S = 600.0
 
 _LOOK_AGAIN_S = 0.5
 
+_Row = TypeVar('_Row', Clone, Flatten)
 
-@dataclasses.dataclass(frozen=True, slots=True)
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Hold:
+    """The right of a thread to act for a row.
+
+    It is certain ``until`` then, by the monotonic clock, and not renewed
+    after it ``ends``. ``ask`` renews it in the database.
+    """
+
+    name: str
+    fence: int
+    lease_s: float
+    until: float
+    ends: float
+    ask: Callable[[], object]
+    lost: bool = False
+
+    def confirm(self) -> None:
+        """Return if it lasts; at the price of nothing while that is certain.
+
+        :raises LeaseLost: another has taken the row, or may.
+        :raises DatabaseUnavailable: that is not known.
+        """
+        if self.lost or time.monotonic() >= self.until:
+            self.renew()
+
+    def renew(self) -> None:
+        """Ask for another lease; as :meth:`confirm`."""
+        asked_at = time.monotonic()
+        if self.lost or asked_at >= self.ends:
+            raise self._lost()
+        try:
+            self.ask()
+        except errors.RowMoved as exc:
+            self.lost = True
+            raise self._lost() from exc
+        self.until = asked_at + self.lease_s
+
+    def _lost(self) -> errors.LeaseLost:
+        return errors.LeaseLost(name=self.name, expected=f'fence {self.fence}')
+
+
+_current: contextvars.ContextVar[Hold | None] = contextvars.ContextVar(
+    'hold', default=None
+)
+
+
+def permit() -> None:
+    """Return if what this thread works on is still its own.
+
+    The one place that decides it: the driver asks before each act that
+    changes Ceph, once it is connected. What works on no row is permitted.
+
+    :raises LeaseLost: another has taken the row, or may.
+    :raises DatabaseUnavailable: the lease is over, and so is the database.
+    """
+    hold = _current.get()
+    if hold is not None:
+        hold.confirm()
+
+
+@contextlib.contextmanager
+def acting(hold: Hold | None) -> Iterator[None]:
+    """Have *hold* decide for this thread what is permitted; None: all is."""
+    before = _current.set(hold)
+    try:
+        yield
+    finally:
+        _current.reset(before)
+
+
 class Holder:
-    """One process that holds rows: its name, and for how long at once."""
+    """One process that holds rows: its name, and for how long at once.
 
-    lineage: Lineage
-    owner: str
-    lease_s: float = LEASE_S
+    Made after a fork. One thread of it renews the leases of all its rows.
+    """
+
+    def __init__(
+        self,
+        lineage: Lineage,
+        owner: str,
+        lease_s: float = LEASE_S,
+        fence: Fence | None = None,
+    ) -> None:
+        self.lineage = lineage
+        self.owner = owner
+        self.lease_s = lease_s
+        self._fence = fence or Fence(lineage, owner)
+        self._until: dict[tuple[type, int, int], float] = {}
+        self._holds: dict[int, Hold] = {}
+        self._lock = threading.Lock()
+        self._renewer: threading.Thread | None = None
+
+    def taken(
+        self, take: Callable[..., _Row], *given: Any, **named: Any
+    ) -> _Row:
+        """Return the row that *take* makes this process's own.
+
+        *take* is a method of the lineage with ``owner`` and ``lease_s``. Who
+        takes a row in another way has its first act ask the database.
+        """
+        asked_at = time.monotonic()
+        row = take(*given, owner=self.owner, lease_s=self.lease_s, **named)
+        if row is not None:
+            self._note(row, asked_at)
+        return row
+
+    def hold(self, clone: Clone) -> Clone:
+        """Return *clone*'s row held by this process, at once.
+
+        Who held it past its lease is shut out of Ceph first.
+
+        :raises DiskBusy: another holds it.
+        :raises RowMoved: the row got another state in the meantime.
+        """
+        self._end_hanging(clone)
+        try:
+            return self._fence.taking(self.taken, self.lineage.hold, clone)
+        except errors.HolderLate as exc:
+            raise errors.DiskBusy(
+                name=clone.image.name, pool=clone.image.pool, state=clone.state
+            ) from exc
 
     def take(self, clone: Clone) -> Clone:
         """Return *clone*'s row held by this process.
@@ -41,38 +181,131 @@ class Holder:
             stop=tenacity.stop_after_delay(self.lease_s + 2 * _LOOK_AGAIN_S),
             reraise=True,
         )
-        return retrying(self.lineage.hold, clone, self.owner, self.lease_s)
+        return retrying(self.hold, clone)
 
-    @contextlib.contextmanager
-    def renewing(self, clone: Clone) -> Iterator[None]:
-        """Keep the lease from running out while something long is done."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(self.lease_s / 3):
-                try:
-                    self.lineage.renew(clone, self.lease_s)
-                except errors.RowMoved:
-                    return
-                except errors.DatabaseUnavailable:
-                    continue
-
-        renewer = threading.Thread(target=renew, name='lease', daemon=True)
-        renewer.start()
+    def next_flatten(self, limit: int) -> Flatten | None:
+        """Take the flatten to run; as :meth:`hold`, None without one."""
         try:
-            yield
-        finally:
-            done.set()
-            renewer.join()
+            return self._fence.taking(
+                self.taken, self.lineage.next_flatten, limit=limit
+            )
+        except errors.HolderLate:
+            return None
 
     @contextlib.contextmanager
-    def working_on(self, clone: Clone) -> Iterator[None]:
-        """Let the row go, with the reason, when the work on it fails.
+    def working_on(self, clone: Clone, long: bool = False) -> Iterator[None]:
+        """Keep the row; let it go, with the reason, when the work fails.
 
-        A killed process lets nothing go: its lease runs out.
+        The lease is renewed, for ten minutes at the most unless the work is
+        *long*. A killed process lets nothing go: its lease runs out.
         """
         try:
-            yield
+            with self._kept(clone, long):
+                yield
         except Exception as exc:
             self.lineage.let_go(clone, errors.reason_of(exc))
             raise
+
+    def hold_on(self, row: Clone | Flatten, ask: Callable[[], object]) -> Hold:
+        """Return the hold on a row that was taken; *ask* renews it."""
+        with self._lock:
+            until = self._until.pop((type(row), row.id, row.fence), 0.0)
+        image = row.clone.image if isinstance(row, Flatten) else row.image
+        return Hold(str(image), row.fence, self.lease_s, until, math.inf, ask)
+
+    @contextlib.contextmanager
+    def _kept(self, clone: Clone, long: bool) -> Iterator[None]:
+        known = self._holds.get(clone.id)
+        if known and known is _current.get() and known.fence == clone.fence:
+            # It is a part of what is at work on the row already.
+            yield
+            return
+        hold = self.hold_on(clone, lambda: self._ask(clone))
+        hold.ends = math.inf if long else time.monotonic() + _HANGS_S
+        with self._lock:
+            self._holds[clone.id] = hold
+            self._start_renewing()
+        try:
+            with acting(hold):
+                yield
+        finally:
+            with self._lock:
+                if self._holds.get(clone.id) is hold:
+                    del self._holds[clone.id]
+
+    def _ask(self, clone: Clone) -> None:
+        rows = {clone.id: clone.fence}
+        if not self.lineage.renew_all(rows, self.owner, self.lease_s):
+            raise errors.RowMoved(
+                name=str(clone.image), expected=f'fence {clone.fence}'
+            )
+
+    def _note(self, row: Clone | Flatten, asked_at: float) -> None:
+        with self._lock:
+            # Of what is taken and then not worked on, nothing else is told.
+            for key, until in list(self._until.items()):
+                if until >= asked_at:
+                    break
+                del self._until[key]
+            key = (type(row), row.id, row.fence)
+            self._until[key] = asked_at + self.lease_s
+
+    def _end_hanging(self, clone: Clone) -> None:
+        """Shut ourselves out if a thread of ours hangs in *clone*'s work.
+
+        :raises DiskBusy: it does not hang, though its lease may be late.
+        """
+        hold = self._holds.get(clone.id)
+        if hold is None or hold.lost:
+            return
+        if time.monotonic() < hold.ends:
+            raise errors.DiskBusy(
+                name=clone.image.name, pool=clone.image.pool, state=clone.state
+            )
+        self._fence.shut_ourselves_out()
+        hold.lost = True
+
+    def _start_renewing(self) -> None:
+        if self._renewer is None:
+            self._renewer = threading.Thread(
+                target=self._renew, name='lease', daemon=True
+            )
+            self._renewer.start()
+
+    def _renew(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(self.lease_s / 4):
+            with self._lock:
+                if not self._holds:
+                    self._renewer = None
+                    return
+                holds = dict(self._holds)
+            try:
+                self._renew_once(holds)
+            except errors.Error as exc:
+                LOG.warning('The leases are not renewed: %s', exc)
+            except Exception:
+                LOG.exception('The leases are not renewed')
+
+    def _renew_once(self, holds: dict[int, Hold]) -> None:
+        """Renew what is older than an instant, in one statement."""
+        asked_at = time.monotonic()
+        old = {
+            row_id: hold
+            for row_id, hold in holds.items()
+            if hold.until - asked_at < 0.9 * self.lease_s
+            and asked_at < hold.ends
+            and not hold.lost
+        }
+        if not old:
+            return
+        ours = self.lineage.renew_all(
+            {row_id: hold.fence for row_id, hold in old.items()},
+            self.owner,
+            self.lease_s,
+        )
+        for row_id, hold in old.items():
+            if row_id in ours:
+                hold.until = asked_at + self.lease_s
+            else:
+                hold.lost = True

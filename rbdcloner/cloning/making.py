@@ -118,7 +118,7 @@ class Maker:
 
         :raises ParentReleased: the snapshot is being removed.
         """
-        with self.holder.working_on(clone), self.holder.renewing(clone):
+        with self.holder.working_on(clone, long=True):
             (target,) = self.lineage.parents([clone.rollback_to or 0])
             try:
                 _check_stays(target)
@@ -236,11 +236,10 @@ class Maker:
         return facts.image.id
 
     def _give_up(self, clone: Clone, exc: errors.Error) -> None:
-        clone = self.lineage.move(
+        clone = self.holder.taken(
+            self.lineage.move,
             clone,
             State.UNDOING,
-            owner=self.holder.owner,
-            lease_s=self.holder.lease_s,
             reason=errors.reason_of(exc),
         )
         try:

@@ -101,7 +101,7 @@ class Reaper:
         return upper
 
     def _destroy(self, clone: Clone) -> Clone:
-        held = self.lineage.hold(clone, self.holder.owner, self.holder.lease_s)
+        held = self.holder.hold(clone)
         with self.holder.working_on(held):
             self._ask_glance(held)
         gone = self.remover.destroy(held)

@@ -9,8 +9,8 @@ going back to a snapshot goes there. What we hold on a parent for no child any
 more is given back.
 """
 
+from collections.abc import Iterable
 import dataclasses
-import itertools
 import logging
 import threading
 
@@ -47,13 +47,31 @@ class Recovery:
         A row that cannot be resolved now stays for the next sweep. When
         *stopping* is set, no row is begun.
         """
-
-        def goes_on(_: object) -> bool:
-            return not (stopping and stopping.is_set())
-
-        resolved = 0
         abandoned = self.lineage.abandoned(self.idle_s, _AT_ONCE)
-        for clone in itertools.takewhile(goes_on, abandoned):
+        resolved = self._resolve_all(abandoned, stopping)
+        unneeded = self.lineage.unneeded_parents(self.idle_s, _AT_ONCE)
+        for parent in unneeded:
+            if stopping and stopping.is_set():
+                break
+            resolved += self._release(parent)
+        return resolved
+
+    def take_over(self, stopping: threading.Event | None = None) -> int:
+        """Resolve what the killed were at work on; as :meth:`sweep`.
+
+        Soon after their leases ran out, but not before their callers had a
+        moment to call again: these want it finished, not undone.
+        """
+        late = self.lineage.late(self.holder.lease_s / 2, _AT_ONCE)
+        return self._resolve_all(late, stopping)
+
+    def _resolve_all(
+        self, found: Iterable[Clone], stopping: threading.Event | None
+    ) -> int:
+        resolved = 0
+        for clone in found:
+            if stopping and stopping.is_set():
+                break
             try:
                 self._resolve(clone)
             except (errors.RowMoved, errors.DiskBusy):
@@ -68,9 +86,6 @@ class Recovery:
                 )  # fmt: skip
             else:
                 resolved += 1
-        unneeded = self.lineage.unneeded_parents(self.idle_s, _AT_ONCE)
-        for parent in itertools.takewhile(goes_on, unneeded):
-            resolved += self._release(parent)
         return resolved
 
     def _release(self, parent: Parent) -> bool:
@@ -82,9 +97,7 @@ class Recovery:
         return True
 
     def _resolve(self, clone: Clone) -> None:
-        clone = self.lineage.hold(
-            clone, self.holder.owner, self.holder.lease_s
-        )
+        clone = self.holder.hold(clone)
         LOG.info(
             'Clone %s (%s) was left %s: %s',
             clone.uuid, clone.image, clone.state, clone.reason or 'no word',
@@ -92,11 +105,10 @@ class Recovery:
         match clone.state:
             case State.RESERVED:
                 self.remover.undo(
-                    self.lineage.move(
+                    self.holder.taken(
+                        self.lineage.move,
                         clone,
                         State.UNDOING,
-                        owner=self.holder.owner,
-                        lease_s=self.holder.lease_s,
                         reason=clone.reason or 'its maker died',
                     )
                 )

@@ -16,6 +16,7 @@ import tenacity
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning import holding
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.db.lineage import Lineage
@@ -86,7 +87,7 @@ class Remover:
         :raises ParentHasChildren: a child needs it, recorded or in Ceph.
         :raises RbdImageHasSnapshots: others took snapshots of it.
         """
-        with self.holder.working_on(clone), self.holder.renewing(clone):
+        with self.holder.working_on(clone, long=True):
             self.lineage.cancel_flattens_of(clone, 'nobody needs the image')
             if clone.image.id:
                 self._purge(clone)
@@ -160,7 +161,9 @@ class Remover:
         if clone.parent is None:
             return
         try:
-            self.releaser.release(clone.parent)
+            # The row, which may be held still, is over and done with.
+            with holding.acting(None):
+                self.releaser.release(clone.parent)
         except errors.Error:
             LOG.warning(
                 'Parent %s is not released yet',

@@ -193,15 +193,13 @@ class Snapshots:
         disk = self._ready(pool, name)
         self.headroom.for_snapshots(disk)
         self.headroom.for_image(disk)
-        holder = self.engine.holder
         try:
-            return self.engine.lineage.reserve_image(
+            return self.engine.holder.taken(
+                self.engine.lineage.reserve_image,
                 disk,
                 image_id,
                 dest_pool,
                 self.engine.clone_format,
-                holder.owner,
-                holder.lease_s,
             )
         except (errors.DiskExists, errors.RowMoved):
             return None

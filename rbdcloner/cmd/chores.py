@@ -21,6 +21,8 @@ LOG = logging.getLogger(__name__)
 
 #: How soon a flatten begins that was asked for elsewhere.
 _FLATTENS_EVERY_S = 2
+#: How soon after its lease somebody's work is taken over.
+_TAKES_OVER_EVERY_S = 5.0
 #: A chore ends what it is at within that, or is cut off and done again.
 _PATIENCE_S = 10.0
 
@@ -63,6 +65,7 @@ class Chores:
         every_s = conf.recovery_interval
         self._threads = [
             self._thread('recovery', self._recover, every_s),
+            self._thread('takeover', self._take_over, _TAKES_OVER_EVERY_S),
             self._thread('survey', self._survey, self._survey_every_s),
             self._thread('flattening', self._flatten, _FLATTENS_EVERY_S),
             self._thread('reaper', self._reap, every_s, self._retired),
@@ -109,6 +112,9 @@ class Chores:
 
     def _recover(self) -> None:
         self._rooms.recovery.sweep(self._stopping)
+
+    def _take_over(self) -> None:
+        self._rooms.recovery.take_over(self._stopping)
 
     def _reap(self) -> None:
         # What is retired from now on wakes us once more.

@@ -13,8 +13,10 @@ import rbdcloner
 from rbdcloner import notifications
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.cloning import holding
 from rbdcloner.cloning.adopting import Adopter
 from rbdcloner.cloning.engine import Engine
+from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
 from rbdcloner.cloning.headroom import Headroom
 from rbdcloner.cloning.holding import Holder
@@ -43,13 +45,18 @@ def lineage(conf: cfg.ConfigOpts) -> Lineage:
     return Lineage(db_engine.connect(**conf.database))
 
 
-def ceph(conf: cfg.ConfigOpts) -> LibrbdDriver:
-    """Return a driver of the cluster that *conf* names; not connected."""
+def ceph(conf: cfg.ConfigOpts, fence: Fence | None = None) -> LibrbdDriver:
+    """Return a driver of the cluster that *conf* names; not connected.
+
+    *fence* records where it connects from.
+    """
     return LibrbdDriver(
         conffile=conf.ceph.conf,
         user=conf.ceph.user,
         timeout_s=conf.ceph.timeout,
         clone_format=CloneFormat(conf.ceph.clone_format),
+        permit=holding.permit,
+        recorder=fence,
     )
 
 
@@ -73,9 +80,12 @@ def service(
     conf: cfg.ConfigOpts, rows: Lineage, owner: str
 ) -> tuple[LibrbdDriver, Service]:
     """Return *owner*'s rooms over a driver, and that, connected."""
-    driver = ceph(conf)
+    fence = Fence(rows, owner)
+    driver = ceph(conf, fence)
+    fence.shut_out = driver.shut_out
     driver.connect()
-    return driver, rooms(conf, driver, Holder(rows, owner), glance(conf))
+    holder = Holder(rows, owner, conf.lease, fence)
+    return driver, rooms(conf, driver, holder, glance(conf))
 
 
 def rooms(

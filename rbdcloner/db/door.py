@@ -6,6 +6,8 @@ clock. Whoever takes a row raises its fence, so that the former holder's
 moves no longer match.
 """
 
+from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 
 from oslo_db import exception
@@ -16,6 +18,7 @@ from rbdcloner import states
 from rbdcloner.db import clock
 from rbdcloner.db import rows
 from rbdcloner.db import tables
+from rbdcloner.db import workers
 from rbdcloner.db.tables import clones
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import writes
@@ -44,26 +47,39 @@ class Door(Database):
         clone: Clone,
         owner: str,
         lease_s: float,
+        shut_out: Collection[str] | None = None,
     ) -> Clone:
         """Hold the row of *clone* for *owner*, raising its fence.
 
         The row may have changed since *clone* was read, but for its state:
-        what is returned is what it says now.
+        what is returned is what it says now. *shut_out* are the addresses
+        that Ceph refuses of who held the row.
 
         :raises DiskBusy: it is held and the lease has not run out.
+        :raises HolderLate: the lease of another has run out, and *shut_out*
+            was not given, or lacks one of its addresses.
         :raises RowMoved: the row is not in *clone*'s state any more.
         """
         here = (clones.c.id == clone.id, clones.c.state == clone.state)
-        statement = sa.update(clones).where(*here, UNHELD)
-        row = _update(
-            connection, clone, statement.values(_taking(owner, lease_s))
-        )
-        if row is not None:
-            return rows.changed(clone, row)
-        if connection.scalar(sa.select(clones.c.id).where(*here)) is None:
+        look = sa.select(
+            clones.c.owner,
+            clones.c.lease_expires_at,
+            UNHELD.label('unheld'),
+        ).where(*here)
+        found = connection.execute(look.with_for_update()).one_or_none()
+        if found is None:
             raise moved(clone)
-        raise errors.DiskBusy(
-            name=clone.image.name, pool=clone.image.pool, state=clone.state
+        if not found.unheld:
+            raise errors.DiskBusy(
+                name=clone.image.name, pool=clone.image.pool, state=clone.state
+            )
+        if found.lease_expires_at is not None and found.owner != owner:
+            workers.refuse_late(
+                connection, found.owner, str(clone.image), shut_out
+            )
+        statement = sa.update(clones).where(*here)
+        return _changed(
+            connection, clone, statement.values(_taking(owner, lease_s))
         )
 
     @writes
@@ -82,6 +98,34 @@ class Door(Database):
         )
         lease = {'lease_expires_at': clock.utc_after(lease_s)}
         return _changed(connection, clone, statement.values(lease))
+
+    @writes
+    def renew_all(
+        self,
+        connection: sa.Connection,
+        fences: Mapping[int, int],
+        owner: str,
+        lease_s: float,
+    ) -> set[int]:
+        """Have *owner*'s leases end in *lease_s* from now; whose were renewed.
+
+        *fences* are the rows' by their ids. One that has run out is renewed
+        too, if nobody took the row; one that was ended is not. The rows count
+        as untouched.
+        """
+        ours = (
+            clones.c.id.in_(sorted(fences)),
+            clones.c.owner == owner,
+            clones.c.lease_expires_at.is_not(None),
+        )
+        lease = {'lease_expires_at': clock.utc_after(lease_s)}
+        connection.execute(sa.update(clones).where(*ours).values(lease))
+        look = sa.select(clones.c.id, clones.c.fence).where(*ours)
+        return {
+            row.id
+            for row in connection.execute(look)
+            if row.fence == fences[row.id]
+        }
 
     @writes
     def let_go(

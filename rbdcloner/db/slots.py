@@ -6,12 +6,15 @@ once as there are numbers to be had, whatever managers do. Who takes a flatten
 raises its fence.
 """
 
+from collections.abc import Collection
+
 from oslo_db import exception
 import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner.db import clock
 from rbdcloner.db import flattening
+from rbdcloner.db import workers
 from rbdcloner.db.tables import flattens
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import writes
@@ -26,29 +29,45 @@ class Slots(Database):
     """How :class:`~rbdcloner.db.lineage.Lineage` hands out flattens."""
 
     def next_flatten(
-        self, owner: str, lease_s: float, limit: int
+        self,
+        owner: str,
+        lease_s: float,
+        limit: int,
+        shut_out: Collection[str] | None = None,
     ) -> Flatten | None:
         """Take a flatten to run, in a free slot of 1 to *limit*.
 
         First those whose runner is late, then those wanted that don't pause
         after an attempt, the oldest first. None if there is none, or no slot.
+        *shut_out* are the addresses that Ceph refuses of a late runner.
+
+        :raises HolderLate: another is late, and *shut_out* was not given, or
+            lacks one of its addresses.
         """
         for _ in range(_MAX_TRIES):
             # Each try is a transaction: one that lost holds no lock for long.
             try:
-                return self._next_flatten(owner, lease_s, limit)
+                return self._next_flatten(owner, lease_s, limit, shut_out)
             except errors.RowMoved:
                 continue
         return None
 
     @writes
     def _next_flatten(
-        self, connection: sa.Connection, owner: str, lease_s: float, limit: int
+        self,
+        connection: sa.Connection,
+        owner: str,
+        lease_s: float,
+        limit: int,
+        shut_out: Collection[str] | None,
     ) -> Flatten | None:
         known = _next(connection)
         slot = known and _free_slot(connection, known, limit)
         if known is None or slot is None:
             return None
+        if known.state is FlattenState.RUNNING and known.owner != owner:
+            name = str(known.clone.image)
+            workers.refuse_late(connection, known.owner, name, shut_out)
         statement = sa.update(flattens).where(*_as_left(known), _waits())
         statement = statement.values(
             state=FlattenState.RUNNING,

@@ -77,6 +77,27 @@ class Waiting(Database):
         ]
 
     @reads
+    def late(
+        self, connection: sa.Connection, late_s: float, limit: int
+    ) -> list[Clone]:
+        """Return rows in progress whose lease ran out *late_s* ago.
+
+        Their holders were killed, or hang: nobody let them go. The latest
+        come first; at most *limit*.
+        """
+        statement = (
+            rows.CLONES.where(
+                clones.c.state.in_(sorted(states.IN_PROGRESS)),
+                clones.c.lease_expires_at <= clock.utc_after(-late_s),
+            )
+            .order_by(clones.c.lease_expires_at, clones.c.id)
+            .limit(limit)
+        )
+        return [
+            rows.clone_and_parent(row) for row in connection.execute(statement)
+        ]
+
+    @reads
     def reapable(self, connection: sa.Connection, limit: int) -> list[Clone]:
         """Return RETIRED rows that no attached child needs.
 

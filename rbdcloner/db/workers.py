@@ -7,6 +7,7 @@ nothing, and looks again the next time. The addresses that a process noted are
 kept in its memory, for a row that is made later than they were used.
 """
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 import datetime
@@ -14,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.db import ancestry
 from rbdcloner.db import clock
@@ -40,7 +42,7 @@ class Workers(Database):
 
     def __init__(self, engine: sa.Engine) -> None:
         super().__init__(engine)
-        self._noted: dict[str, list[str]] = {}
+        self._own_addresses: dict[str, list[str]] = {}
 
     @reads
     def now(self, connection: sa.Connection) -> datetime.datetime:
@@ -64,7 +66,7 @@ class Workers(Database):
     ) -> None:
         """Record the worker *owner*, which is alive; its addresses stay."""
         if self._recorded(connection):
-            _locked(connection, owner, self._noted.get(owner, ()))
+            _locked(connection, owner, self._own_addresses.get(owner, ()))
             _update(
                 connection,
                 owner,
@@ -92,7 +94,7 @@ class Workers(Database):
         self, connection: sa.Connection, owner: str, addresses: Sequence[str]
     ) -> None:
         """Add to the addresses that *owner* uses, before it does."""
-        noted = self._noted.setdefault(owner, [])
+        noted = self._own_addresses.setdefault(owner, [])
         noted += [one for one in addresses if one not in noted]
         if self._recorded(connection):
             known = _locked(connection, owner, noted)
@@ -110,9 +112,7 @@ class Workers(Database):
         """
         if not self._recorded(connection):
             return ()
-        statement = sa.select(workers.c.addresses)
-        found = connection.scalar(statement.where(workers.c.owner == owner))
-        return tuple((found or '').split())
+        return _addresses(connection, owner)
 
     @writes
     def shut_out(
@@ -131,6 +131,19 @@ class Workers(Database):
                 addresses=' '.join(left),
                 shut_out_at=clock.utc_now(),
             )
+
+    @writes
+    def forget_addresses(
+        self, connection: sa.Connection, owner: str, addresses: Iterable[str]
+    ) -> None:
+        """Record that *owner*, if it is recorded, has closed these."""
+        gone = set(addresses)
+        noted = self._own_addresses.get(owner, ())
+        self._own_addresses[owner] = [a for a in noted if a not in gone]
+        if self._recorded(connection):
+            known = connection.scalar(_addresses_of(owner).with_for_update())
+            left = [a for a in (known or '').split() if a not in gone]
+            _update(connection, owner, addresses=' '.join(left))
 
     @writes
     def worker_stopped(self, connection: sa.Connection, owner: str) -> None:
@@ -191,10 +204,38 @@ class Workers(Database):
 
     def _recorded(self, connection: sa.Connection) -> bool:
         if not self._table_is_there:
-            self._table_is_there = sa.inspect(connection).has_table(
-                workers.name
-            )
+            self._table_is_there = _is_there(connection)
         return self._table_is_there
+
+
+def refuse_late(
+    connection: sa.Connection,
+    owner: str,
+    name: str,
+    shut_out: Collection[str] | None,
+) -> None:
+    """Refuse to take *name* from an *owner* that may still be at work on it.
+
+    :raises HolderLate: *shut_out*, the addresses that Ceph refuses, is not
+        given, or lacks one of its addresses.
+    """
+    addresses = _addresses(connection, owner) if _is_there(connection) else ()
+    if shut_out is None or not set(addresses) <= set(shut_out):
+        raise errors.HolderLate(
+            owner=owner, name=name, addresses=list(addresses)
+        )
+
+
+def _is_there(connection: sa.Connection) -> bool:
+    return sa.inspect(connection).has_table(workers.name)
+
+
+def _addresses_of(owner: str) -> sa.Select[Any]:
+    return sa.select(workers.c.addresses).where(workers.c.owner == owner)
+
+
+def _addresses(connection: sa.Connection, owner: str) -> tuple[str, ...]:
+    return tuple((connection.scalar(_addresses_of(owner)) or '').split())
 
 
 def _locked(

@@ -10,6 +10,7 @@ import fixtures
 import rbd
 
 from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.cloning import holding
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
@@ -172,7 +173,11 @@ class OneNode(fixtures.Fixture):
         self.addCleanup(context.__exit__, None, None, None)
         self.drivers = {
             clone_format: LibrbdDriver(
-                str(servers.ceph.conf), 'rbdcloner', 30, clone_format
+                str(servers.ceph.conf),
+                'rbdcloner',
+                30,
+                clone_format,
+                permit=holding.permit,
             )
             for clone_format in CloneFormat
         }

@@ -295,7 +295,7 @@ class TestHold(Claims):
         with pytest.raises(errors.DiskBusy):
             lineage.hold(clone, 'me', 30)
         time.sleep(0.5)
-        held = lineage.hold(clone, 'me', 30)
+        held = lineage.hold(clone, 'me', 30, shut_out=())
         assert (held.owner, held.fence) == ('me', 2)
         assert held == found(lineage)
 
@@ -309,7 +309,7 @@ class TestHold(Claims):
 
     def test_a_lost_or_ended_lease_is_not_renewed(self, lineage, reserve):
         clone = reserve(lease_s=EXPIRED)
-        held = lineage.hold(clone, 'other', 30)
+        held = lineage.hold(clone, 'other', 30, shut_out=())
         with pytest.raises(errors.RowMoved):
             lineage.renew(clone, 60)
         lineage.let_go(held, 'why')
@@ -365,7 +365,7 @@ class TestHold(Claims):
 
     def test_a_lost_fence_writes_nothing(self, lineage, reserve):
         lost = reserve(owner='other', lease_s=EXPIRED)
-        held = lineage.hold(lost, 'me', 30)
+        held = lineage.hold(lost, 'me', 30, shut_out=())
         with pytest.raises(errors.RowMoved):
             lineage.move(lost, State.READY)
         with pytest.raises(errors.RowMoved):

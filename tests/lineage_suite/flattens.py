@@ -100,7 +100,7 @@ class TestFlatten(Claims):
         want('first')
         want('second')
         late = lineage.next_flatten('late', EXPIRED, 1)
-        taken = lineage.next_flatten('me', 30, 1)
+        taken = lineage.next_flatten('me', 30, 1, shut_out=())
         assert (taken.id, taken.slot) == (late.id, late.slot)
         assert (taken.owner, taken.fence) == ('me', late.fence + 1)
         for act in (

@@ -204,9 +204,11 @@ class TestRace(Claims):
     def test_a_late_flatten_is_taken_over_once(self, lineage, ready, rounds):
         lineage.want_flatten(ready(), FlattenReason.DEPTH)
         for number in range(rounds // 10):
-            late = lineage.next_flatten('late', EXPIRED, 1)
+            late = lineage.next_flatten('late', EXPIRED, 1, ())
             assert late.fence == 2 * number + 1
-            taken = together(*[lambda: lineage.next_flatten('me', 2, 1)] * 8)
+            taken = together(
+                *[lambda: lineage.next_flatten('me', 2, 1, shut_out=())] * 8
+            )
             (mine,) = [one for one in taken if one is not None]
             assert mine.fence == late.fence + 1
             lineage.flatten_progress(mine, 0, 0, EXPIRED)

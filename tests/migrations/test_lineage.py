@@ -10,6 +10,7 @@ from tests.lineage_suite.clones import TestReserve
 from tests.lineage_suite.deletions import TestDeletion
 from tests.lineage_suite.flattens import TestDuty
 from tests.lineage_suite.flattens import TestFlatten
+from tests.lineage_suite.leases import TestLease
 from tests.lineage_suite.parents import TestParent
 from tests.lineage_suite.races import TestRace
 from tests.lineage_suite.retiring import TestAdoptImage
@@ -30,6 +31,7 @@ __all__ = [
     'TestFlatten',
     'TestHeld',
     'TestHold',
+    'TestLease',
     'TestMove',
     'TestPage',
     'TestParent',

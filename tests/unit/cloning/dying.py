@@ -18,9 +18,6 @@ from tests.unit.cloning import service
 from tests.unit.cloning.service import Process
 from tests.unit.cloning.service import Service
 
-#: The dead are not waited for any longer than that; nobody else is at work.
-LEASE_S = 0.005
-
 # They come in their own time; with its process a heart stops, too.
 _HEARTBEATS = frozenset({'lease', 'flatten'})
 
@@ -63,7 +60,7 @@ class CrashTest(testtools.TestCase):
         for clone_format in CloneFormat:
             deadly = 0
             while True:
-                with self.world(clone_format, LEASE_S) as world:
+                with self.world(clone_format) as world:
                     what = prepare(world)
                     steps = Steps(deadly)
                     process = world.process(steps.commit)
@@ -71,6 +68,7 @@ class CrashTest(testtools.TestCase):
                     died = self._dies(act, process, what)
                     world.ceph.on_act = lambda name, when: None
                     world.ceph.expire_watches()
+                    world.end_leases()
                     try:
                         check(world, what)
                     except Exception as exc:

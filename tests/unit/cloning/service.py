@@ -25,7 +25,9 @@ import tenacity
 from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner import states
+from rbdcloner.cloning import holding
 from rbdcloner.cloning.engine import Engine
+from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.reaper import Reaper
@@ -51,12 +53,15 @@ MIB = 2**20
 PROJECT = uuid.uuid4().hex
 LEASE_S = 5.0
 
-_TIME_PASSES = (
+_LEASES_END = (
     'UPDATE clones SET lease_expires_at = :then '
     'WHERE lease_expires_at IS NOT NULL',
-    'UPDATE clones SET retry_at = :then WHERE retry_at IS NOT NULL',
     'UPDATE flattens SET lease_expires_at = :then '
     'WHERE lease_expires_at IS NOT NULL',
+)
+_TIME_PASSES = (
+    *_LEASES_END,
+    'UPDATE clones SET retry_at = :then WHERE retry_at IS NOT NULL',
     'UPDATE flattens SET retry_at = :then WHERE retry_at IS NOT NULL',
     'UPDATE parents SET updated_at = :then',
     "UPDATE clones SET created_at = :then WHERE state = 'ready'",
@@ -156,7 +161,9 @@ class Service(fixtures.Fixture):
 
     def make_ceph(self) -> Any:
         """Return the cluster: a driver that a test can act upon."""
-        return ceph_double.CephDouble()
+        ceph = ceph_double.CephDouble()
+        ceph.permit = holding.permit
+        return ceph
 
     @classmethod
     def _empty_database(cls) -> pathlib.Path:
@@ -177,9 +184,9 @@ class Service(fixtures.Fixture):
         if on_commit:
             event.listen(engine, 'commit', lambda _: on_commit())
         lineage = Lineage(engine)
-        holder = Holder(
-            lineage, f'process-{next(self._owners)}', self._lease_s
-        )
+        owner = f'process-{next(self._owners)}'
+        fence = Fence(lineage, owner, self.ceph.shut_out)
+        holder = Holder(lineage, owner, self._lease_s, fence)
         rooms = compose.rooms(self._conf, self.ceph, holder, self.glance)
         return Process(
             engine=rooms.manager.engine,
@@ -250,10 +257,17 @@ class Service(fixtures.Fixture):
 
     def pass_time(self) -> None:
         """Let every lease run out and every pause end, without a wait."""
+        self._make_past(*_TIME_PASSES)
+
+    def end_leases(self) -> None:
+        """Let every lease run out: nobody has renewed it for long."""
+        self._make_past(*_LEASES_END)
+
+    def _make_past(self, *statements: str) -> None:
         long_ago = {'then': '2000-01-01 00:00:00.000000'}
         engine = sa.create_engine(self._url)
         with engine.begin() as connection:
-            for statement in _TIME_PASSES:
+            for statement in statements:
                 connection.execute(sa.text(statement), long_ago)
         engine.dispose()
 

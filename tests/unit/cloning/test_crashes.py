@@ -146,11 +146,12 @@ class InsideCloneTest(testtools.TestCase):
     def each_remains(self) -> Iterator[tuple[Service, str]]:
         for clone_format in CloneFormat:
             for half in typing.get_args(ceph_double.Half):
-                with Service(clone_format, dying.LEASE_S) as world:
+                with Service(clone_format) as world:
                     image_id = world.add_image()
                     process = world.process()
                     world.ceph.on_act = _die_in_clone
                     self.assertRaises(service.Died, create, process, image_id)
+                    world.end_leases()
                     world.ceph.on_act = lambda name, when: None
                     world.ceph.half_clone(
                         world.parent_of(image_id),
