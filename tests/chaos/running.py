@@ -51,21 +51,21 @@ def _attempt(
         try:
             told = Story(plan, world, interrupts.check).tell()
         except Exception:
-            world.pop_all()
+            world.leave()
             raise
         for line in told.incidents:
             report.say(f'\nAN ERROR OF THE RUN ITSELF: {line}')
         for finding in [*told.surprises, *told.findings]:
             finding.show(world.logs)
         if plan.keep:
-            world.pop_all()
+            world.leave()
             world.servers.detach()
             report.say(
                 f'{folder.path} is left running; '
                 f'"python -m tests.stack down {folder.stack}" ends it'
             )
         elif not told.is_clean:
-            world.pop_all()
+            world.leave()
             _leave(folder)
     if told.is_clean and not plan.keep:
         folder.end()

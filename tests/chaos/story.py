@@ -70,7 +70,7 @@ class Story:
         self._faults = Faults(self._plan, world, self._ledger)
         self._callers = Callers(self._plan, world, self._ledger, self._faults)
         connected = engine.connect(world.database_url)
-        world.callback(connected.dispose)
+        world.ending.callback(connected.dispose)
         self._lineage = Lineage(connected)
         self._inventory = inventory.Inventory(world, self._lineage)
         for _ in range(_IMAGES):

@@ -11,6 +11,7 @@ import random
 import sys
 import threading
 from typing import Any
+from typing import Self
 
 import psutil
 
@@ -37,10 +38,11 @@ _SOON = {
 }
 
 
-class World(contextlib.ExitStack):
+class World:
     """Ceph, RabbitMQ, Glance, a database, and managers that are kept up.
 
     A manager that ends is started again after a second, as systemd would.
+    As a context it ends with everything in it; ``ending`` says how.
     """
 
     servers: stack.Stack
@@ -49,7 +51,7 @@ class World(contextlib.ExitStack):
     def __init__(
         self, folder: pathlib.Path, plan: Plan, report: Callable[[str], None]
     ) -> None:
-        super().__init__()
+        self.ending = contextlib.ExitStack()
         self.plan = plan
         self.folder = folder
         self.points = failpoints.Failpoints(folder / 'failpoints')
@@ -58,6 +60,17 @@ class World(contextlib.ExitStack):
         self._report = report
         self._held = {n: threading.RLock() for n in range(MANAGERS)}
         self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.ending.close()
+
+    def leave(self) -> None:
+        """Have everything go on, but for what this process does."""
+        self._ended.set()
+        self.ending.pop_all()
 
     @property
     def logs(self) -> pathlib.Path:
@@ -74,7 +87,7 @@ class World(contextlib.ExitStack):
 
         :raises StackError: something did not start
         """
-        self.servers = self.enter_context(
+        self.servers = self.ending.enter_context(
             stack.Stack(
                 self.folder / 'stack',
                 databases=(self.plan.database,),
@@ -85,17 +98,17 @@ class World(contextlib.ExitStack):
         self.points.prepare()
         for number in range(MANAGERS):
             self.managers.append(self._manager(number))
-            self.enter_context(self.managers[-1])
+            self.ending.enter_context(self.managers[-1])
         for each in self.managers:
             each.daemons[each.name].wait_ready()
         self.guests = guests.Guests(
             self.servers.ceph.conf, self.logs / 'guests.out', _GUESTS
         )
-        self.callback(self.guests.close)
+        self.ending.callback(self.guests.close)
         keeper = threading.Thread(target=self._keep_up, daemon=True)
         keeper.start()
-        self.callback(keeper.join)
-        self.callback(self._ended.set)
+        self.ending.callback(keeper.join)
+        self.ending.callback(self._ended.set)
 
     def _manager(self, number: int) -> manager.Manager:
         return manager.Manager(
