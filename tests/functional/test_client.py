@@ -19,7 +19,6 @@ import psutil
 from testtools import matchers
 
 from rbdcloner import errors
-from rbdcloner import rpcapi
 from tests.functional import service
 from tests.stack import process
 
