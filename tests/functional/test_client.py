@@ -229,3 +229,44 @@ class StoppedTest(ClientTest):
             self.assertEqual(disk['uuid'], found['uuid'])
         # What its memory had room for before is lost; the rest is not.
         self.assertThat(time.monotonic() - began, matchers.LessThan(30))
+
+
+class KilledTest(ClientTest):
+    """A worker goes away with a request."""
+
+    def hold(self) -> tuple[str, int, 'futures.Future[Any]']:
+        """Begin a create that cannot go on; its name, and who holds it.
+
+        The object store is paused, and it is for the caller to resume it.
+        """
+        for _ in range(8):
+            self.create()
+        asked = self.asked()
+        self.servers.ceph.pause('osd')
+        self.addCleanup(self.servers.ceph.resume, 'osd')
+        call = self.threads.submit(self.api.create_disk, self.ctxt, **asked)
+        query = f"SELECT owner FROM clones WHERE name = '{asked['name']}'"  # noqa: S608
+        process.wait_until(
+            lambda: [each for (each,) in self.select(query) if each],
+            'the reservation',
+        )
+        ((owner,),) = self.select(query)
+        return asked['name'], int(owner.split(':')[1]), call
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.threads = futures.ThreadPoolExecutor(20)
+        self.addCleanup(self.threads.shutdown)
+
+    def test_caller_is_answered_soon_after_its_worker_was_killed(
+        self,
+    ) -> None:
+        name, pid, call = self.hold()
+        psutil.Process(pid).kill()
+        killed = time.monotonic()
+        self.servers.ceph.resume('osd')
+        disk = call.result()
+        took = time.monotonic() - killed
+        self.assertThat(took, matchers.LessThan(ANSWERED_S))
+        self.assertEqual((name, 'ready'), (disk['name'], disk['state']))
+        self.assertEqual([(name, 'ready')], self.rows(f"name = '{name}'"))
