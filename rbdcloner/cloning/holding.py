@@ -41,7 +41,7 @@ _HANGS_S = 600.0
 
 _LOOK_AGAIN_S = 0.5
 
-_Row = TypeVar('_Row', Clone, Flatten)
+_Row = TypeVar('_Row', bound=Clone | Flatten | None)
 
 
 @dataclasses.dataclass(eq=False, slots=True)
