@@ -1131,6 +1131,84 @@ class RefusalSuite(DriverSuite):
         self.clone(parent, another)
 
 
+class PermitSuite(DriverSuite):
+    """Each act asks first, and what is refused is not done."""
+
+    def setUp(self):
+        super().setUp()
+        self.allowed = True
+        self.asked = 0
+        self.cluster.permit = self.permit
+        self.addCleanup(setattr, self.cluster, 'permit', lambda: None)
+
+    def permit(self):
+        self.asked += 1
+        if not self.allowed:
+            raise errors.LeaseLost(name='image', expected='fence 1')
+
+    def assertAsks(self, act, *given):
+        """Refuse *act*, then permit it; what it returns then."""
+        self.allowed = False
+        before = self.asked
+        self.assertRaises(errors.LeaseLost, act, *given)
+        self.assertEqual(before + 1, self.asked)
+        self.allowed = True
+        return act(*given)
+
+    def test_making_asks(self):
+        parent = self.parent(protected=False)
+        self.assertAsks(self.driver.protect, parent)
+        named = self.image(self.name('child'))
+        self.allowed = False
+        self.assertRaises(errors.LeaseLost, self.clone, parent, named)
+        self.assertIsNone(self.driver.find_image(named))
+        child = self.assertAsks(self.clone, parent, named)
+        with self.driver.open(child) as opened:
+            self.assertAsks(opened.tag, 'the-tag')
+            self.assertAsks(opened.resize, 16 * MIB)
+            self.assertAsks(opened.take_snapshot, 'inside')
+            self.assertAsks(opened.protect, 'inside')
+        self.assertEqual('the-tag', self.found(child).tag)
+
+    def test_removing_asks(self):
+        parent = self.parent()
+        child = self.child(parent)
+        snapshot = self.driver.take_snapshot(child, 'own').snapshot
+        self.assertAsks(self.driver.rollback, snapshot)
+        self.assertAsks(self.driver.flatten, child, go_on)
+        self.assertAsks(self.driver.remove_snapshot, snapshot)
+        self.assertAsks(self.driver.unprotect, parent)
+        self.assertAsks(self.driver.trash, child)
+        self.assertAsks(self.driver.restore, child)
+        self.driver.trash(child)
+        self.assertAsks(self.driver.purge, child)
+        self.assertAsks(self.driver.free_name, child)
+        self.assertIsNone(self.driver.find_image(child))
+
+    def test_taking_a_snapshot_asks(self):
+        child = self.child(self.parent())
+        self.allowed = False
+        self.assertRaises(
+            errors.LeaseLost, self.driver.take_snapshot, child, 'own'
+        )
+        self.assertEqual([], self.driver.snapshots(child))
+
+    def test_looking_does_not_ask(self):
+        parent = self.parent()
+        child = self.child(parent)
+        self.allowed = False
+        self.found(child)
+        self.is_protected(parent)
+        self.assertEqual([child], self.driver.children(parent))
+        self.assertEqual([], self.driver.snapshots(child))
+        self.assertEqual([], self.driver.watchers(child))
+        self.assertFalse(self.driver.is_trashed(child))
+        self.driver.used_bytes(child)
+        self.driver.probe(self.cluster.disk_pool)
+        with self.driver.open(child) as opened:
+            opened.facts()
+
+
 class WholeSuite(
     LookingSuite,
     CloneSuite,
@@ -1142,6 +1220,7 @@ class WholeSuite(
     FlattenSuite,
     RetirementSuite,
     GlanceSuite,
+    PermitSuite,
     RefusalSuite,
 ):
     """All of it."""

@@ -8,6 +8,7 @@ from oslo_config import cfg
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.cmd import compose
 from rbdcloner.db import engine
 from rbdcloner.db import migration
@@ -86,6 +87,7 @@ def ceph_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
             yield from _pool_problems(driver, pool, conf.ceph.user, True)
         for pool in conf.ceph.image_pools:
             yield from _pool_problems(driver, pool, conf.ceph.user, False)
+        yield from _fencing_problems(driver, conf.ceph.user)
     finally:
         driver.close()
 
@@ -107,6 +109,21 @@ def lineage_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
             f'this cluster is {driver.fsid}',
             'Give each cluster a database of its own: set "connection" in '
             '[database], or "conf" in [ceph]',
+        )
+
+
+def _fencing_problems(driver: LibrbdDriver, user: str) -> Iterator[Problem]:
+    try:
+        may = driver.may_shut_out()
+    except errors.Error as exc:
+        yield Problem(str(exc).rstrip('.'), "Check the cluster's health")
+        return
+    if not may:
+        yield Problem(
+            f'The key client.{user} may not shut out of Ceph a manager that '
+            'hangs: what that has begun may still happen',
+            f'Run "ceph auth caps client.{user}" with mon "profile rbd"',
+            fatal=False,
         )
 
 

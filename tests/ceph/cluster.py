@@ -54,6 +54,8 @@ class RealCluster(fixtures.Fixture):
     def __init__(self) -> None:
         super().__init__()
         self.driver: LibrbdDriver
+        #: What the drivers ask before each act.
+        self.permit: Callable[[], None] = lambda: None
 
     def _setUp(self) -> None:
         self.ceph = stack.shared().ceph
@@ -83,7 +85,11 @@ class RealCluster(fixtures.Fixture):
     ) -> LibrbdDriver:
         """A connected driver; the caller closes it."""
         driver = LibrbdDriver(
-            str(self.ceph.conf), user or self.user, timeout_s, clone_format
+            str(self.ceph.conf),
+            user or self.user,
+            timeout_s,
+            clone_format,
+            permit=lambda: self.permit(),
         )
         driver.connect()
         return driver

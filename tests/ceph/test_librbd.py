@@ -513,6 +513,54 @@ class ShutOutTest(LibrbdTest):
             self.driver.purge(child)
         self.child()
 
+    def test_who_is_shut_out_has_nothing_open_and_does_nothing(self):
+        other = self.connect()
+        child = self.child()
+        with other.open(child) as opened:
+            (address,) = self.driver.watchers(child)
+            self.driver.shut_out([address])
+            self.assertEqual([], self.driver.watchers(child))
+            self.assertRaises(errors.CephUnavailable, opened.tag, 'late')
+        self.assertEqual('', self.driver.find_image(child).tag)
+        self.driver.trash(child)
+
+    def test_who_shuts_itself_out_connects_again_at_once(self):
+        child = self.child()
+        with self.driver.open(child):
+            (address,) = self.driver.watchers(child)
+        self.driver.shut_out([address])
+        self.driver.trash(child)
+
+    def test_whether_a_key_may_shut_out_is_found_by_doing_it(self):
+        self.assertTrue(self.driver.may_shut_out())
+        _cluster.ceph.user('client.mild', mon='allow r', osd='profile rbd')
+        mild = self.connect(user='mild')
+        self.assertFalse(mild.may_shut_out())
+        self.assertRaises(
+            errors.CephForbidden, mild.shut_out, ['192.0.2.1:0/2']
+        )
+
+    def test_each_address_is_told_before_its_use_and_when_it_ends(self):
+        told = []
+
+        class Told:
+            def connected(self, address):
+                told.append(('connected', address))
+
+            def disconnected(self, address):
+                told.append(('disconnected', address))
+
+        driver = LibrbdDriver(
+            str(_cluster.ceph.conf), _cluster.user, TIMEOUT_S, recorder=Told()
+        )
+        driver.connect()
+        child = self.child()
+        with driver.open(child):
+            (address,) = self.driver.watchers(child)
+            self.assertEqual([('connected', address)], told)
+        driver.close()
+        self.assertEqual(('disconnected', address), told[-1])
+
     def blocklist(self, child):
         with (
             self.driver.open(child),

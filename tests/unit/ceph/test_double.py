@@ -44,8 +44,8 @@ class DoubleV1Test(WholeSuite, testtools.TestCase):
     clone_format = CloneFormat.V1
 
     def setUp(self):
-        super().setUp()
         self.cluster = DoubleCluster()
+        super().setUp()
 
 
 class DoubleV2Test(DoubleV1Test):
