@@ -11,7 +11,9 @@ import testtools
 
 from rbdcloner import errors
 from rbdcloner.cloning import holding
+from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
+from rbdcloner.model import Flatten
 from rbdcloner.model import FlattenReason
 from rbdcloner.states import State
 from tests.unit.cloning import service
@@ -151,10 +153,10 @@ class _Loss:
 
     def _lose(self) -> None:
         held = self._thief.held()
-        self._world.end_leases()
-        for row in held:
-            self._thief.hold(row, 'thief', 600, shut_out=())
-        flatten = self._thief.next_flatten('thief', 600, 9, shut_out=())
+        stolen = [self._steal(row) for row in held]
+        fences = {row.id: row.fence for row in stolen}
+        self._thief.renew_all(fences, 'thief', 600)
+        flatten = None if held else self._steal_flatten()
         if held or flatten:
             self.happened = True
             self.before = list(self.begun)
@@ -163,6 +165,21 @@ class _Loss:
         else:
             # An act for no row.
             self._number += 1
+
+    def _steal_flatten(self) -> Flatten | None:
+        for _ in range(20):
+            self._world.end_leases()
+            flatten = self._thief.next_flatten('thief', 600, 9, shut_out=())
+            if flatten is not None:
+                return flatten
+        return None
+
+    def _steal(self, row: Clone) -> Clone:
+        while True:
+            self._world.end_leases()
+            # The row's holder may renew its lease in between.
+            with contextlib.suppress(errors.DiskBusy):
+                return self._thief.hold(row, 'thief', 600, shut_out=())
 
 
 class HolderTest(testtools.TestCase):
