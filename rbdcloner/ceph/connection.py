@@ -4,9 +4,9 @@
 A process keeps one RADOS handle, opened after it was forked. Pacific's
 ``RBD.clone()`` takes no format, a handle does: a caller that clones in the
 other format opens a second handle. A handle that Ceph has shut out (it was
-blocklisted) is dropped when the last call on it ends, and the next call
-connects again. Rejected: one connection per call, as it costs a third of a
-clone.
+blocklisted), or does not answer in time, is dropped when the last call on it
+ends, and the next call connects again. Rejected: one connection per call, as
+it costs a third of a clone.
 """
 
 from collections.abc import Collection
@@ -66,8 +66,16 @@ def _ours(
     return errors.CephRefused(act=act, reason=str(exc))
 
 
-def _is_shut_out(exc: BaseException | None) -> bool:
-    return isinstance(exc, rados.ConnectionShutdown | rbd.ConnectionShutdown)
+def _is_of_no_use(exc: BaseException | None) -> bool:
+    """Tell whether *exc* says that its handle may never work again.
+
+    A client that is shut out is told so by the OSDs that it knows; of those
+    that start afterwards it never learns, and whatever it asks times out.
+    """
+    return isinstance(exc, rados.Error | rbd.Error) and exc.errno in (
+        errno.ESHUTDOWN,
+        errno.ETIMEDOUT,
+    )
 
 
 @contextlib.contextmanager
@@ -194,7 +202,7 @@ class Connections:
         try:
             yield handle
         except Exception as exc:
-            if _is_shut_out(exc) or _is_shut_out(exc.__cause__):
+            if _is_of_no_use(exc) or _is_of_no_use(exc.__cause__):
                 self._drop(wanted, handle)
             raise
         finally:
