@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.cloning import holding
 from rbdcloner.model import CloneFormat
 from tests import stack
 from tests.functional.cluster import Cluster
@@ -77,7 +78,9 @@ def cluster(
             # As the driver's own connections.
             client.conf_set('rbd_cache', 'false')
         conf = str(servers.ceph.conf)
-        driver = LibrbdDriver(conf, 'rbdcloner', 30, clone_format)
+        driver = LibrbdDriver(
+            conf, 'rbdcloner', 30, clone_format, permit=holding.permit
+        )
         driver.connect()
         cluster = Cluster(driver, admin, guest)
         monkeypatch.setattr(RealWorld, 'cluster', cluster, raising=False)
