@@ -513,6 +513,17 @@ class ShutOutTest(LibrbdTest):
             self.driver.purge(child)
         self.child()
 
+    def test_who_is_shut_out_before_the_osd_starts_connects_again(self):
+        child = self.child()
+        self.blocklist(child)
+        _cluster.ceph.kill('osd')
+        _cluster.ceph.start('osd')
+        with self.bounded(8 * TIMEOUT_S):
+            self.assertRaises(
+                errors.CephUnavailable, self.driver.find_image, child
+            )
+            self.assertEqual(child, self.driver.find_image(child).image)
+
     def test_who_is_shut_out_has_nothing_open_and_does_nothing(self):
         other = self.connect()
         child = self.child()
