@@ -11,6 +11,7 @@ from typing import Any
 
 from rbdcloner.db import engine
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Clone
 from tests.chaos import inventory
 from tests.chaos import promises
 from tests.chaos import quiet
@@ -217,4 +218,5 @@ class Story:
 
 def _stuck(one: object) -> Finding:
     kind = 'leaked' if isinstance(one, str) else 'stuck'
-    return Finding(kind, f'left: {one}')
+    names = [one.image.name] if isinstance(one, Clone) else []
+    return Finding(kind, f'left: {one}', names=names)
