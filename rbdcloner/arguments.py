@@ -104,6 +104,7 @@ def disk_request(**given: Any) -> DiskRequest:
         instance_uuid=uuid('instance_uuid', given['instance_uuid']),
         project_id=text('project_id', given['project_id'], empty=True),
         host=text('host', given['host'], empty=True),
+        after=given['after'],
     )
 
 

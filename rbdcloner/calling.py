@@ -61,6 +61,29 @@ class Request:
     arguments: dict[str, Any]
 
 
+@dataclasses.dataclass(slots=True)
+class _Call:
+    """A request that is sent until ``deadline``, by the monotonic clock.
+
+    ``after`` is the last deletion of what it creates that it was told of.
+    """
+
+    request: Request
+    id: str
+    deadline: float
+    after: int = 0
+
+    @property
+    def left_s(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def learns_of(self, deletion: int) -> bool:
+        """Note a deletion; tell whether it is news, and in time."""
+        is_news = deletion > self.after and self.left_s > 0
+        self.after = max(self.after, deletion)
+        return is_news
+
+
 class Calls:
     """Makes calls from any thread, green ones too, before and after a fork.
 
@@ -89,12 +112,8 @@ class Calls:
             asked again about until the deadline, where it is worth it.
         :raises ServiceUnavailable: nobody answered until the deadline.
         """
-        deadline = time.monotonic() + self._timeout_s
-        request = dataclasses.replace(
-            request,
-            caller=dataclasses.replace(
-                request.caller, call_id=uuid.uuid4().hex
-            ),
+        call = _Call(
+            request, uuid.uuid4().hex, time.monotonic() + self._timeout_s
         )
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_passing),
@@ -105,7 +124,7 @@ class Calls:
             reraise=True,
         )
         try:
-            return retrying(self._attempt, request, deadline)
+            return retrying(self._ask, call)
         except _Unanswered as exc:
             raise errors.ServiceUnavailable(
                 method=request.method,
@@ -118,10 +137,19 @@ class Calls:
                 method=request.method, reason=f'the cap is {exc.version_cap}'
             ) from exc
 
-    def _attempt(self, request: Request, deadline: float) -> Any:
+    def _ask(self, call: '_Call') -> Any:
+        while True:
+            try:
+                return self._attempt(call)
+            except errors.CreationOutdated as exc:
+                # Whoever waits for the answer has not given it up.
+                if not call.learns_of(exc.kwargs['deletion']):
+                    raise
+
+    def _attempt(self, call: '_Call') -> Any:
         began = _now()
         try:
-            answer = self._send(request, deadline)
+            answer = self._send(call)
         except errors.Error as exc:
             self._silent_since = None
             raise _local(exc) from None
@@ -131,12 +159,16 @@ class Calls:
         self._silent_since = None
         return answer
 
-    def _send(self, request: Request, deadline: float) -> Any:
+    def _send(self, call: '_Call') -> Any:
+        request = call.request
         with _unanswered():
-            client = self._connection().client(deadline - time.monotonic())
-            left_s = max(deadline - time.monotonic(), _SHORTEST_WAIT_S)
+            client = self._connection().client(call.left_s)
+            left_s = max(call.left_s, _SHORTEST_WAIT_S)
             caller = dataclasses.replace(
-                request.caller, patience_s=min(PATIENCE_S, left_s)
+                request.caller,
+                call_id=call.id,
+                patience_s=min(PATIENCE_S, left_s),
+                after=call.after,
             )
             return client.prepare(
                 version=request.version,

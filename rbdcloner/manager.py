@@ -82,6 +82,7 @@ class Manager:
             instance_uuid=instance_uuid,
             project_id=project_id,
             host=host,
+            after=rpc.Caller.unpack(ctxt).after,
         )
         return _pack(self.engine.create_disk(request))
 
@@ -123,7 +124,9 @@ class Manager:
 
     def delete_disk(self, ctxt: Context, name: str, pool: str) -> Answer:
         clone = self.engine.delete_disk(
-            arguments.pool(pool), arguments.name('name', name)
+            arguments.pool(pool),
+            arguments.name('name', name),
+            rpc.Caller.unpack(ctxt).call_id,
         )
         return _pack(clone)
 
@@ -133,6 +136,7 @@ class Manager:
         clones = self.engine.delete_disks(
             arguments.uuid('instance_uuid', instance_uuid),
             arguments.text('suffix', suffix or '', empty=True),
+            rpc.Caller.unpack(ctxt).call_id,
         )
         return [_pack(clone) for clone in clones]
 
@@ -149,11 +153,13 @@ class Manager:
             arguments.name('name', name),
             arguments.uuid('image_id', image_id),
             arguments.pool(dest_pool, 'dest_pool'),
+            rpc.Caller.unpack(ctxt).after,
         )
 
     def discard_snapshot(self, ctxt: Context, location: str) -> None:
         self.snapshots.discard_snapshot(
-            arguments.location('location', location)
+            arguments.location('location', location),
+            rpc.Caller.unpack(ctxt).call_id,
         )
 
     def create_snapshot(

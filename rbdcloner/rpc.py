@@ -14,6 +14,9 @@ EXCHANGE = 'rbdcloner'
 TOPIC = 'rbdcloner'
 VERSION = '1.1'
 
+#: Of an id in a request's context; a UUID has less.
+_MAX_TEXT = 64
+
 #: For the group [upgrade_levels], as OpenStack's services name it.
 UPGRADE_LEVELS: list[cfg.Opt] = [
     cfg.StrOpt(
@@ -55,6 +58,8 @@ class Caller:
     """The same each time that a call is sent; empty: it is sent once."""
     patience_s: float = math.inf
     """How long the request may wait in a manager before it is begun."""
+    after: int | None = None
+    """The last deletion that the caller knows of, for what he creates."""
 
     def pack(self) -> dict[str, Any]:
         """Return it as JSON can have it."""
@@ -67,15 +72,19 @@ class Caller:
     def unpack(cls, given: object) -> Self:
         """Return who a request says it is from; what is nonsense is left out.
 
-        It decides nothing but how long the request may wait.
+        It decides how long the request may wait, and whether it is too late.
         """
         facts = given if isinstance(given, dict) else {}
         texts = {
-            key: facts[key]
+            key: facts[key][:_MAX_TEXT]
             for key in ('request_id', 'project_id', 'call_id')
             if isinstance(facts.get(key), str)
         }
+        after = facts.get('after')
+        if not isinstance(after, int) or not 0 <= after < 2**63:
+            after = None
         patience_s = facts.get('patience_s')
-        if isinstance(patience_s, int | float) and patience_s > 0:
-            return cls(patience_s=patience_s, **texts)
-        return cls(**texts)
+        # Neither is what is no number at all.
+        if not (isinstance(patience_s, int | float) and patience_s > 0):
+            patience_s = math.inf
+        return cls(patience_s=patience_s, after=after, **texts)

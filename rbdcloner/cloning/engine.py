@@ -26,6 +26,7 @@ from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
+from rbdcloner.model import Image
 from rbdcloner.model import Kind
 from rbdcloner.states import State
 
@@ -57,6 +58,8 @@ class Engine:
         """Make the disk that *request* asks for; the clone that is ready.
 
         :raises ImageError: the image cannot be used; nothing was made.
+        :raises CreationOutdated: the name, or the instance, was deleted later
+            than the caller knew.
         :raises DiskDiffers: the name is a disk made for another request.
         :raises NameTaken: the name is an image that nobody asked us for.
         :raises CephError: Ceph would not; what was made is removed, or its
@@ -108,17 +111,29 @@ class Engine:
                 continue
             return self.maker.resize(clone, size_bytes)
 
-    def delete_disk(self, pool: str, name: str) -> Clone:
+    def delete_disk(self, pool: str, name: str, call: str = '') -> Clone:
         """Free the disk's name; its row, retired or final.
 
         Nothing if that was done. What is left is destroyed by the reaper,
-        when nothing descends from it.
+        when nothing descends from it. With the *call* of an earlier request,
+        a disk made since by who knew of that is left alone.
 
         :raises DiskNotFound: there never was such a disk.
         :raises DiskInUse: somebody has it open; the removal is tried again
             until it succeeds.
         """
-        return self.remove(self._find(pool, name))
+        self._check_pool(pool)
+        image = Image(self.fsid, pool, '', name)
+        try:
+            begun = self.holder.taken(
+                self.lineage.begin_deletion, call, image, Kind.DISK
+            )
+            if begun is not None:
+                return self.remover.retire(begun)
+        except errors.RowMoved:
+            LOG.debug('%s moved meanwhile, looking again', image)
+        deletion = self.lineage.note_deletion(call, image)
+        return self.remove(_disk(self.lineage.find_deleted(image, deletion)))
 
     def remove(self, clone: Clone) -> Clone:
         """Free the name of the row's image; as :meth:`delete_disk`."""
@@ -132,15 +147,22 @@ class Engine:
                 (clone,) = self.lineage.page(Filters(uuid=clone.uuid))
         return clone
 
-    def delete_disks(self, instance_uuid: str, suffix: str) -> list[Clone]:
+    def delete_disks(
+        self, instance_uuid: str, suffix: str, call: str = ''
+    ) -> list[Clone]:
         """Free the names of the instance's disks that end with *suffix*.
 
-        Returns their rows, of those too that had been removed before.
-        Every disk is tried; the first failure is raised after the last.
+        As :meth:`delete_disk`. Returns their rows, of those too that had been
+        removed before. Every disk is tried; the first failure is raised after
+        the last.
         """
+        deletion = self.lineage.note_deletion(
+            call, Image(self.fsid, '', '', ''), instance_uuid
+        )
+        spared = self.lineage.made_since(deletion, instance_uuid)
         removed = []
         failures: list[errors.Error] = []
-        for clone in self._newest(instance_uuid, suffix):
+        for clone in self._newest(instance_uuid, suffix, spared):
             try:
                 removed.append(self.remove(clone))
             except errors.Error as exc:
@@ -157,7 +179,7 @@ class Engine:
             if clone is not None and clone.state in _MADE:
                 return clone
             if clone is not None:
-                return self.maker.make(clone)
+                return self.maker.make(clone, request.after)
 
     def _check_pool(self, pool: str) -> None:
         if pool not in self.disk_pools:
@@ -167,12 +189,11 @@ class Engine:
 
     def _find(self, pool: str, name: str) -> Clone:
         self._check_pool(pool)
-        clone = self.lineage.find(self.fsid, pool, '', name)
-        if clone.kind is not Kind.DISK:
-            raise errors.DiskNotFound(name=name, pool=pool)
-        return clone
+        return _disk(self.lineage.find(self.fsid, pool, '', name))
 
-    def _newest(self, instance_uuid: str, suffix: str) -> list[Clone]:
+    def _newest(
+        self, instance_uuid: str, suffix: str, spared: Collection[int]
+    ) -> list[Clone]:
         """Return the live row, else the newest, of each of its names."""
         newest: dict[tuple[str, str], Clone] = {}
         filters = Filters(instance_uuid=instance_uuid, kind=Kind.DISK)
@@ -184,7 +205,7 @@ class Engine:
                 known = newest.get((image.pool, image.name))
                 if known is not None and known.state in states.LIVE:
                     continue
-                if image.name.endswith(suffix):
+                if clone.id not in spared and image.name.endswith(suffix):
                     newest[image.pool, image.name] = clone
         return list(newest.values())
 
@@ -257,6 +278,16 @@ class Engine:
         return self.holder.taken(
             self.lineage.move, clone, state, rollback_to=rollback_to
         )
+
+
+def _disk(clone: Clone) -> Clone:
+    """Return *clone*, which is to be a disk.
+
+    :raises DiskNotFound: it is not.
+    """
+    if clone.kind is not Kind.DISK:
+        raise errors.DiskNotFound(name=clone.image.name, pool=clone.image.pool)
+    return clone
 
 
 def _check_same(clone: Clone, request: DiskRequest) -> None:

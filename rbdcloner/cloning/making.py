@@ -47,6 +47,9 @@ _PARENT_GONE = (
     errors.SnapshotUnprotected,
 )
 
+#: What has been made so far is not wanted, or of no use.
+_UNDONE = (errors.CephError, errors.CreationOutdated, errors.ParentGone)
+
 #: Nothing of the image was changed.
 _NOT_ROLLED_BACK = (
     errors.ParentReleased,
@@ -66,18 +69,21 @@ class Maker:
     remover: Remover
     holder: Holder
 
-    def make(self, clone: Clone) -> Clone:
+    def make(self, clone: Clone, after: int | None = None) -> Clone:
         """Make a RESERVED row's child; the row, READY.
 
         When Ceph says no, what was made is removed and the row FAILED. When
         Ceph does not answer the row stays, for whoever takes it next.
+
+        :raises CreationOutdated: the name was deleted later than *after*; it
+            is seen here where the deletion came with the reservation.
 
         :raises NameTaken: an image that is not ours has the name.
         :raises ParentGone: the parent is not what was remembered of it.
         """
         with self.holder.working_on(clone):
             try:
-                return self._make(clone)
+                return self._make(clone, after)
             except (errors.CephUnavailable, errors.DatabaseUnavailable):
                 raise
             except errors.NameTaken as exc:
@@ -85,7 +91,7 @@ class Maker:
                     clone, State.FAILED, reason=errors.reason_of(exc)
                 )
                 raise
-            except (errors.CephError, errors.ParentGone) as exc:
+            except _UNDONE as exc:
                 self._give_up(clone, exc)
                 raise
 
@@ -152,7 +158,7 @@ class Maker:
             self.ceph.protect(parent.snapshot)
         return parent
 
-    def _make(self, clone: Clone) -> Clone:
+    def _make(self, clone: Clone, after: int | None) -> Clone:
         if clone.image.id:
             clone = self._cleared(clone)
         if clone.kind is Kind.IMAGE:
@@ -167,6 +173,7 @@ class Maker:
             State.READY,
             image_id=image_id,
             size_bytes=clone.size_bytes,
+            after=after,
         )
 
     def _take_edge(self, clone: Clone) -> Parent:

@@ -40,13 +40,19 @@ class Snapshots:
     image_pools: Collection[str]
 
     def snapshot_disk(
-        self, pool: str, name: str, image_id: str, dest_pool: str
+        self,
+        pool: str,
+        name: str,
+        image_id: str,
+        dest_pool: str,
+        after: int | None = None,
     ) -> str:
         """Make the data of the disk, as it is now, a Glance image.
 
         Returns the location to register in Glance. Copies nothing, and takes
         as long for a full disk as for an empty one.
 
+        :raises CreationOutdated: it was discarded later than *after*.
         :raises DiskNotFound: there is no such disk.
         :raises DiskDiffers: the image was made of another disk.
         :raises RoomNeeded: its chain, or its snapshots, are too many.
@@ -55,15 +61,15 @@ class Snapshots:
         while True:
             image = self._find(dest_pool, image_id)
             if image is None:
-                image = self._reserve(pool, name, image_id, dest_pool)
+                image = self._reserve(pool, name, image_id, dest_pool, after)
             else:
                 image = self._resume(image, pool, name)
             if image is not None and image.state is State.RESERVED:
-                image = self.engine.maker.make(image)
+                image = self.engine.maker.make(image, after)
             if image is not None:
                 return _location(image.image)
 
-    def discard_snapshot(self, location: str) -> Clone | None:
+    def discard_snapshot(self, location: str, call: str = '') -> Clone | None:
         """Undo :meth:`snapshot_disk`; ``None`` if there is nothing of it.
 
         Disks made of the image go on: they keep its data, not its name.
@@ -87,10 +93,11 @@ class Snapshots:
                 reason=f'its snapshot must be {GLANCE_NAME}',
             )
         self._check_pool(parts.pool)
+        there = Image(parts.fsid, parts.pool, '', parts.image)
+        self.engine.lineage.note_deletion(call, there)
         image = self._find(parts.pool, parts.image)
         if image is not None:
             return self.engine.remove(image)
-        there = Image(parts.fsid, parts.pool, '', parts.image)
         if self.ceph.find_image(there) is not None:
             raise errors.NameTaken(pool=parts.pool, name=parts.image)
         return None
@@ -152,8 +159,8 @@ class Snapshots:
         disk = self.engine.held_in(
             disk, State.ROLLING_BACK, rollback_to=target.id
         )
-        with self.engine.holder.working_on(disk):
-            if disk.rollback_to != target.id:
+        if disk.rollback_to != target.id:
+            with self.engine.holder.working_on(disk):
                 raise errors.DiskBusy(name=name, pool=pool, state=disk.state)
         try:
             return self.engine.maker.roll_back(disk, begun)
@@ -187,7 +194,12 @@ class Snapshots:
         return disk
 
     def _reserve(
-        self, pool: str, name: str, image_id: str, dest_pool: str
+        self,
+        pool: str,
+        name: str,
+        image_id: str,
+        dest_pool: str,
+        after: int | None,
     ) -> Clone | None:
         """Return the new row, held; ``None`` to look again."""
         disk = self._ready(pool, name)
@@ -200,6 +212,7 @@ class Snapshots:
                 image_id,
                 dest_pool,
                 self.engine.clone_format,
+                after=after,
             )
         except (errors.DiskExists, errors.RowMoved):
             return None

@@ -23,6 +23,8 @@ LOG = logging.getLogger(__name__)
 _FLATTENS_EVERY_S = 2
 #: How soon after its lease somebody's work is taken over.
 _TAKES_OVER_EVERY_S = 5.0
+#: No message of a caller's is executed later than that.
+_REMEMBERED_S = 7 * 24 * 3600.0
 #: A chore ends what it is at within that, or is cut off and done again.
 _PATIENCE_S = 10.0
 
@@ -131,3 +133,4 @@ class Chores:
         every_s = self._survey_every_s
         if holder.lineage.take_duty('survey', holder.owner, every_s):
             self._rooms.survey.look(self._stopping)
+            holder.lineage.forget_deletions(_REMEMBERED_S)

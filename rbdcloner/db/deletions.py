@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner.db import clock
-from rbdcloner.db import rows
+from rbdcloner.db import search
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import deletions
 from rbdcloner.db.tables import recreations
@@ -48,11 +48,10 @@ class Deletions(Database):
         Returns its number; repeated, the same. Without a *call* it is a new
         one each time.
         """
-        call = call or str(uuid.uuid4())
         try:
             return self._note_deletion(call, image, instance_uuid)
-        except _Noted:
-            return self._noted(call)
+        except CallRepeated:
+            return self._number_of(call)
 
     @reads
     def find_deleted(
@@ -65,20 +64,15 @@ class Deletions(Database):
         :raises DiskNotFound: no row ever had the name, but one that was made
             by who knew of *deletion*.
         """
-        statement = rows.CLONES.where(
-            clones.c.name == image.name,
-            clones.c.pool == image.pool,
-            clones.c.namespace == image.namespace,
-            clones.c.fsid == image.fsid,
+        spared = (
+            [sa.not_(_knows(deletion))]
+            if self._are_remembered(connection)
+            else []
         )
-        if self._are_remembered(connection):
-            statement = statement.where(sa.not_(_knows(deletion)))
-        row = connection.execute(
-            statement.order_by(*rows.LIVE_FIRST).limit(1)
-        ).one_or_none()
-        if row is None:
+        found = search.named(connection, image, *spared)
+        if found is None:
             raise errors.DiskNotFound(name=image.name, pool=image.pool)
-        return rows.clone_and_parent(row)
+        return found
 
     @reads
     def made_since(
@@ -112,26 +106,41 @@ class Deletions(Database):
         image: Image,
         instance_uuid: str,
     ) -> int:
+        try:
+            return self._insert_deletion(
+                connection, call, image, instance_uuid
+            )
+        except exception.DBDuplicateEntry as exc:
+            raise CallRepeated from exc
+
+    @reads
+    def _number_of(self, connection: sa.Connection, call: str) -> int:
+        statement = sa.select(deletions.c.id).where(deletions.c.call == call)
+        return int(connection.execute(statement).scalar_one())
+
+    def _insert_deletion(
+        self,
+        connection: sa.Connection,
+        call: str,
+        image: Image,
+        instance_uuid: str = '',
+    ) -> int:
+        """Note a deletion; its number.
+
+        :raises oslo_db.exception.DBDuplicateEntry: the call was noted before.
+        """
         if not self._are_remembered(connection):
             return FORGOTTEN
         insert = sa.insert(deletions).values(
-            call=call,
+            call=call or str(uuid.uuid4()),
             fsid=image.fsid,
             pool=image.pool,
             name=image.name,
             instance_uuid=instance_uuid,
             created_at=clock.utc_now(),
         )
-        try:
-            noted = connection.execute(insert.returning(deletions.c.id))
-        except exception.DBDuplicateEntry as exc:
-            raise _Noted from exc
+        noted = connection.execute(insert.returning(deletions.c.id))
         return int(noted.scalar_one())
-
-    @reads
-    def _noted(self, connection: sa.Connection, call: str) -> int:
-        statement = sa.select(deletions.c.id).where(deletions.c.call == call)
-        return int(connection.execute(statement).scalar_one())
 
     def _refuse_outdated(
         self,
@@ -175,8 +184,8 @@ class Deletions(Database):
         return self._deletions_are_there
 
 
-class _Noted(Exception):
-    """The call has been noted before."""
+class CallRepeated(Exception):
+    """The deletion was noted before; so the transaction is lost."""
 
 
 def _concerns(image: Image, instance_uuid: str) -> sa.ColumnElement[bool]:

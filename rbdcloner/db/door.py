@@ -19,10 +19,11 @@ from rbdcloner.db import clock
 from rbdcloner.db import rows
 from rbdcloner.db import tables
 from rbdcloner.db import workers
+from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.tables import clones
-from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import writes
 from rbdcloner.model import Clone
+from rbdcloner.model import Kind
 from rbdcloner.states import State
 
 #: Nobody is at work on the row, or whoever was is late.
@@ -37,7 +38,7 @@ DUE = sa.or_(clones.c.retry_at.is_(None), clones.c.retry_at <= clock.utc_now())
 _MAX_PAUSE_S = 300
 
 
-class Door(Database):
+class Door(Deletions):
     """What :class:`~rbdcloner.db.lineage.Lineage` does to a clone's row."""
 
     @writes
@@ -160,6 +161,7 @@ class Door(Database):
         size_bytes: int | None = None,
         reason: str | None = None,
         rollback_to: int | None = None,
+        after: int | None = None,
     ) -> Clone:
         """Move the row from ``clone.state`` to *state*: the one door.
 
@@ -168,34 +170,24 @@ class Door(Database):
         if nobody else holds it; without, the lease ends. The attempts at
         what the old state asked for are forgotten.
 
+        :raises CreationOutdated: a later deletion than *after*, the last that
+            the caller knows of, concerns the name.
         :raises RowMoved: state or fence are not *clone*'s any more, or
             another than *owner* holds the row.
         :raises DiskExists: *state* takes the name, which a live row has.
         """
-        if not states.may_follow(clone.state, state):
-            raise ValueError(f'{state} may not follow {clone.state}')
-        values = _entering(state)
-        conditions = as_left(clone)
-        if owner and _held_by(clone, owner):
-            values['lease_expires_at'] = clock.utc_after(lease_s)
-        elif owner:
-            values |= _taking(owner, lease_s)
-            conditions += (UNHELD,)
-        changes = {
-            'image_id': image_id,
-            'size_bytes': size_bytes,
-            'rollback_to': rollback_to,
-        }
-        values |= {k: v for k, v in changes.items() if v is not None}
-        if reason is not None:
-            values['reason'] = reason[: tables.REASON_LENGTH]
-        statement = sa.update(clones).where(*conditions).values(values)
-        try:
-            return _changed(connection, clone, statement)
-        except exception.DBDuplicateEntry as exc:
-            raise errors.DiskExists(
-                name=clone.image.name, pool=clone.image.pool
-            ) from exc
+        return self._moved(
+            connection,
+            clone,
+            state,
+            owner=owner,
+            lease_s=lease_s,
+            image_id=image_id,
+            size_bytes=size_bytes,
+            reason=reason,
+            rollback_to=rollback_to,
+            after=after,
+        )
 
     @writes
     def note_image_id(
@@ -231,6 +223,46 @@ class Door(Database):
         detached(connection, clone)
         statement = rows.CLONES.where(clones.c.id == clone.id)
         return rows.clone_and_parent(connection.execute(statement).one())
+
+    def _moved(
+        self,
+        connection: sa.Connection,
+        clone: Clone,
+        state: State,
+        *,
+        owner: str = '',
+        lease_s: float = 0,
+        reason: str | None = None,
+        after: int | None = None,
+        **changes: Any,
+    ) -> Clone:
+        if not states.may_follow(clone.state, state):
+            raise ValueError(f'{state} may not follow {clone.state}')
+        self._refuse_outdated(
+            connection, clone.image, disks_instance(clone), after
+        )
+        values = _entering(state)
+        conditions = as_left(clone)
+        if owner and _held_by(clone, owner):
+            values['lease_expires_at'] = clock.utc_after(lease_s)
+        elif owner:
+            values |= _taking(owner, lease_s)
+            conditions += (UNHELD,)
+        values |= {k: v for k, v in changes.items() if v is not None}
+        if reason is not None:
+            values['reason'] = reason[: tables.REASON_LENGTH]
+        statement = sa.update(clones).where(*conditions).values(values)
+        try:
+            return _changed(connection, clone, statement)
+        except exception.DBDuplicateEntry as exc:
+            raise errors.DiskExists(
+                name=clone.image.name, pool=clone.image.pool
+            ) from exc
+
+
+def disks_instance(clone: Clone) -> str:
+    """Return the instance that *clone* is a disk of; empty if it is none."""
+    return clone.instance_uuid if clone.kind is Kind.DISK else ''
 
 
 def backoff(attempts: int) -> dict[str, Any]:

@@ -8,10 +8,10 @@ they are put together.
 
 from rbdcloner.db.ancestry import Ancestry
 from rbdcloner.db.deletions import Deletions
-from rbdcloner.db.door import Door
 from rbdcloner.db.duty import Duties
 from rbdcloner.db.flattening import Flattening
 from rbdcloner.db.releasing import Releasing
+from rbdcloner.db.removal import Removals
 from rbdcloner.db.reservation import Reservations
 from rbdcloner.db.search import Search
 from rbdcloner.db.slots import Slots
@@ -22,7 +22,7 @@ from rbdcloner.db.workers import Workers
 
 class Lineage(
     Reservations,
-    Door,
+    Removals,
     Search,
     Waiting,
     Ancestry,

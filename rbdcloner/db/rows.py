@@ -56,10 +56,6 @@ _TREE = clones.outerjoin(parents, clones.c.parent_id == parents.c.id)
 #: Clones with their parents: :func:`clone_and_parent` wants its rows.
 CLONES = sa.select(*clones.c, *_PARENT_LABELS).select_from(_TREE)
 
-#: The live row of a name comes first, then the newest: an image that is
-#: found in the trash is recorded while its name is another's.
-LIVE_FIRST = (clones.c.live.is_(None), clones.c.id.desc())
-
 #: Flattens with their clones: :func:`flatten` wants its rows.
 FLATTENS = sa.select(*_FLATTEN_LABELS, *clones.c, *_PARENT_LABELS).select_from(
     flattens.join(_TREE, flattens.c.clone_id == clones.c.id)

@@ -41,22 +41,10 @@ class Search(Database):
 
         :raises DiskNotFound: no row ever had that name.
         """
-        statement = (
-            rows.CLONES.where(
-                clones.c.name == name,
-                clones.c.pool == pool,
-                clones.c.namespace == namespace,
-                clones.c.fsid == fsid,
-            )
-            # An image that is found in the trash is recorded while its name
-            # is another's.
-            .order_by(clones.c.live.is_(None), clones.c.id.desc())
-            .limit(1)
-        )
-        row = connection.execute(statement).one_or_none()
-        if row is None:
+        found = named(connection, Image(fsid, pool, namespace, name))
+        if found is None:
             raise errors.DiskNotFound(name=name, pool=pool)
-        return rows.clone_and_parent(row)
+        return found
 
     @reads
     def find_by_image(
@@ -180,6 +168,28 @@ class Search(Database):
     def clusters(self, connection: sa.Connection) -> set[str]:
         """Return the fsids of the clusters that this lineage is of."""
         return set(connection.scalars(sa.select(parents.c.fsid).distinct()))
+
+
+def named(
+    connection: sa.Connection,
+    image: Image,
+    *conditions: sa.ColumnElement[bool],
+) -> Clone | None:
+    """Return the live row of *image*'s name, else the newest of the others.
+
+    An image that is found in the trash is recorded while its name is
+    another's.
+    """
+    statement = rows.CLONES.where(
+        clones.c.name == image.name,
+        clones.c.pool == image.pool,
+        clones.c.namespace == image.namespace,
+        clones.c.fsid == image.fsid,
+        *conditions,
+    )
+    statement = statement.order_by(clones.c.live.is_(None), clones.c.id.desc())
+    row = connection.execute(statement.limit(1)).one_or_none()
+    return None if row is None else rows.clone_and_parent(row)
 
 
 def by_image(connection: sa.Connection, image: Image) -> Clone | None:

@@ -176,7 +176,7 @@ class DiscardTest(TreeCrashTest):
             self.assertEqual(3, len(world.ceph.inventory()))
 
         steps = self.each_death(snapshotted, self.discard, check)
-        self.assertEqual(['commit', 'trash', 'commit'], steps)
+        self.assertEqual(['commit', 'commit', 'trash', 'commit'], steps)
 
     def test_not_called_again_it_is_finished_or_was_not_begun(self) -> None:
         def check(world: Service, golden: str) -> None:
