@@ -209,7 +209,7 @@ class Holder:
     def hold_on(self, row: Clone | Flatten, ask: Callable[[], object]) -> Hold:
         """Return the hold on a row that was taken; *ask* renews it."""
         with self._lock:
-            until = self._until.pop((type(row), row.id, row.fence), 0.0)
+            until = self._until.pop(_key(row), 0.0)
         image = row.clone.image if isinstance(row, Flatten) else row.image
         return Hold(str(image), row.fence, self.lease_s, until, math.inf, ask)
 
@@ -232,6 +232,9 @@ class Holder:
             with self._lock:
                 if self._holds.get(clone.id) is hold:
                     del self._holds[clone.id]
+                if not hold.lost:
+                    # There may be more to do for the row.
+                    self._until[_key(clone)] = hold.until
 
     def _ask(self, clone: Clone) -> None:
         rows = {clone.id: clone.fence}
@@ -244,11 +247,9 @@ class Holder:
         with self._lock:
             # Of what is taken and then not worked on, nothing else is told.
             for key, until in list(self._until.items()):
-                if until >= asked_at:
-                    break
-                del self._until[key]
-            key = (type(row), row.id, row.fence)
-            self._until[key] = asked_at + self.lease_s
+                if until < asked_at:
+                    del self._until[key]
+            self._until[_key(row)] = asked_at + self.lease_s
 
     def _end_hanging(self, clone: Clone) -> None:
         """Shut ourselves out if a thread of ours hangs in *clone*'s work.
@@ -309,3 +310,7 @@ class Holder:
                 hold.until = asked_at + self.lease_s
             else:
                 hold.lost = True
+
+
+def _key(row: Clone | Flatten) -> tuple[type, int, int]:
+    return (type(row), row.id, row.fence)
