@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that are executed after their callers gave up, or twice.
+
+Two managers: one has a single thread that is kept busy, so that what is sent
+to it comes late.
+"""
+
+import sys
+from typing import Any
+from typing import ClassVar
+import uuid
+
+import oslo_messaging as messaging
+
+from rbdcloner import errors
+from rbdcloner import rpc
+from tests.functional import service
+from tests.stack import manager
+from tests.stack import process
+
+#: Each takes the only thread for a second.
+BEFORE_IT = 5
+GIVES_UP_S = 1
+
+
+class LateTest(service.ServiceTest):
+    database: ClassVar[str] = 'mariadb'
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.busy = self.useFixture(
+            manager.Manager(
+                self.servers,
+                self.database_url,
+                name=f'{self.manager.name}-{uuid.uuid4().hex[:6]}',
+                options={
+                    'DEFAULT': {'workers': 1, 'executor_thread_pool_size': 1}
+                },
+                sync=False,
+                program=[
+                    sys.executable,
+                    '-m',
+                    'tests.functional.slow_program',
+                ],
+            )
+        )
+        transport = rpc.transport(self.manager.load_conf())
+        self.addCleanup(transport.cleanup)
+        self.client = rpc.client(transport, None)
+
+    def send(
+        self, method: str, call_id: str = '', after: int = 0, **given: Any
+    ) -> Any:
+        """Have it done at once, by the manager that is not busy."""
+        at_once = self.client.prepare(
+            server=self.manager.name, timeout=service.SETTLES_S
+        )
+        return at_once.call(self.caller(call_id, after), method, **given)
+
+    def send_late(self, method: str, call_id: str = '', **given: Any) -> None:
+        """Send it to where it has to wait, and give up."""
+        disks = [self.create() for _ in range(BEFORE_IT)]
+        waiting = self.client.prepare(
+            server=self.busy.name, timeout=GIVES_UP_S
+        )
+        for disk in disks:
+            # Nobody waits for the answer.
+            waiting.cast(
+                self.caller(), 'delete_disk', name=disk['name'], pool='vms'
+            )
+        self.assertRaises(
+            messaging.MessagingTimeout,
+            waiting.call,
+            self.caller(call_id),
+            method,
+            **given,
+        )
+        self.assertNotIn(f'{method}: ', self.last_said())
+
+    def caller(self, call_id: str = '', after: int = 0) -> dict[str, Any]:
+        """Return a context without the patience that a client has."""
+        call_id = call_id or uuid.uuid4().hex
+        return rpc.Caller(call_id=call_id, after=after).pack()
+
+    def last_said(self) -> str:
+        """Return what the busy manager has said after its deletions."""
+        said = self.busy.output.split('delete_disk: ok', BEFORE_IT)
+        return said[BEFORE_IT] if len(said) > BEFORE_IT else ''
+
+    def assert_said_late(self, what: str) -> None:
+        process.wait_until(lambda: what in self.last_said(), what)
+
+    def test_creation_after_its_callers_clean_up(self) -> None:
+        asked = self.asked()
+        self.send_late('create_disk', **asked)
+        self.assertEqual(
+            [], self.send('delete_disks', instance_uuid=asked['instance_uuid'])
+        )
+        self.assert_said_late('create_disk: CreationOutdated')
+        self.assertEqual([], self.rows(f"name = '{asked['name']}'"))
+        self.assertNotIn(asked['name'], self.in_ceph())
+
+    def test_creation_delivered_again_after_the_deletion(self) -> None:
+        asked, call_id = self.asked(), uuid.uuid4().hex
+        self.send('create_disk', call_id, **asked)
+        self.send_late('create_disk', call_id, **asked)
+        self.send('delete_disk', name=asked['name'], pool='vms')
+        self.assert_said_late('create_disk: CreationOutdated')
+        ((_, state),) = self.rows(f"name = '{asked['name']}'")
+        self.assertIn(state, ('retired', 'deleted'))
+
+    def test_deletion_delivered_again_after_the_next_creation(self) -> None:
+        asked, call_id = self.asked(), uuid.uuid4().hex
+        named = {'name': asked['name'], 'pool': 'vms'}
+        self.send('create_disk', **asked)
+        self.send('delete_disk', call_id, **named)
+        self.send_late('delete_disk', call_id, **named)
+        refused = self.assertRaises(
+            errors.CreationOutdated, self.send, 'create_disk', **asked
+        )
+        known = refused.kwargs['deletion']
+        self.send('create_disk', after=known, **asked)
+        self.assert_said_late('delete_disk: ok')
+        self.assertEqual('ready', self.send('get_disk', **named)['state'])
