@@ -37,7 +37,7 @@ class Lineage(
     """The lineage database, through one SQLAlchemy engine.
 
     Every method raises :class:`rbdcloner.errors.DatabaseUnavailable` when the
-    database cannot be reached, within seconds. A deadlock is retried, a lost
-    connection is not: what came of a change is then unknown, and the caller
-    looks.
+    database cannot be reached, within seconds. A deadlock is retried, and a
+    connection that was lost before its COMMIT; what came of a COMMIT that was
+    lost is unknown, and the caller looks.
     """

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A method marked ``reads`` or ``writes`` is one transaction.
 
-A deadlock is the database's request to try again, and is tried again. A lost
-connection is not: the pool tests each one before its use, and whether a lost
-COMMIT was done, only a look can tell, which is for the caller. What cannot be
-had is :class:`~rbdcloner.errors.DatabaseUnavailable`, or, where the schema is
-not this release's, :class:`~rbdcloner.errors.DatabaseRevision`. Neither
-carries SQL, a value or a password.
+A deadlock is the database's request to try again, and is tried again. So is
+what lost its connection before its COMMIT was sent, for then nothing was
+done. Whether a lost COMMIT was, only a look can tell, which is for the caller.
+That there is no connection to be had is told at once. What cannot be had is
+:class:`~rbdcloner.errors.DatabaseUnavailable`, or, where the schema is not
+this release's, :class:`~rbdcloner.errors.DatabaseRevision`. Neither carries
+SQL, a value or a password.
 """
 
 from collections.abc import Callable
@@ -63,6 +64,18 @@ class Database:
             self._turns.release()
 
 
+class _LostMidway(Exception):
+    """The connection was lost before anything was committed."""
+
+    def __init__(self, how: exception.DBConnectionError) -> None:
+        super().__init__()
+        self.how = how
+
+
+def _is_passing(exc: Exception) -> bool:
+    return isinstance(exc, _LostMidway) or _hides_a_deadlock(exc)
+
+
 def _hides_a_deadlock(exc: Exception) -> bool:
     # MariaDB rolls the whole transaction back: that its savepoint is gone is
     # then the error, and the deadlock the cause that oslo.db keeps.
@@ -71,7 +84,7 @@ def _hides_a_deadlock(exc: Exception) -> bool:
 
 _again = api.wrap_db_retry(
     retry_on_deadlock=True,
-    exception_checker=_hides_a_deadlock,
+    exception_checker=_is_passing,
     max_retries=_RETRIES,
     retry_interval=_RETRY_INTERVAL_S,
     max_retry_interval=_MAX_RETRY_INTERVAL_S,
@@ -90,7 +103,11 @@ def writes(body: _Body[_D, _P, _R]) -> _Method[_D, _P, _R]:
 
     @_again
     def attempt(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with self.turn(), self.writer.begin() as connection:
+        with (
+            self.turn(),
+            self.writer.begin() as connection,
+            _before_commit(),
+        ):
             return body(self, connection, *args, **kwargs)
 
     @functools.wraps(body)
@@ -104,18 +121,33 @@ def writes(body: _Body[_D, _P, _R]) -> _Method[_D, _P, _R]:
 def reads(body: _Body[_D, _P, _R]) -> _Method[_D, _P, _R]:
     """Run *body* in a transaction that changes nothing."""
 
-    @functools.wraps(body)
-    def method(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with _named_errors(self.reader), self.reader.connect() as connection:
+    @_again
+    def attempt(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with self.reader.connect() as connection, _before_commit():
             return body(self, connection, *args, **kwargs)
 
+    @functools.wraps(body)
+    def method(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _named_errors(self.reader):
+            return attempt(self, *args, **kwargs)
+
     return cast(_Method[_D, _P, _R], method)
+
+
+@contextlib.contextmanager
+def _before_commit() -> Iterator[None]:
+    try:
+        yield
+    except exception.DBConnectionError as exc:
+        raise _LostMidway(exc) from exc
 
 
 @contextlib.contextmanager
 def _named_errors(engine: sa.Engine) -> Iterator[None]:
     try:
         yield
+    except _LostMidway as lost:
+        raise failures.unavailable(lost.how) from lost.how
     except failures.DATABASE_ERRORS as exc:
         if failures.may_be_the_schema(exc):
             migration.check(engine)
