@@ -255,4 +255,4 @@ def test_what_the_release_before_has_stays_as_it_was(empty):
     migration.upgrade(empty)
     assert _shape(empty, names) == before
     added = set(sa.inspect(empty).get_table_names()) - set(names)
-    assert added == {'workers'}
+    assert added == {'workers', 'deletions', 'recreations'}
