@@ -33,12 +33,12 @@ def trash(ioctx: Any, image: Image) -> None:
         _finish_move(ioctx, image, entry['name'])
         return
     name = _name_to_move(ioctx, image)
-    try:
-        rbd.RBD().trash_move(ioctx, name)
-    except rbd.ImageNotFound:
-        # So it says too where it may not make the pool's trash.
-        if not probing.has_space(ioctx):
-            raise errors.OutOfSpace(pool=image.pool) from None
+    # Somebody has opened it since, or died with it.
+    in_use = errors.RbdImageInUse(
+        pool=image.pool, image=image.name, watchers=[]
+    )
+    with translated(f'trash {image}', image.pool, {errno.EBUSY: in_use}):
+        _move(ioctx, image, name)
     if looking.trash_entry(ioctx, image.id) is None:
         raise errors.CephRefused(
             act=f'trash {image}',
@@ -103,6 +103,15 @@ def free_name(ioctx: Any, image: Image) -> None:
         raise errors.RbdImageExists(pool=image.pool, image=image.name)
     with contextlib.suppress(rbd.ImageNotFound):
         rbd.RBD().remove(ioctx, image.name)
+
+
+def _move(ioctx: Any, image: Image, name: str) -> None:
+    try:
+        rbd.RBD().trash_move(ioctx, name)
+    except rbd.ImageNotFound:
+        # So it says too where it may not make the pool's trash.
+        if not probing.has_space(ioctx):
+            raise errors.OutOfSpace(pool=image.pool) from None
 
 
 def _name_to_move(ioctx: Any, image: Image) -> str:

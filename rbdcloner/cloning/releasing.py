@@ -31,14 +31,15 @@ class Releaser:
         """Give back what is the service's own on a parent without a child.
 
         An edge is removed, a protection of ours taken off; what a caller
-        named too, if its removal has begun or it was never made. Nothing of
-        a parent that has children, or that goes with its image.
+        named, or Glance expects, too, if its removal has begun or it was
+        never made. Nothing of a parent that has children, or that goes with
+        its image.
         """
         if not _goes_by_itself(parent):
             return
-        asked_for = parent.purpose is Purpose.CALLER
+        stays = parent.purpose in (Purpose.CALLER, Purpose.GLANCE)
         try:
-            releasing = self.lineage.releasing(parent, as_left=asked_for)
+            releasing = self.lineage.releasing(parent, as_left=stays)
             self._give_back(releasing, parent.purpose is not Purpose.ADOPTED)
         except errors.ParentHasChildren:
             return
@@ -110,9 +111,7 @@ def _goes_by_itself(parent: Parent) -> bool:
     match parent.purpose:
         case Purpose.EDGE:
             return True
-        case Purpose.CALLER:
+        case Purpose.CALLER | Purpose.GLANCE:
             return parent.state is not ParentState.ACTIVE
         case Purpose.ADOPTED:
             return parent.protector is Protector.SERVICE
-        case Purpose.GLANCE:
-            return False

@@ -158,8 +158,8 @@ class Waiting(Database):
         """Return the parents to release, untouched for *idle_s*.
 
         Those that the service protects, or made, for no attached child, those
-        whose release somebody began and left, and what a caller planned and
-        nobody made; the longest untouched first.
+        whose release somebody began and left, and what was planned and nobody
+        made; the longest untouched first.
         """
         statement = (
             sa.select(parents)
@@ -191,7 +191,7 @@ def _unneeded(idle_s: float) -> sa.ColumnElement[bool]:
         for_nobody,
     )
     forgotten = sa.and_(
-        parents.c.purpose == Purpose.CALLER,
+        parents.c.purpose.in_([Purpose.CALLER, Purpose.GLANCE]),
         parents.c.state == ParentState.PLANNED,
         parents.c.updated_at
         <= clock.utc_after(-max(idle_s, _MIN_IDLE_PLAN_S)),

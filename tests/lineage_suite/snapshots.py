@@ -218,15 +218,13 @@ class TestUnneeded(Claims):
                 IMAGE, purpose, purpose, Protector.SERVICE, size_bytes=GIB
             )
             lineage.made_snapshot(planned, seen(IMAGE, purpose, number))
-        lineage.plan_snapshot(
-            IMAGE, 'plan', Purpose.GLANCE, Protector.SERVICE, size_bytes=GIB
-        )
         _age(engine, lineage.snapshots_of(IMAGE))
         assert lineage.unneeded_parents(0, 10) == []
 
-    def test_a_plan_that_a_caller_left_is_unneeded(self, lineage, engine):
+    @pytest.mark.parametrize('purpose', [Purpose.CALLER, Purpose.GLANCE])
+    def test_a_plan_that_was_left_is_unneeded(self, lineage, engine, purpose):
         planned = lineage.plan_snapshot(
-            IMAGE, 'daily', Purpose.CALLER, Protector.NOBODY, size_bytes=GIB
+            IMAGE, 'daily', purpose, Protector.NOBODY, size_bytes=GIB
         )
         assert lineage.unneeded_parents(0, 10) == []
         _age(engine, [planned])

@@ -7,6 +7,7 @@ from rbdcloner import errors
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Purpose
+from rbdcloner.states import ParentState
 from rbdcloner.states import State
 from tests.unit.cloning import service
 
@@ -108,3 +109,22 @@ class RepairTest(testtools.TestCase):
         self.process.survey.look()
         self.process.sweep_until_quiet()
         self.assertEqual([], self.ceph.inventory())
+
+    def test_what_is_deleted_while_it_is_repaired_leaves_no_plan(
+        self,
+    ) -> None:
+        disk = self.create()
+        self.fail_to_delete()
+
+        def delete(act: str, when: str) -> None:
+            if (act, when) == ('take_snapshot', 'before'):
+                self.ceph.on_act = lambda act, when: None
+                self.service.delete_image(self.image_id)
+
+        self.ceph.on_act = delete
+        self.process.survey.look()
+        self.service.pass_time()
+        self.process.sweep_until_quiet(State.RETIRED)
+        left = self.process.lineage.snapshots_of(self.image)
+        self.assertNotIn(ParentState.PLANNED, [each.state for each in left])
+        self.assertEqual(b'golden', self.ceph.read(disk.image, 0, 6))
