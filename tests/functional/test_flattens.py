@@ -150,22 +150,20 @@ class RateTest(FlattensTest):
         image_id = str(self.servers.glance.upload('rate', data).id)
         self.images.append(image_id)
         capped, capped_s = self.flattened(image_id, self.manager)
-        self.assert_as_fast_as_it_may_be(capped_s)
+        self.assertLess(self.mib / capped_s, self.mib_per_s)
         with self.without_limit() as another:
             _, free_s = self.flattened(image_id, another)
         self.assertLess(free_s, capped_s)
+        # The object map goes and comes back, limit or not.
+        allowed_s = self.mib / self.mib_per_s
+        self.assertLess(capped_s, 2 * (allowed_s + free_s))
         self.assertEqual(data, self.read(capped, 0, len(data)))
 
     def test_parent_of_small_objects_is_no_way_around(self) -> None:
         """A child's objects have the default size, if that is larger."""
         image_id = self.of_small_objects()
         _, took_s = self.flattened(image_id, self.manager)
-        self.assert_as_fast_as_it_may_be(took_s)
-
-    def assert_as_fast_as_it_may_be(self, took_s: float) -> None:
-        rate = self.mib / took_s
-        self.assertLess(rate, self.mib_per_s)
-        self.assertGreater(rate, self.mib_per_s / 2)
+        self.assertLess(self.mib / took_s, self.mib_per_s)
 
     def flattened(
         self, image_id: str, runner: manager.Manager
