@@ -18,8 +18,8 @@ from tests.demo import scratch
 ROOT = pathlib.Path(__file__).parents[2]
 CHAOS = (sys.executable, '-m', 'tests.chaos')
 TIMEOUT_S = 900
-OPERATIONS = 300
-FAULTS = 12
+OPERATIONS = 200
+FAULTS = 9
 WRONG = ('lost', 'doubled', 'leaked', 'stuck', 'unreadable')
 
 
