@@ -10,6 +10,9 @@ from rbdcloner.cmd import manager
 
 TRASH_S = 1.0
 
+#: How it is started, from whatever folder.
+COMMAND = (sys.executable, __file__)
+
 
 def main() -> int:
     """Run the manager until SIGTERM; the exit code."""

@@ -5,7 +5,6 @@ Two managers: one has a single thread that is kept busy, so that what is sent
 to it comes late.
 """
 
-import sys
 from typing import Any
 from typing import ClassVar
 import uuid
@@ -15,6 +14,7 @@ import oslo_messaging as messaging
 from rbdcloner import errors
 from rbdcloner import rpc
 from tests.functional import service
+from tests.functional import slow_program
 from tests.stack import manager
 from tests.stack import process
 
@@ -37,11 +37,7 @@ class LateTest(service.ServiceTest):
                     'DEFAULT': {'workers': 1, 'executor_thread_pool_size': 1}
                 },
                 sync=False,
-                program=[
-                    sys.executable,
-                    '-m',
-                    'tests.functional.slow_program',
-                ],
+                program=slow_program.COMMAND,
             )
         )
         transport = rpc.transport(self.manager.load_conf())

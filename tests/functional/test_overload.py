@@ -2,7 +2,6 @@
 """More requests than a worker can do."""
 
 from concurrent import futures
-import sys
 import time
 import uuid
 
@@ -13,6 +12,7 @@ from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner import rpcapi
 from tests.functional import service
+from tests.functional import slow_program
 from tests.stack import manager
 from tests.stack import process
 
@@ -26,12 +26,11 @@ class SlowManager(manager.Manager):
     """A manager whose deletions take a second more."""
 
     def _make_daemons(self) -> list[process.Daemon]:
-        program = [sys.executable, '-m', 'tests.functional.slow_program']
         return [
             process.Daemon(
                 self.name,
                 self.stack_folder,
-                [*program, '--config-file', self.conf],
+                [*slow_program.COMMAND, '--config-file', self.conf],
                 self._answers,
                 env={'TMPDIR': str(self.folder)},
             )
