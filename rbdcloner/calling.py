@@ -44,6 +44,7 @@ _PASSING = (
     errors.RoomNeeded,
     errors.RowMoved,
     errors.ServiceBusy,
+    errors.ShutOut,
 )
 
 

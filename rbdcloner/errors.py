@@ -220,6 +220,10 @@ class CephUnavailable(CephError):
     retryable = True
 
 
+class ShutOut(CephUnavailable):
+    """Ceph has shut this worker out ({act}); it connects anew."""
+
+
 class CephForbidden(CephError):
     """This service's Ceph key may not {act} in pool {pool}."""
 

@@ -27,8 +27,6 @@ from rbdcloner.model import CloneFormat
 
 _UNAVAILABLE = frozenset(
     {
-        # librbd's word for an exclusive lock that it could not get.
-        errno.EROFS,
         errno.ECONNREFUSED,
         errno.ECONNRESET,
         errno.EHOSTUNREACH,
@@ -37,7 +35,6 @@ _UNAVAILABLE = frozenset(
         errno.ENOTCONN,
         # librbd's word for an exclusive lock that it did not get in time.
         errno.EROFS,
-        errno.ESHUTDOWN,
         errno.ETIMEDOUT,
     }
 )
@@ -57,6 +54,8 @@ def _ours(
     number: int = getattr(exc, 'errno', 0)
     if number in answers:
         return answers[number]
+    if number == errno.ESHUTDOWN:
+        return errors.ShutOut(act=act)
     if number in _UNAVAILABLE:
         return errors.CephUnavailable(act=act)
     if number in _FORBIDDEN:

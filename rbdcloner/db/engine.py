@@ -3,7 +3,8 @@
 
 That is: each statement sees all that was committed before it (READ
 COMMITTED), a SQLite writer has the lock from its first statement, foreign
-keys are real, a commit survives a power cut, and no wait is without an end.
+keys are real, a commit survives a power cut, and no wait is without an end:
+who stops in the middle of a transaction loses it, and keeps nobody waiting.
 """
 
 from typing import Any
@@ -22,6 +23,8 @@ from rbdcloner.db import failures
 READS = 'rbdcloner_reads'
 
 _LOCKED_S = 10
+#: Less than a lease: who takes over does not wait for a process that stopped.
+_IDLE_S = 3
 
 # Applied where the URL does not say otherwise: seconds, but for
 # PostgreSQL's milliseconds. The drivers' own defaults wait for ever.
@@ -36,7 +39,8 @@ _LIMITS: dict[str, dict[str, str]] = {
     'postgresql': {
         'connect_timeout': '5',
         'tcp_user_timeout': '10000',
-        'options': '-c statement_timeout=10000',
+        'options': '-c statement_timeout=10000'
+        f' -c idle_in_transaction_session_timeout={_IDLE_S * 1000}',
     },
 }
 _LIMITS['mariadb'] = _LIMITS['mysql']
@@ -145,3 +149,7 @@ def _read_committed(engine: sa.Engine) -> None:
             cursor.execute(
                 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED'
             )
+            if getattr(engine.dialect, 'is_mariadb', False):
+                cursor.execute(
+                    f'SET SESSION idle_transaction_timeout = {_IDLE_S}'
+                )

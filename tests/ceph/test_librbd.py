@@ -508,7 +508,7 @@ class ShutOutTest(LibrbdTest):
         child = self.child()
         self.blocklist(child)
         with self.bounded(6 * TIMEOUT_S):
-            self.assertRaises(errors.CephUnavailable, self.driver.trash, child)
+            self.assertRaises(errors.ShutOut, self.driver.trash, child)
             self.driver.trash(child)
             self.driver.purge(child)
         self.child()
@@ -531,7 +531,7 @@ class ShutOutTest(LibrbdTest):
             (address,) = self.driver.watchers(child)
             self.driver.shut_out([address])
             self.assertEqual([], self.driver.watchers(child))
-            self.assertRaises(errors.CephUnavailable, opened.tag, 'late')
+            self.assertRaises(errors.ShutOut, opened.tag, 'late')
         self.assertEqual('', self.driver.find_image(child).tag)
         self.driver.trash(child)
 

@@ -4,12 +4,14 @@
 import socket
 import time
 
+from oslo_db import exception
 import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db import migration
+from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Protector
 from tests.lineage_suite.claims import FACTS
@@ -88,6 +90,22 @@ def test_every_wait_has_an_end(url):
     else:
         assert int(query['tcp_user_timeout']) < SOON_S * 1000
         assert 'statement_timeout' in query['options']
+
+
+def test_who_stops_in_a_transaction_keeps_nobody_waiting(url):
+    engine = db_engine.connect(url)
+    migration.upgrade(engine)
+    parent = Lineage(engine).adopt(FACTS, 'g', Protector.NOBODY)
+    mine = sa.update(tables.parents).where(tables.parents.c.id == parent.id)
+    with engine.connect() as stopped:
+        stopped.execute(mine.values(glance_image_id='mine'))
+        began = time.monotonic()
+        with engine.begin() as another:
+            another.execute(mine.values(glance_image_id='taken'))
+        assert time.monotonic() - began < SOON_S
+        with pytest.raises(exception.DBConnectionError):
+            stopped.execute(mine.values(glance_image_id='mine'))
+    engine.dispose()
 
 
 def test_a_wrong_password_is_named(url):

@@ -54,10 +54,11 @@ class CallsTest(wire.WireTest):
         return endpoint
 
     def test_what_passes_is_asked_again_about(self) -> None:
-        passing = (BUSY, EXPIRED, LOST, HELD, no_room(awaited=True))
+        shut_out = errors.ShutOut(act='clone')
+        passing = (BUSY, EXPIRED, LOST, HELD, shut_out, no_room(awaited=True))
         endpoint = self.answers(*passing, 'done')
         self.assertEqual('done', self.call(self.client()))
-        self.assertThat(endpoint.contexts, matchers.HasLength(6))
+        self.assertThat(endpoint.contexts, matchers.HasLength(7))
 
     def test_what_does_not_pass_is_told_at_once(self) -> None:
         final = (
