@@ -27,7 +27,6 @@ from tests.stack import server
 
 #: So long as a lease, and some.
 _PAUSE_S = (9.0, 12.0)
-#: After 16 s the only OSD of a pool answers no more until it peers again.
 _OSD_PAUSE_S = (4.0, 12.0)
 _DOWN_S = (0.0, 3.0)
 _OPERATIONS_FOR_A_POINT = 40
@@ -172,6 +171,7 @@ def _osd_paused(
     world.servers.ceph.pause('osd')
     stopping.wait(chance.uniform(*_OSD_PAUSE_S))
     world.servers.ceph.resume('osd')
+    world.servers.ceph.peer_again()
     return True
 
 

@@ -246,6 +246,14 @@ class Ceph(server.Server):
         """Have Ceph refuse whatever comes from a RADOS address."""
         self.mon_command('osd blocklist', blocklistop='add', addr=address)
 
+    def peer_again(self) -> None:
+        """Have the OSD's placement groups peer, as after its start.
+
+        One that was paused for longer than its read lease answers no more,
+        though it is up: a timer of its own is lost (Ceph's issue 80404).
+        """
+        self.mon_command('osd down', ids=['0'])
+
     def command(self, *arguments: object) -> Any:
         """What ``ceph -f json …`` prints, decoded (None for nothing).
 
