@@ -141,6 +141,8 @@ class LookingSuite(DriverSuite):
             self.assertRaises(errors.PoolNotFound, verb, noun)
         parent = self.parent()
         self.assertRaises(errors.PoolNotFound, self.clone, parent, image)
+        create = self.driver.create
+        self.assertRaises(errors.PoolNotFound, create, image, MIB)
 
     def test_looking_does_not_hold_an_image(self):
         child = self.child(self.parent())
@@ -156,6 +158,50 @@ class LookingSuite(DriverSuite):
             (NOWHERE, (False, False, False, False, False)),
         ):
             self.assertEqual(PoolFacts(pool, *facts), self.driver.probe(pool))
+
+
+class CreateSuite(DriverSuite):
+    def test_a_new_image_is_empty_and_nobodys(self):
+        named = self.image(self.name('new'))
+        self.driver.create(named, 8 * MIB)
+        facts = self.found(named)
+        self.assertEqual(8 * MIB, facts.size_bytes)
+        self.assertIsNone(facts.parent)
+        self.assertEqual('', facts.tag)
+        self.assertEqual(0, self.driver.used_bytes(facts.image))
+        self.assertEqual(bytes(6), self.cluster.read(facts.image, 0, 6))
+        self.cluster.write(facts.image, 4 * MIB, b'data')
+        self.assertEqual(b'data', self.cluster.read(facts.image, 4 * MIB, 4))
+
+    def test_a_size_that_fills_no_object_is_kept(self):
+        named = self.image(self.name('new'))
+        self.driver.create(named, 458752)
+        self.assertEqual(458752, self.found(named).size_bytes)
+
+    def test_no_image_is_created_under_a_taken_name(self):
+        taken = self.image(self.name('new'))
+        self.driver.create(taken, MIB)
+        made = self.found(taken)
+        create = self.driver.create
+        self.assertRaises(errors.RbdImageExists, create, taken, 2 * MIB)
+        self.assertEqual(made, self.found(taken))
+
+    def test_a_new_image_says_when_it_was_made(self):
+        before = datetime.datetime.now(datetime.UTC)
+        named = self.image(self.name('new'))
+        self.driver.create(named, MIB)
+        after = datetime.datetime.now(datetime.UTC)
+        second = datetime.timedelta(seconds=1)
+        created_at = self.found(named).created_at
+        self.assertTrue(before - second <= created_at <= after)
+
+    def test_a_new_image_can_be_a_parent(self):
+        named = self.image(self.name('new'))
+        self.driver.create(named, MIB)
+        made = self.found(named).image
+        snapshot = self.cluster.add_snapshot(made, 'own', protected=True)
+        child = self.child(snapshot)
+        self.assertEqual(made.id, self.found(child).parent_image_id)
 
 
 class CloneSuite(DriverSuite):
@@ -1070,6 +1116,7 @@ class RefusalSuite(DriverSuite):
             (self.driver.flatten, made, go_on),
             (self.clone, snapshot, child),
             (self.clone, self.parent(), self.image('child', pool=pool)),
+            (self.driver.create, self.image('child', pool=pool), MIB),
         ):
             error = self.assertRaises(errors.CephForbidden, verb, *nouns)
             self.assertEqual(pool, error.kwargs['pool'])
@@ -1092,6 +1139,7 @@ class RefusalSuite(DriverSuite):
             (self.driver.remove_snapshot, other),
             (self.driver.rollback, other),
             (self.clone, self.parent(), self.image('child', pool=pool)),
+            (self.driver.create, self.image('child', pool=pool), MIB),
         ):
             error = self.assertRaises(errors.CephForbidden, verb, *nouns)
             self.assertEqual(pool, error.kwargs['pool'])
@@ -1112,6 +1160,9 @@ class RefusalSuite(DriverSuite):
             self.assertEqual(pool, error.kwargs['pool'])
             self.assertIsNone(self.driver.find_image(another))
             self.assertEqual([child], self.driver.children(parent))
+            create = self.driver.create
+            self.assertRaises(errors.OutOfSpace, create, another, MIB)
+            self.assertIsNone(self.driver.find_image(another))
             with self.driver.open(child) as opened:
                 self.assertRaises(errors.OutOfSpace, opened.resize, 16 * MIB)
                 opened.resize(8 * MIB)
@@ -1162,6 +1213,8 @@ class PermitSuite(DriverSuite):
         self.allowed = False
         self.assertRaises(errors.LeaseLost, self.clone, parent, named)
         self.assertIsNone(self.driver.find_image(named))
+        new = self.image(self.name('new'))
+        self.assertAsks(self.driver.create, new, MIB)
         child = self.assertAsks(self.clone, parent, named)
         with self.driver.open(child) as opened:
             self.assertAsks(opened.tag, 'the-tag')
@@ -1211,6 +1264,7 @@ class PermitSuite(DriverSuite):
 
 class WholeSuite(
     LookingSuite,
+    CreateSuite,
     CloneSuite,
     OpenSuite,
     ProtectionSuite,

@@ -4,7 +4,7 @@
 Nouns are :mod:`rbdcloner.model`'s. A verb that changes Ceph is one act: it
 happened or it did not, and the caller that lost the answer looks with
 :meth:`Driver.find_image` or :meth:`Driver.find_snapshot`. Verbs pair up:
-``protect``/``unprotect``, ``clone``/``trash``+``purge``,
+``protect``/``unprotect``, ``create`` or ``clone``/``trash``+``purge``,
 ``take_snapshot``/``remove_snapshot``.
 
 Every verb may raise
@@ -14,10 +14,9 @@ Every verb may raise
 :raises CephForbidden: the key's caps do not allow it.
 :raises CephRefused: any other refusal, with Ceph's own words.
 
-and nothing of rados or rbd. Nothing is retried here. Rejected: a ``create``
-that clones, tags and resizes in one verb, because a caller could not tell
-where a lost connection left it; and deletion by name, because Nova reuses
-names.
+and nothing of rados or rbd. Nothing is retried here. Rejected: a verb
+that makes, tags and resizes in one, because a caller could not tell where a
+lost connection left it; and deletion by name, because Nova reuses names.
 
 Before each act a driver asks the ``permit`` that it was made with, and after
 it has connected: what that raises it raises, having done nothing.
@@ -151,6 +150,17 @@ class Driver(Protocol):
         In the order of their ids; none where there is no image.
         """
 
+    def create(self, image: Image, size_bytes: int) -> None:
+        """Make *image*, by its name: empty, without a parent or a tag.
+
+        As :meth:`clone` it can be done in part: a client that dies in it
+        leaves a name without an image, or an image that may be unfit. What is
+        found untagged is to be removed, never used.
+
+        :raises RbdImageExists: the name is taken; nothing was done.
+        :raises OutOfSpace: the pool takes no writes.
+        """
+
     def clone(
         self,
         parent: Snapshot,
@@ -163,10 +173,11 @@ class Driver(Protocol):
         The child has the parent's size, features and metadata, but no tag.
         *order* is the parent's; the child gets at least that.
 
-        Of all acts this one alone can be done in part: a client that dies in
-        it leaves a name without an image (see :meth:`free_name`), an image
-        without a parent, or one that its parent doesn't count as a child.
-        What is found untagged is to be removed, never used.
+        Of all acts this and :meth:`create` alone can be done in part: a
+        client that dies in it leaves a name without an image (see
+        :meth:`free_name`), an image without a parent, or one that its parent
+        doesn't count as a child. What is found untagged is to be removed,
+        never used.
 
         :raises RbdImageExists: the child's name is taken; nothing was done.
         :raises RbdImageNotFound: the parent's image is not there by its name.

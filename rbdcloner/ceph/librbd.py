@@ -153,6 +153,12 @@ class LibrbdDriver:
         except errors.RbdImageNotFound:
             return []
 
+    def create(self, image: Image, size_bytes: int) -> None:
+        taken = errors.RbdImageExists(pool=image.pool, image=image.name)
+        with self._ioctx('create', image, {errno.EEXIST: taken}) as ioctx:
+            self._permit()
+            rbd.RBD().create(ioctx, image.name, size_bytes, old_format=False)
+
     def clone(
         self,
         parent: Snapshot,

@@ -134,6 +134,13 @@ class CephDouble(Others):
                 return []
             return [self._snapshot_facts(held, one) for one in held.snapshots]
 
+    def create(self, image: Image, size_bytes: int) -> None:
+        with self._act('create', image.pool, takes_space=True):
+            self._refuse_name(image.pool, image.namespace, image.name)
+            self._new_image(
+                image.pool, image.namespace, image.name, size_bytes
+            )
+
     def clone(
         self,
         parent: Snapshot,

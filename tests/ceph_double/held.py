@@ -23,6 +23,7 @@ Access = Literal['none', 'read', 'write']
 
 #: The acts that change Ceph, as ``on_act`` and ``fail`` name them.
 ACTS = (
+    'create',
     'clone',
     'tag',
     'resize',
@@ -277,7 +278,7 @@ class Cluster:
         namespace: str,
         name: str,
         size_bytes: int,
-        order: int,
+        order: int = 22,
     ) -> HeldImage:
         number = f'{next(self._numbers):012x}'
         image = HeldImage(pool, namespace, name, number, size_bytes, order)

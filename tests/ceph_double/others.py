@@ -109,6 +109,15 @@ class Others(Cluster):
             if half == 'uncounted':
                 made.parent = (image, snapshot)
 
+    def half_create(self, image: Image, size_bytes: int, half: Half) -> None:
+        """Leave what a client does that dies inside ``create``: as clone."""
+        with self._lock:
+            self._refuse_name(image.pool, image.namespace, image.name)
+            made = self._new_image(
+                image.pool, image.namespace, image.name, size_bytes
+            )
+            made.half_made = half
+
     def trash_image(self, image: Image) -> None:
         """Move *image* to the trash as anybody may, whatever it has."""
         with self._lock:
