@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a caller may send: types, ranges and names, checked before any work."""
 
+from collections.abc import Mapping
 import re
 from typing import Any
 
@@ -96,8 +97,17 @@ def size(value: Any) -> int:
 
 def disk_request(**given: Any) -> DiskRequest:
     """Return the checked request of ``create_disk``."""
+    return _request(uuid('image_id', given.pop('image_id')), given)
+
+
+def import_request(**given: Any) -> DiskRequest:
+    """Return the checked request of ``begin_import``."""
+    return _request('', given)
+
+
+def _request(image_id: str, given: Mapping[str, Any]) -> DiskRequest:
     return DiskRequest(
-        image_id=uuid('image_id', given['image_id']),
+        image_id=image_id,
         name=name('name', given['name']),
         pool=pool(given['pool']),
         size_bytes=size(given['size_bytes']),
@@ -105,6 +115,7 @@ def disk_request(**given: Any) -> DiskRequest:
         project_id=text('project_id', given['project_id'], empty=True),
         host=text('host', given['host'], empty=True),
         after=given['after'],
+        call=given.get('call', ''),
     )
 
 

@@ -16,6 +16,7 @@ from rbdcloner import metrics
 from rbdcloner import rpc
 from rbdcloner.cloning.eligibility import Verdict
 from rbdcloner.cloning.engine import Engine
+from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.snapshots import Snapshots
 from rbdcloner.model import Clone
 from rbdcloner.model import Parent
@@ -45,6 +46,7 @@ class Manager:
 
     engine: Engine
     snapshots: Snapshots
+    imports: Imports
     version: str
     workers: int
 
@@ -85,6 +87,47 @@ class Manager:
             after=rpc.Caller.unpack(ctxt).after,
         )
         return _pack(self.engine.create_disk(request))
+
+    def begin_import(
+        self,
+        ctxt: Context,
+        *,
+        name: str,
+        size_bytes: int,
+        pool: str,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+    ) -> Answer:
+        caller = rpc.Caller.unpack(ctxt)
+        request = arguments.import_request(
+            name=name,
+            size_bytes=size_bytes,
+            pool=pool,
+            instance_uuid=instance_uuid,
+            project_id=project_id,
+            host=host,
+            after=caller.after,
+            call=caller.call_id,
+        )
+        return _pack(self.imports.begin(request))
+
+    def finish_import(
+        self,
+        ctxt: Context,
+        *,
+        name: str,
+        pool: str,
+        image_id: str,
+        size_bytes: int,
+    ) -> Answer:
+        clone = self.imports.finish(
+            arguments.pool(pool),
+            arguments.name('name', name),
+            arguments.text('image_id', image_id),
+            arguments.size(size_bytes),
+        )
+        return _pack(clone)
 
     def get_disk(self, ctxt: Context, name: str, pool: str) -> Answer:
         return _pack(self._get(name, pool))

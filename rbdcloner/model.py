@@ -208,8 +208,9 @@ class Parent:
 class DiskRequest:
     """What a caller asks of ``create_disk``, checked.
 
-    ``after`` is the number of the last deletion that he knows of, 0 if none;
-    ``None`` when he does not say.
+    Or of ``begin_import``: without an ``image_id`` then, and with ``call``,
+    the same each time that the call is sent. ``after`` is the number of the
+    last deletion that he knows of, 0 if none; ``None`` when he does not say.
     """
 
     image_id: str
@@ -220,6 +221,7 @@ class DiskRequest:
     project_id: str
     host: str
     after: int | None = None
+    call: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import oslo_messaging as messaging
 #: Our own: nova-compute's is its own, too.
 EXCHANGE = 'rbdcloner'
 TOPIC = 'rbdcloner'
-VERSION = '1.1'
+VERSION = '1.2'
 
 #: Of an id in a request's context; a UUID has less.
 _MAX_TEXT = 64

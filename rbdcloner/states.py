@@ -15,6 +15,9 @@ class State(enum.StrEnum):
     RESERVED = 'reserved'
     """The name is promised; the image may not exist, or be half made."""
 
+    IMPORTING = 'importing'
+    """The image exists, without a parent; its caller writes into it."""
+
     READY = 'ready'
     """The image exists with the recorded size and belongs to its caller."""
 
@@ -77,8 +80,15 @@ class FlattenState(enum.StrEnum):
 
 _FOLLOWERS: dict[State, frozenset[State]] = {
     State.RESERVED: frozenset(
-        {State.READY, State.UNDOING, State.DELETING, State.FAILED}
+        {
+            State.IMPORTING,
+            State.READY,
+            State.UNDOING,
+            State.DELETING,
+            State.FAILED,
+        }
     ),
+    State.IMPORTING: frozenset({State.READY, State.DELETING}),
     State.READY: frozenset(
         {State.RESIZING, State.ROLLING_BACK, State.DELETING}
     ),
@@ -99,7 +109,7 @@ FINAL = frozenset(s for s, after in _FOLLOWERS.items() if not after)
 LIVE = frozenset(State) - FINAL - {State.RETIRED}
 
 #: Somebody is at work; a dead worker can leave a row here.
-IN_PROGRESS = LIVE - {State.READY}
+IN_PROGRESS = LIVE - {State.IMPORTING, State.READY}
 
 
 def may_follow(before: State, after: State) -> bool:

@@ -34,7 +34,8 @@ LOG = logging.getLogger(__name__)
 
 _PAGE = 500
 _PARENT_PATIENCE_S = 10
-_MADE = frozenset({State.READY, State.RESIZING, State.ROLLING_BACK})
+#: The disk is there, whatever is being done to it.
+MADE = frozenset({State.READY, State.RESIZING, State.ROLLING_BACK})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Engine:
         :raises CephError: Ceph would not; what was made is removed, or its
             row says that it is going to be.
         """
-        self._check_pool(request.pool)
+        self.check_pool(request.pool)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(errors.ParentGone),
             stop=tenacity.stop_after_attempt(2),
@@ -122,7 +123,7 @@ class Engine:
         :raises DiskInUse: somebody has it open; the removal is tried again
             until it succeeds.
         """
-        self._check_pool(pool)
+        self.check_pool(pool)
         image = Image(self.fsid, pool, '', name)
         try:
             begun = self.holder.taken(
@@ -176,19 +177,23 @@ class Engine:
             clone = self._reserve(request)
             if clone is None:
                 clone = self._resume(request)
-            if clone is not None and clone.state in _MADE:
+            if clone is not None and clone.state in MADE:
                 return clone
             if clone is not None:
                 return self.maker.make(clone, request.after)
 
-    def _check_pool(self, pool: str) -> None:
+    def check_pool(self, pool: str) -> None:
+        """Raise unless disks are made in the pool.
+
+        :raises PoolNotServed: they are not.
+        """
         if pool not in self.disk_pools:
             raise errors.PoolNotServed(
                 pool=pool, served=', '.join(sorted(self.disk_pools))
             )
 
     def _find(self, pool: str, name: str) -> Clone:
-        self._check_pool(pool)
+        self.check_pool(pool)
         return _disk(self.lineage.find(self.fsid, pool, '', name))
 
     def _newest(
@@ -257,7 +262,7 @@ class Engine:
             self.remove(clone)
             return None
         _check_same(clone, request)
-        if clone.state in _MADE:
+        if clone.state in MADE:
             return clone
         try:
             held = self.holder.take(clone)

@@ -2,15 +2,15 @@
 """What is made in Ceph for a row that this process holds.
 
 A child is made in four acts: clone, tag with the row's uuid, resize, and the
-row's move. Cloning is the one act that a death can leave in part, so a child
-that carries the row's tag is whole, and one that does not is made again. A
-Glance image has a snapshot before these acts, of the disk, and one after
+row's move. What has no parent is created empty instead. These two are the
+acts that a death can leave in part, so an image that carries the row's tag is
+whole, and one that does not is made again. A Glance image has a snapshot before these acts, of the disk, and one after
 them, of its own.
 
 What is found under the name is ours only if it carries the row's tag; or if
 an earlier holder of the row may have left it, and it looks as that one's death
-leaves it: no tag, no other parent, the parent's size, made
-after the row. Nothing else under the name is ever touched.
+leaves it: no tag, no other parent, the parent's size (without one, the
+row's), made after the row. Nothing else under the name is ever touched.
 
 Rejected: cloning to a name of our own and renaming, which leaves no doubt but
 costs a rename on every create.
@@ -69,21 +69,25 @@ class Maker:
     remover: Remover
     holder: Holder
 
-    def make(self, clone: Clone, after: int | None = None) -> Clone:
+    def make(
+        self, clone: Clone, after: int | None = None, call: str = ''
+    ) -> Clone:
         """Make a RESERVED row's child; the row, READY.
+
+        Without a parent an empty image; the row, IMPORTING.
 
         When Ceph says no, what was made is removed and the row FAILED. When
         Ceph does not answer the row stays, for whoever takes it next.
 
-        :raises CreationOutdated: the name was deleted later than *after*; it
-            is seen here where the deletion came with the reservation.
-
+        :raises CreationOutdated: the name was deleted later than *after*, and
+            not by *call*; it is seen here where the deletion came with the
+            reservation.
         :raises NameTaken: an image that is not ours has the name.
         :raises ParentGone: the parent is not what was remembered of it.
         """
         with self.holder.working_on(clone):
             try:
-                return self._make(clone, after)
+                return self._make(clone, after, call)
             except (errors.CephUnavailable, errors.DatabaseUnavailable):
                 raise
             except errors.NameTaken as exc:
@@ -158,7 +162,7 @@ class Maker:
             self.ceph.protect(parent.snapshot)
         return parent
 
-    def _make(self, clone: Clone, after: int | None) -> Clone:
+    def _make(self, clone: Clone, after: int | None, call: str) -> Clone:
         if clone.image.id:
             clone = self._cleared(clone)
         if clone.kind is Kind.IMAGE:
@@ -170,10 +174,11 @@ class Maker:
         image_id = self._shape(clone)
         return self.lineage.move(
             clone,
-            State.READY,
+            State.READY if clone.parent else State.IMPORTING,
             image_id=image_id,
             size_bytes=clone.size_bytes,
             after=after,
+            call=call,
         )
 
     def _take_edge(self, clone: Clone) -> Parent:
@@ -218,7 +223,10 @@ class Maker:
                 raise taken from exc
 
     def _clone_once(self, clone: Clone) -> None:
-        parent = _parent(clone)
+        parent = clone.parent
+        if parent is None:
+            self.ceph.create(clone.image, clone.size_bytes)
+            return
         try:
             self.ceph.clone(
                 parent.snapshot, clone.image, clone.clone_format, parent.order
@@ -234,7 +242,7 @@ class Maker:
         with self.ceph.open(clone.image) as child:
             child.tag(clone.uuid)
             facts = child.facts()
-            if not _descends(facts, clone):
+            if clone.parent and not _descends(facts, clone.parent):
                 raise _gone(clone, 'another image has its name')
             if clone.kind is Kind.IMAGE:
                 self._expose(clone, facts.image, child)
@@ -291,5 +299,5 @@ def _gone(clone: Clone, reason: str) -> errors.ParentGone:
     )
 
 
-def _descends(facts: ImageFacts, clone: Clone) -> bool:
-    return facts.parent_image_id == _parent(clone).snapshot.image.id
+def _descends(facts: ImageFacts, parent: Parent) -> bool:
+    return facts.parent_image_id == parent.snapshot.image.id

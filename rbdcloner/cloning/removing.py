@@ -198,11 +198,14 @@ def when_closed(
 
 def is_ours(facts: ImageFacts, clone: Clone) -> bool:
     """Tell whether a maker of *clone*'s row left the image."""
-    if facts.tag or clone.parent is None:
+    if facts.tag:
         return facts.tag == clone.uuid
-    parent = clone.parent
+    parents, size_bytes = [''], clone.size_bytes
+    if clone.parent is not None:
+        parents.append(clone.parent.snapshot.image.id)
+        size_bytes = clone.parent.size_bytes
     return (
-        facts.parent_image_id in ('', parent.snapshot.image.id)
-        and facts.size_bytes == parent.size_bytes
+        facts.parent_image_id in parents
+        and facts.size_bytes == size_bytes
         and facts.created_at >= clone.created_at - _CLOCKS_DIFFER_BY
     )

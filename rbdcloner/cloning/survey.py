@@ -38,6 +38,9 @@ Each = TypeVar('Each')
 #: Parents that go when Glance deletes their image.
 _GLANCES = (Purpose.ADOPTED, Purpose.GLANCE)
 
+#: The image is there, and nobody is at work on it.
+_WHOLE = (State.READY, State.IMPORTING)
+
 _ROWS_AT_ONCE = 1000
 _PARENTS_AT_ONCE = 100
 _REST = 100
@@ -111,13 +114,13 @@ class Survey:
 
     def _look_at_pool(self, pool: str, stopping: threading.Event) -> None:
         # In this order: what is made meanwhile is not taken for missing.
-        ready = list(
+        there = list(
             self._paged(
-                self._lineage.page, Filters(pool=pool, states=(State.READY,))
+                self._lineage.page, Filters(pool=pool, states=_WHOLE)
             )
         )
         present = self._ceph.images(pool)
-        for clone in _until(stopping, ready):
+        for clone in _until(stopping, there):
             if clone.image.id not in present:
                 self._try(self._follow, clone)
         # Of one that was recorded after that look, Ceph is asked again.
@@ -130,7 +133,7 @@ class Survey:
             yield from self._paged(self._lineage.active_parents, purpose, pool)
 
     def _follow(self, clone: Clone) -> None:
-        """Send a READY row, whose image is not in its pool, its way."""
+        """Send a READY or IMPORTING row, whose image is not in its pool, its way."""
         facts = self._ceph.find_image(clone.image)
         if facts is None:
             LOG.warning('%s was removed by others', clone.image)

@@ -20,6 +20,7 @@ from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
 from rbdcloner.cloning.headroom import Headroom
 from rbdcloner.cloning.holding import Holder
+from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.making import Maker
 from rbdcloner.cloning.parents import Images
 from rbdcloner.cloning.parents import Parents
@@ -125,7 +126,13 @@ def rooms(
     )
     reaper = Reaper(rows, remover, releaser, adopter, holder, conf.reapers)
     return Service(
-        Manager(engine, snapshots, rbdcloner.__version__, conf.workers),
+        Manager(
+            engine,
+            snapshots,
+            Imports(engine, driver),
+            rbdcloner.__version__,
+            conf.workers,
+        ),
         Recovery(
             rows, releaser, maker, remover, holder, conf.recovery_interval
         ),

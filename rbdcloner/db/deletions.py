@@ -148,8 +148,11 @@ class Deletions(Database):
         image: Image,
         instance_uuid: str,
         after: int | None,
+        call: str = '',
     ) -> None:
         """Raise if a later deletion than *after* concerns the name.
+
+        Not what *call* itself has noted.
 
         :raises CreationOutdated: one does.
         """
@@ -158,6 +161,7 @@ class Deletions(Database):
         last = connection.scalar(
             sa.select(sa.func.max(deletions.c.id)).where(
                 deletions.c.id > after,
+                deletions.c.call != call,
                 deletions.c.fsid == image.fsid,
                 _concerns(image, instance_uuid),
             )

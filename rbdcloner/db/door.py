@@ -162,6 +162,7 @@ class Door(Deletions):
         reason: str | None = None,
         rollback_to: int | None = None,
         after: int | None = None,
+        call: str = '',
     ) -> Clone:
         """Move the row from ``clone.state`` to *state*: the one door.
 
@@ -171,7 +172,7 @@ class Door(Deletions):
         what the old state asked for are forgotten.
 
         :raises CreationOutdated: a later deletion than *after*, the last that
-            the caller knows of, concerns the name.
+            the caller knows of, concerns the name, and is not *call*'s own.
         :raises RowMoved: state or fence are not *clone*'s any more, or
             another than *owner* holds the row.
         :raises DiskExists: *state* takes the name, which a live row has.
@@ -187,6 +188,7 @@ class Door(Deletions):
             reason=reason,
             rollback_to=rollback_to,
             after=after,
+            call=call,
         )
 
     @writes
@@ -234,12 +236,13 @@ class Door(Deletions):
         lease_s: float = 0,
         reason: str | None = None,
         after: int | None = None,
+        call: str = '',
         **changes: Any,
     ) -> Clone:
         if not states.may_follow(clone.state, state):
             raise ValueError(f'{state} may not follow {clone.state}')
         self._refuse_outdated(
-            connection, clone.image, disks_instance(clone), after
+            connection, clone.image, disks_instance(clone), after, call
         )
         values = _entering(state)
         conditions = as_left(clone)

@@ -10,6 +10,7 @@ from rbdcloner.db.ancestry import Ancestry
 from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.duty import Duties
 from rbdcloner.db.flattening import Flattening
+from rbdcloner.db.imports import Imports
 from rbdcloner.db.releasing import Releasing
 from rbdcloner.db.removal import Removals
 from rbdcloner.db.reservation import Reservations
@@ -22,6 +23,7 @@ from rbdcloner.db.workers import Workers
 
 class Lineage(
     Reservations,
+    Imports,
     Removals,
     Search,
     Waiting,

@@ -108,7 +108,7 @@ class Reservations(Deletions):
         door.keep(connection, disk, clones.c.state == State.READY)
         tag = str(uuid.uuid4())
         edge = _plan_edge(connection, disk, tag, clone_format)
-        row = _inserted(
+        row = inserted(
             connection,
             {
                 'uuid': tag,
@@ -155,7 +155,7 @@ class Reservations(Deletions):
         :raises DiskExists: another live row has the name.
         """
         tag = str(uuid.uuid5(_ADOPTED, '/'.join(_identity(image))))
-        known = search.by_image(connection, image) or _tagged(connection, tag)
+        known = search.by_image(connection, image) or tagged(connection, tag)
         if known is not None:
             return known
         wanted = {
@@ -175,9 +175,9 @@ class Reservations(Deletions):
         }
         try:
             with connection.begin_nested():
-                return rows.clone(_inserted(connection, wanted), None)
+                return rows.clone(inserted(connection, wanted), None)
         except errors.DiskExists:
-            known = _tagged(connection, tag)
+            known = tagged(connection, tag)
             if known is None:
                 raise
             return known
@@ -187,7 +187,8 @@ def _identity(image: Image) -> tuple[str, ...]:
     return (image.fsid, image.pool, image.namespace, image.id)
 
 
-def _tagged(connection: sa.Connection, tag: str) -> Clone | None:
+def tagged(connection: sa.Connection, tag: str) -> Clone | None:
+    """Return the row with the uuid *tag*, in whatever state."""
     row = connection.execute(
         rows.CLONES.where(clones.c.uuid == tag)
     ).one_or_none()
@@ -215,7 +216,7 @@ def _plan_edge(
     return rows.parent(row)
 
 
-def _inserted(connection: sa.Connection, wanted: dict[str, Any]) -> Any:
+def inserted(connection: sa.Connection, wanted: dict[str, Any]) -> Any:
     """Insert a clone's row of *wanted*, empty elsewhere, and return it.
 
     :raises DiskExists: a unique key is against it.

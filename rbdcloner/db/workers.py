@@ -31,8 +31,9 @@ from rbdcloner.model import Clone
 from rbdcloner.model import Worker
 from rbdcloner.states import State
 
-#: Where a row can be held: a retired image's while it is purged.
-_HELD = sorted(states.IN_PROGRESS | {State.RETIRED})
+#: Where a row can be held: a retired image's while it is purged, and what is
+#: imported while that is finished.
+_HELD = sorted(states.IN_PROGRESS | {State.IMPORTING, State.RETIRED})
 
 
 class Workers(Database):

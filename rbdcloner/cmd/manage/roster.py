@@ -39,6 +39,7 @@ class Condition(enum.StrEnum):
 
 _VERBS = {
     State.RESERVED: 'create',
+    State.IMPORTING: 'finish',
     State.RESIZING: 'resize',
     State.ROLLING_BACK: 'roll back',
     State.DELETING: 'delete',

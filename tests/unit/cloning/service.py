@@ -30,6 +30,7 @@ from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
 from rbdcloner.cloning.holding import Holder
+from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.reaper import Reaper
 from rbdcloner.cloning.recovery import Recovery
 from rbdcloner.cloning.snapshots import Snapshots
@@ -94,6 +95,7 @@ class Process:
 
     engine: Engine
     snapshots: Snapshots
+    imports: Imports
     recovery: Recovery
     reaper: Reaper
     survey: Survey
@@ -191,6 +193,7 @@ class Service(fixtures.Fixture):
         return Process(
             engine=rooms.manager.engine,
             snapshots=rooms.manager.snapshots,
+            imports=rooms.manager.imports,
             recovery=dataclasses.replace(rooms.recovery, idle_s=0),
             reaper=rooms.reaper,
             survey=rooms.survey,
