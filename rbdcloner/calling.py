@@ -12,12 +12,14 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent import futures
 import contextlib
+import copy
 import dataclasses
 import datetime
 import os
 import threading
 import time
 from typing import Any
+from typing import Self
 import uuid
 
 import oslo_messaging as messaging
@@ -105,6 +107,12 @@ class Calls:
         # A parent's stay: closing them would close the parent's sockets.
         self._of_process: dict[int, _Connection] = {}
         self._silent_since: datetime.datetime | None = None
+
+    def within(self, timeout_s: float) -> Self:
+        """Return what makes calls by the same connection, with a deadline."""
+        other = copy.copy(self)
+        other._timeout_s = timeout_s
+        return other
 
     def make(self, request: Request) -> Any:
         """Return the answer.

@@ -30,10 +30,12 @@ UPGRADE_LEVELS: list[cfg.Opt] = [
 ERRORS_FROM = ('rbdcloner.errors',)
 
 
-def transport(conf: cfg.ConfigOpts) -> messaging.Transport:
-    """Return the transport that *conf*'s ``transport_url`` names."""
+def transport(
+    conf: cfg.ConfigOpts, url: str | None = None
+) -> messaging.Transport:
+    """Return the transport of *url*, or of *conf*'s ``transport_url``."""
     return messaging.get_rpc_transport(
-        conf, allowed_remote_exmods=list(ERRORS_FROM)
+        conf, url, allowed_remote_exmods=list(ERRORS_FROM)
     )
 
 

@@ -7,6 +7,7 @@ serves every thread of a process, and of the processes that it forks.
 """
 
 from collections.abc import Callable
+import copy
 from typing import Any
 from typing import Self
 
@@ -69,14 +70,24 @@ class API:
         self._calls = calling.Calls(connect, version_cap, timeout_s)
 
     @classmethod
-    def from_conf(cls, conf: cfg.ConfigOpts, **settings: Any) -> Self:
-        """Return a client over the RabbitMQ that *conf* names.
+    def from_conf(
+        cls, conf: cfg.ConfigOpts, url: str | None = None, **settings: Any
+    ) -> Self:
+        """Return a client over the RabbitMQ that *url*, or *conf*, names.
 
         ``[upgrade_levels] rbdcloner`` caps the version that it speaks.
         """
         conf.register_opts(rpc.UPGRADE_LEVELS, 'upgrade_levels')
         cap = conf.upgrade_levels.rbdcloner
-        return cls(lambda: rpc.transport(conf), version_cap=cap, **settings)
+        return cls(
+            lambda: rpc.transport(conf, url), version_cap=cap, **settings
+        )
+
+    def within(self, timeout_s: float) -> Self:
+        """Return a client over the same connection with that deadline."""
+        other = copy.copy(self)
+        other._calls = self._calls.within(timeout_s)
+        return other
 
     def ping(self, ctxt: context.RequestContext) -> dict[str, Any]:
         """Return a manager's ``version``, ``workers`` and ``fsid``."""
