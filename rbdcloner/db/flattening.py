@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner.db import ancestry
+from rbdcloner.db import changing
 from rbdcloner.db import clock
-from rbdcloner.db import door
 from rbdcloner.db import rows
 from rbdcloner.db import tables
 from rbdcloner.db.tables import clones
@@ -45,7 +45,7 @@ class Flattening(Database):
 
         :raises RowMoved: the clone is not attached.
         """
-        door.keep(connection, clone, clones.c.attached == 1)
+        changing.keep(connection, clone, clones.c.attached == 1)
         live = (flattens.c.clone_id == clone.id, flattens.c.live == 1)
         known = one(connection, *live)
         if known is None:
@@ -58,7 +58,7 @@ class Flattening(Database):
             known = one(connection, *live)
         if known is None:
             # Done or cancelled just now, after it was there.
-            raise door.moved(clone)
+            raise changing.moved(clone)
         return known
 
     @writes
@@ -90,7 +90,7 @@ class Flattening(Database):
 
         :raises RowMoved: as :meth:`flatten_progress`; then nothing changes.
         """
-        door.detached(connection, flatten.clone)
+        changing.detached(connection, flatten.clone)
         return _run_on(
             connection, flatten, state=FlattenState.DONE, reason='', **_OVER
         )
@@ -110,7 +110,7 @@ class Flattening(Database):
             reason=reason[: tables.REASON_LENGTH],
             slot=None,
             lease_expires_at=None,
-            **door.backoff(flatten.attempts),
+            **changing.backoff(flatten.attempts),
         )
 
     @writes

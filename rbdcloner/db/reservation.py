@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner.db import ancestry
+from rbdcloner.db import changing
 from rbdcloner.db import clock
-from rbdcloner.db import door
 from rbdcloner.db import rows
 from rbdcloner.db import search
 from rbdcloner.db.deletions import Deletions
@@ -105,7 +105,7 @@ class Reservations(Deletions):
         """
         there = Image(disk.image.fsid, pool, '', image_id)
         self._refuse_outdated(connection, there, '', after)
-        door.keep(connection, disk, clones.c.state == State.READY)
+        changing.keep(connection, disk, clones.c.state == State.READY)
         tag = str(uuid.uuid4())
         edge = _plan_edge(connection, disk, tag, clone_format)
         row = inserted(

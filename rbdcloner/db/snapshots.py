@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner.db import ancestry
+from rbdcloner.db import changing
 from rbdcloner.db import clock
-from rbdcloner.db import door
 from rbdcloner.db import rows
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
@@ -135,7 +135,7 @@ def _still(connection: sa.Connection, clone: Clone) -> None:
     conditions = [clones.c.state == clone.state]
     if clone.lease_expires_at is not None:
         conditions.append(clones.c.fence == clone.fence)
-    door.keep(connection, clone, *conditions)
+    changing.keep(connection, clone, *conditions)
 
 
 def _snapshots(

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from rbdcloner import states
 from rbdcloner.db import clock
 from rbdcloner.db import rows
-from rbdcloner.db.door import DUE
-from rbdcloner.db.door import UNHELD
+from rbdcloner.db.changing import DUE
+from rbdcloner.db.changing import UNHELD
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import Database
