@@ -123,6 +123,14 @@ class SnapshotFacts:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Descent:
+    """What Ceph says of whom an RBD image descends from, and in which way."""
+
+    parent: SnapshotFacts
+    clone_format: CloneFormat
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What Ceph says of an RBD image at one moment.
 

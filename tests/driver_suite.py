@@ -16,6 +16,7 @@ from typing import Any
 
 from rbdcloner import errors
 from rbdcloner.model import CloneFormat
+from rbdcloner.model import Descent
 from rbdcloner.model import Image
 from rbdcloner.model import PoolFacts
 from rbdcloner.model import Snapshot
@@ -131,6 +132,8 @@ class LookingSuite(DriverSuite):
             (self.driver.children, snapshot),
             (self.driver.restore, image),
             (self.driver.is_trashed, image),
+            (self.driver.find_parent, image),
+            (self.driver.notes, NOWHERE),
             (self.driver.watchers, image),
             (self.driver.used_bytes, image),
             (self.driver.images, NOWHERE),
@@ -202,6 +205,51 @@ class CreateSuite(DriverSuite):
         snapshot = self.cluster.add_snapshot(made, 'own', protected=True)
         child = self.child(snapshot)
         self.assertEqual(made.id, self.found(child).parent_image_id)
+
+
+class NotesSuite(DriverSuite):
+    @property
+    def pool(self):
+        return self.cluster.disk_pool
+
+    def note(self, name, text='{"host": "compute"}'):
+        self.cluster.note(self.pool, name, text)
+        self.addCleanup(self.strike, name)
+        return {name: text}
+
+    def strike(self, name):
+        for text in self.driver.notes(self.pool, [name]).values():
+            self.driver.strike_note(self.pool, name, text)
+        self.assertEqual({}, self.driver.notes(self.pool, [name]))
+
+    def test_nothing_is_noted_at_first(self):
+        self.assertEqual({}, self.driver.notes(self.cluster.image_pool))
+        self.driver.strike_note(self.cluster.image_pool, 'name', 'text')
+
+    def test_notes_are_read_in_pages_by_name(self):
+        noted = self.note('a') | self.note('b', '') | self.note('c')
+        read = self.driver.notes
+        self.assertEqual(noted, read(self.pool))
+        self.assertEqual(['a', 'b'], list(read(self.pool, limit=2)))
+        self.assertEqual(['c'], list(read(self.pool, after='b', limit=2)))
+        self.assertEqual({'b': ''}, read(self.pool, names=['b', 'd']))
+
+    def test_a_note_is_struck_out_if_it_is_as_it_was_read(self):
+        old = self.note('a', 'old')['a']
+        other = self.note('b')
+        self.note('a', 'new')
+        self.driver.strike_note(self.pool, 'a', old)
+        self.assertEqual('new', self.driver.notes(self.pool)['a'])
+        for _twice in range(2):
+            self.driver.strike_note(self.pool, 'a', 'new')
+        self.assertEqual(other, self.driver.notes(self.pool))
+
+    def test_a_note_of_anything_can_be_struck_out(self):
+        for text in (b'\xff\xfe', '\u00e4\u20ac'.encode(), b'', b'x' * 9999):
+            self.note('odd', text)
+            (found,) = self.driver.notes(self.pool).values()
+            self.driver.strike_note(self.pool, 'odd', found)
+            self.assertEqual({}, self.driver.notes(self.pool))
 
 
 class CloneSuite(DriverSuite):
@@ -433,6 +481,58 @@ class ProtectionSuite(DriverSuite):
         self.driver.unprotect(parent)
         self.cluster.drop_snapshot(parent)
         self.driver.purge(parent.image)
+
+
+class AboveSuite(DriverSuite):
+    def test_a_child_says_which_snapshot_is_its_parent(self):
+        parent = self.parent()
+        self.cluster.add_snapshot(parent.image, 'another')
+        child = self.child(parent)
+        image = parent.image
+        facts = self.driver.find_snapshot(
+            image.pool, '', image.name, parent.name
+        )
+        self.assertEqual(
+            Descent(facts, self.clone_format), self.driver.find_parent(child)
+        )
+
+    def test_who_has_no_parent_says_so(self):
+        child = self.child(self.parent())
+        self.cluster.flatten_image(child)
+        self.assertIsNone(self.driver.find_parent(child))
+        made = self.cluster.add_image(
+            self.cluster.disk_pool, self.name('image'), MIB
+        )
+        self.assertIsNone(self.driver.find_parent(made))
+
+    def test_a_parent_in_the_trash_is_found_by_its_ids(self):
+        parent = self.parent(protected=False)
+        if self.clone_format == CloneFormat.V1:
+            self.driver.protect(parent)
+        child = self.child(parent)
+        self.cluster.trash_image(parent.image)
+        found = self.driver.find_parent(child).parent
+        self.assertEqual(parent.image.id, found.snapshot.image.id)
+        self.assertEqual(parent.id, found.snapshot.id)
+        self.assertFalse(found.trashed)
+
+    def test_a_snapshot_in_the_trash_is_found_by_its_id(self):
+        if self.clone_format == CloneFormat.V1:
+            self.skipTest('a snapshot with children stays')
+        parent = self.parent(protected=False)
+        child = self.child(parent)
+        self.cluster.drop_snapshot(parent)
+        # Of the same name, and nobody's parent.
+        self.cluster.add_snapshot(parent.image, parent.name)
+        found = self.driver.find_parent(child).parent
+        self.assertEqual(parent, found.snapshot)
+        self.assertTrue(found.trashed)
+
+    def test_what_is_not_there_has_no_parent_to_tell(self):
+        missing = dataclasses.replace(self.image('no-such'), id='102f4a5b6c7d')
+        self.assertRaises(
+            errors.RbdImageNotFound, self.driver.find_parent, missing
+        )
 
 
 class ChildrenSuite(DriverSuite):
@@ -1106,6 +1206,8 @@ class RefusalSuite(DriverSuite):
             (self.driver.purge, made),
             (self.driver.restore, made),
             (self.driver.is_trashed, made),
+            (self.driver.find_parent, made),
+            (self.driver.notes, pool),
             (self.driver.watchers, made),
             (self.driver.used_bytes, made),
             (self.driver.images, pool),
@@ -1265,9 +1367,11 @@ class PermitSuite(DriverSuite):
 class WholeSuite(
     LookingSuite,
     CreateSuite,
+    NotesSuite,
     CloneSuite,
     OpenSuite,
     ProtectionSuite,
+    AboveSuite,
     ChildrenSuite,
     RemovalSuite,
     SnapshotSuite,

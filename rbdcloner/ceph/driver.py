@@ -28,6 +28,7 @@ import contextlib
 from typing import Protocol
 
 from rbdcloner.model import CloneFormat
+from rbdcloner.model import Descent
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import PoolFacts
@@ -115,6 +116,14 @@ class Driver(Protocol):
         name (never in the trash).
         """
 
+    def find_parent(self, image: Image) -> Descent | None:
+        """Look at the snapshot that *image*, by its id, descends from.
+
+        It may lie in the trash, as may its image. ``None`` without one.
+
+        :raises RbdImageNotFound: there is no such image.
+        """
+
     def is_trashed(self, image: Image) -> bool:
         """Tell whether *image* lies in its pool's trash, by its id.
 
@@ -149,6 +158,23 @@ class Driver(Protocol):
 
         In the order of their ids; none where there is no image.
         """
+
+    def notes(
+        self,
+        pool: str,
+        names: Collection[str] = (),
+        after: str = '',
+        limit: int = 100,
+    ) -> dict[str, str]:
+        """Return what others noted of disks in *pool*, name → text.
+
+        In the omap of the object ``rbdcloner.unadopted``: of those called
+        *names*, or of the first *limit* after the name *after*. What is no
+        UTF-8 is escaped.
+        """
+
+    def strike_note(self, pool: str, name: str, text: str) -> None:
+        """Remove the note of a disk in *pool*, if it still says *text*."""
 
     def create(self, image: Image, size_bytes: int) -> None:
         """Make *image*, by its name: empty, without a parent or a tag.

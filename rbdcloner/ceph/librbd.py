@@ -16,8 +16,10 @@ from typing import Any
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph import descent
 from rbdcloner.ceph import flattening
 from rbdcloner.ceph import looking
+from rbdcloner.ceph import notes
 from rbdcloner.ceph import probing
 from rbdcloner.ceph import removing
 from rbdcloner.ceph import snapshots
@@ -29,6 +31,7 @@ from rbdcloner.ceph.driver import Permit
 from rbdcloner.ceph.driver import Progress
 from rbdcloner.ceph.opening import LibrbdImage
 from rbdcloner.model import CloneFormat
+from rbdcloner.model import Descent
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import PoolFacts
@@ -126,6 +129,10 @@ class LibrbdDriver:
         except errors.RbdImageNotFound:
             return None
 
+    def find_parent(self, image: Image) -> Descent | None:
+        with self._handle(f'look above {image}', image.pool) as handle:
+            return descent.find(handle, image)
+
     def is_trashed(self, image: Image) -> bool:
         with self._ioctx('look for', image) as ioctx:
             return looking.trash_entry(ioctx, image.id) is not None
@@ -152,6 +159,21 @@ class LibrbdDriver:
                 return looking.snapshots(image, opened)
         except errors.RbdImageNotFound:
             return []
+
+    def notes(
+        self,
+        pool: str,
+        names: Collection[str] = (),
+        after: str = '',
+        limit: int = 100,
+    ) -> dict[str, str]:
+        with self._handle('read the notes', pool) as handle:
+            return notes.read(handle.ioctx(pool), names, after, limit)
+
+    def strike_note(self, pool: str, name: str, text: str) -> None:
+        with self._handle('strike a note', pool) as handle:
+            self._permit()
+            notes.strike(handle.ioctx(pool), name, text)
 
     def create(self, image: Image, size_bytes: int) -> None:
         taken = errors.RbdImageExists(pool=image.pool, image=image.name)

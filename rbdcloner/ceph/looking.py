@@ -118,7 +118,7 @@ def snapshots(image: Image, opened: Any) -> list[SnapshotFacts]:
     """Return the snapshots of *image*, the trashed ones too."""
     found = _named(image, opened)
     return [
-        _snapshot_facts(found, opened, one)
+        facts_of(found, opened, one)
         for one in sorted(opened.list_snaps(), key=lambda one: one['id'])
     ]
 
@@ -131,7 +131,7 @@ def snapshot_facts(image: Image, opened: Any, name: str) -> SnapshotFacts:
     """
     for one in opened.list_snaps():
         if _is_live(one) and one['name'] == name:
-            return _snapshot_facts(_named(image, opened), opened, one)
+            return facts_of(_named(image, opened), opened, one)
     raise why_not(opened, Snapshot(image, name))
 
 
@@ -264,9 +264,10 @@ def _named(image: Image, opened: Any) -> Image:
     return dataclasses.replace(image, name=opened.get_name(), id=opened.id())
 
 
-def _snapshot_facts(
+def facts_of(
     image: Image, opened: Any, one: Mapping[str, Any]
 ) -> SnapshotFacts:
+    """Return the facts of a snapshot that is listed as *one*."""
     created_at = opened.get_snap_timestamp(one['id'])
     return SnapshotFacts(
         Snapshot(image, _name(one), one['id']),

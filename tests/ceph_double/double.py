@@ -8,6 +8,7 @@ import dataclasses
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Progress
 from rbdcloner.model import CloneFormat
+from rbdcloner.model import Descent
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import PoolFacts
@@ -98,6 +99,14 @@ class CephDouble(Others):
             except errors.RbdImageNotFound:
                 return None
 
+    def find_parent(self, image: Image) -> Descent | None:
+        with self._look('find_parent', image.pool):
+            held = self._image(image)
+            if held.parent is None or held.clone_format is None:
+                return None
+            facts = self._snapshot_facts(*held.parent)
+            return Descent(facts, held.clone_format)
+
     def is_trashed(self, image: Image) -> bool:
         with self._look('is_trashed', image.pool):
             return image.id in self.trashed(image.pool)
@@ -133,6 +142,26 @@ class CephDouble(Others):
             except errors.RbdImageNotFound:
                 return []
             return [self._snapshot_facts(held, one) for one in held.snapshots]
+
+    def notes(
+        self,
+        pool: str,
+        names: Collection[str] = (),
+        after: str = '',
+        limit: int = 100,
+    ) -> dict[str, str]:
+        with self._look('notes', pool):
+            known = self._notes.get(pool, {})
+            if names:
+                return {name: known[name] for name in names if name in known}
+            chosen = sorted(name for name in known if name > after)[:limit]
+            return {name: known[name] for name in chosen}
+
+    def strike_note(self, pool: str, name: str, text: str) -> None:
+        with self._act('strike_note', pool):
+            known = self._notes.get(pool, {})
+            if known.get(name) == text:
+                del known[name]
 
     def create(self, image: Image, size_bytes: int) -> None:
         with self._act('create', image.pool, takes_space=True):

@@ -37,6 +37,7 @@ ACTS = (
     'restore',
     'purge',
     'free_name',
+    'strike_note',
 )
 
 FSID = '4c9b0a4e-30c5-4d2b-9b0b-2a6f5a1f7c11'
@@ -120,6 +121,7 @@ class Cluster:
         self.refused: set[str] = set()
         self._pools = {pool: _Pool() for pool in pools or ('images', 'vms')}
         self._images: dict[str, HeldImage] = {}
+        self._notes: dict[str, dict[str, str]] = {}
         self._faults: dict[str, list[_Fault]] = {}
         self._dead_watchers: set[str] = set()
         self._numbers = itertools.count(1)

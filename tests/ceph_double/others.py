@@ -118,6 +118,13 @@ class Others(Cluster):
             )
             made.half_made = half
 
+    def note(self, pool: str, name: str, text: str | bytes) -> None:
+        """Note a disk of *pool* as nova-compute does, who made it alone."""
+        if isinstance(text, bytes):
+            text = text.decode(errors='backslashreplace')
+        with self._lock:
+            self._notes.setdefault(pool, {})[name] = text
+
     def trash_image(self, image: Image) -> None:
         """Move *image* to the trash as anybody may, whatever it has."""
         with self._lock:
