@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An OpenStack from the command line: up FOLDER, down FOLDER, restart."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from typing import NoReturn
+
+from tests import stack
+from tests.openstack import cloud
+
+
+def main() -> int:
+    """Do what the command line asks for; the exit code."""
+    parser = argparse.ArgumentParser(prog='python -m tests.openstack')
+    verbs = parser.add_subparsers(required=True)
+    for verb, text in (
+        (_up, 'start everything and leave it running'),
+        (_restart, 'restart nova-compute, with other options'),
+        (_down, 'end what runs in the folder and remove it'),
+    ):
+        added = verbs.add_parser(
+            verb.__name__[1:], help=text, description=text
+        )
+        added.set_defaults(verb=verb)
+        added.add_argument('folder')
+        if verb is not _down:
+            _add_options(added)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return int(arguments.verb(arguments))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--plugin',
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="rbdcloner's driver, or Nova's own (the default)",
+    )
+    parser.add_argument(
+        '--eventlet',
+        action='store_true',
+        help='nova-compute on green threads instead of native ones',
+    )
+    parser.add_argument(
+        '--option',
+        action='append',
+        default=[],
+        metavar='SECTION.KEY=VALUE',
+        help="of nova-compute's configuration",
+    )
+
+
+def _options(words: list[str]) -> dict[str, dict[str, object]]:
+    options: dict[str, dict[str, object]] = {}
+    for word in words:
+        name, _, value = word.partition('=')
+        section, _, key = name.partition('.')
+        options.setdefault(section, {})[key] = value
+    return options
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _chosen(arguments: argparse.Namespace) -> dict[str, object]:
+    return {
+        'plugin': arguments.plugin,
+        'eventlet': arguments.eventlet,
+        'options': _options(arguments.option),
+    }
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    with (
+        stack.Stack(
+            arguments.folder,
+            glance=False,
+            databases=('sqlite', 'mariadb'),
+            report=_say,
+        ) as servers,
+        cloud.OpenStack(servers, report=_say, **_chosen(arguments)) as running,
+    ):
+        running.detach()
+        servers.detach()
+    return 0
+
+
+def _restart(arguments: argparse.Namespace) -> int:
+    begun = time.monotonic()
+    running = cloud.OpenStack.attach(arguments.folder)
+    running.compute.stop()
+    running.compute.configure(**_chosen(arguments))
+    running.compute.start()
+    _say(f'nova-compute: ready after {time.monotonic() - begun:.1f} s')
+    return 0
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    stack.down(arguments.folder)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
