@@ -14,6 +14,9 @@ EXCHANGE = 'rbdcloner'
 TOPIC = 'rbdcloner'
 VERSION = '1.2'
 
+#: Of which kind queues and exchange are, unless a manager was told otherwise.
+QUEUES = {'amqp_auto_delete': 'false', 'rabbit_quorum_queue': 'true'}
+
 #: Of an id in a request's context; a UUID has less.
 _MAX_TEXT = 64
 
@@ -33,9 +36,18 @@ ERRORS_FROM = ('rbdcloner.errors',)
 def transport(
     conf: cfg.ConfigOpts, url: str | None = None
 ) -> messaging.Transport:
-    """Return the transport of *url*, or of *conf*'s ``transport_url``."""
+    """Return the transport that *conf*'s ``transport_url`` names.
+
+    With *url*, *conf* is another service's: that names the broker, or nothing
+    if it is the same. RabbitMQ knows one kind of a queue and of an exchange,
+    and refuses whoever declares it otherwise; so it is not *conf* that says
+    of which kind ours are, but *url*'s query.
+    """
+    parsed = messaging.TransportURL.parse(conf, url)
+    if url is not None and parsed.transport == 'rabbit':
+        parsed.query = QUEUES | parsed.query
     return messaging.get_rpc_transport(
-        conf, url, allowed_remote_exmods=list(ERRORS_FROM)
+        conf, parsed, allowed_remote_exmods=list(ERRORS_FROM)
     )
 
 
