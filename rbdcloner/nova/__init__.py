@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plug-in: what nova-compute does with RBD, asked of the service."""

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nova's libvirt driver, with our image backend and where it goes round that.
+
+Nova's driver looks for an instance's images itself when it deletes them, and
+asks Ceph for the pool's space and the monitors.
+"""
+
+import itertools
+from typing import Any
+
+from nova.compute import task_states
+import nova.conf
+from nova.virt.libvirt import driver
+from nova.virt.libvirt import migration
+from oslo_log import log as logging
+
+from rbdcloner import errors
+from rbdcloner.nova import asking
+from rbdcloner.nova import imagebackend
+from rbdcloner.nova import images
+from rbdcloner.nova import rbd_utils
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+_RESCUE = '.rescue'
+_DISKS = ('disk', 'disk.local', 'disk.swap', 'disk.config')
+_EPHEMERAL = 'disk.eph'
+
+
+class LibvirtDriver(driver.LibvirtDriver):
+    """``compute_driver = rbdcloner.LibvirtDriver``"""
+
+    def __init__(self, virtapi: Any, read_only: bool = False) -> None:
+        super().__init__(virtapi, read_only)
+        self.image_backend.BACKEND['rbd'] = imagebackend.Rbd
+        # Nova's modules name theirs where no method could be overridden.
+        driver.rbd_utils = rbd_utils
+        migration.rbd_utils = rbd_utils
+
+    def unrescue(self, context: Any, instance: Any) -> None:
+        """Run the instance from its own disks again."""
+        super().unrescue(context, instance)
+        if CONF.libvirt.images_type == 'rbd':
+            delete_disks(instance, _RESCUE)
+
+    def _cleanup_rbd(self, instance: Any) -> None:
+        # When a resize is reverted the root disk has been rolled back.
+        is_reverted = instance.task_state == task_states.RESIZE_REVERTING
+        delete_disks(instance, 'disk.local' if is_reverted else '')
+
+    def _try_fetch_image_cache(
+        self,
+        image: Any,
+        fetch_func: Any,
+        context: Any,
+        filename: str,
+        image_id: str,
+        instance: Any,
+        size: int | None,
+        fallback_from_host: str | None = None,
+    ) -> None:
+        if isinstance(image, imagebackend.Rbd):
+
+            def fetch_func(
+                context: Any,
+                target: str,
+                image_id: str,
+                trusted_certs: Any = None,
+            ) -> None:
+                images.fetch_to_raw(
+                    context,
+                    image_id,
+                    target,
+                    trusted_certs,
+                    backend=image,
+                    max_size=size or 0,
+                )
+
+        super()._try_fetch_image_cache(
+            image,
+            fetch_func,
+            context,
+            filename,
+            image_id,
+            instance,
+            size,
+            fallback_from_host,
+        )
+
+
+def delete_disks(instance: Any, suffix: str = '') -> None:
+    """Free the names of an instance's disks, or of those that end so.
+
+    One that is still open goes by itself later: who wants its name again
+    waits for it.
+    """
+    ceph = rbd_utils.RBDDriver()
+
+    def asked() -> None:
+        _delete(
+            'delete_disks',
+            instance_uuid=instance.uuid,
+            suffix=suffix or None,
+        )
+        for name in ceph.existing(_names(ceph, instance.uuid, suffix)):
+            # Others made it, or it is open.
+            disk = asking.Disk(name, ceph.pool, instance)
+            try:
+                disk.ask('get_disk')
+            except errors.DiskNotFound:
+                continue
+            _delete('delete_disk', name=name, pool=ceph.pool)
+
+    asking.either(asked, lambda: ceph.cleanup_alone(instance.uuid, suffix))
+
+
+def _delete(method: str, **given: Any) -> None:
+    try:
+        asking.service().ask_once(method, **given)
+    except errors.DiskInUse as exc:
+        LOG.warning('%s; it goes when it is not', exc)
+
+
+def _names(
+    ceph: rbd_utils.RBDDriver, instance_uuid: str, suffix: str
+) -> list[str]:
+    """Return what Nova may call an instance's images that end so."""
+    plain = [f'{instance_uuid}_{each}' for each in _DISKS]
+    for number in itertools.count():
+        name = f'{instance_uuid}_{_EPHEMERAL}{number}'
+        if not ceph.exists(name):
+            break
+        plain.append(name)
+    both = plain + [name + _RESCUE for name in plain]
+    return [name for name in both if name.endswith(suffix)]

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Glance image to a disk: by the image backend, else by a download."""
+
+from typing import Any
+from typing import Protocol
+
+from nova import exception
+import nova.conf
+from nova.virt import images
+
+CONF = nova.conf.CONF
+
+
+class Backend(Protocol):
+    """An image backend that may make its disk without a download."""
+
+    def direct_fetch(
+        self, context: Any, image_id: str, max_size: int = 0
+    ) -> None:
+        """Make the disk of the image.
+
+        :raises ImageUnacceptable: the image is to be downloaded.
+        """
+
+
+def fetch_to_raw(
+    context: Any,
+    image_href: str,
+    path: str,
+    trusted_certs: Any = None,
+    backend: Backend | None = None,
+    max_size: int = 0,
+) -> None:
+    """Make the disk of an image, or a raw file at *path* to make it from.
+
+    *max_size* is the disk's size in bytes; 0 is the image's own.
+    """
+    if backend is not None:
+        try:
+            backend.direct_fetch(context, image_href, max_size)
+            return
+        except exception.ImageUnacceptable:
+            if CONF.workarounds.never_download_image_if_on_rbd:
+                raise
+    images.fetch_to_raw(context, image_href, path, trusted_certs)

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nova-compute reads of Ceph, on one kept RADOS connection.
+
+Nova's own code connects anew for each look at an image, and runs the ceph
+command for the rest. Here an image is not even opened: RADOS answers from its
+header. What Nova's own code changes, when no manager answers, it does in its
+own way.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+import contextlib
+import errno
+import json
+import os
+import struct
+from typing import Any
+
+from nova import exception
+from nova import utils
+import nova.conf
+from nova.storage import rbd_utils
+import rados
+import rbd
+
+CONF = nova.conf.CONF
+
+#: What Nova's own code alone made: a manager adopts it by this object's omap.
+UNADOPTED = 'rbdcloner.unadopted'
+
+#: An operation that takes so long has failed.
+_TIMEOUT_S = '30'
+
+# Of the image, not of a snapshot.
+_HEAD = struct.pack('<Q', 2**64 - 2)
+_MAX_ID = 256
+
+_OF_NO_USE = (errno.ESHUTDOWN, errno.ETIMEDOUT)
+
+#: By process, user and configuration. No lock: under eventlet callers are
+#: native threads and green ones.
+_kept: dict[tuple[int, str, str], Any] = {}
+
+
+def natively(act: Callable[[], Any]) -> Any:
+    """Return what *act* returns; under eventlet a native thread runs it."""
+    if utils.concurrency_mode_threading():
+        return act()
+    return utils.get_eventlet().tpool.execute(act)
+
+
+class RBDDriver(rbd_utils.RBDDriver):
+    """Nova's, but for what is only read."""
+
+    def exists(
+        self, name: str, pool: str | None = None, snapshot: str | None = None
+    ) -> bool:
+        """Tell whether the pool has an image, or a snapshot, of that name."""
+        if snapshot is not None:
+            return bool(super().exists(name, pool, snapshot))
+        return bool(self.existing([name], pool))
+
+    def existing(
+        self, names: Iterable[str], pool: str | None = None
+    ) -> list[str]:
+        """Return those of *names* that the pool has images of."""
+
+        def look(ioctx: Any) -> list[str]:
+            return [name for name in names if _size(ioctx, name) is not None]
+
+        return list(self.at_pool(look, pool))
+
+    def size(self, name: str) -> int:
+        """Return the size of an image in bytes.
+
+        :raises rbd.ImageNotFound: there is none.
+        """
+        found = self.at_pool(lambda ioctx: _size(ioctx, name))
+        if found is None:
+            raise rbd.ImageNotFound(f'{self.pool}/{name}', errno=errno.ENOENT)
+        return int(found)
+
+    def get_mon_addrs(
+        self, strip_brackets: bool = True
+    ) -> tuple[list[str], list[str]]:
+        """Return the hosts and the ports of the monitors."""
+        hosts, ports = [], []
+        for mon in self._ask('mon dump')['mons']:
+            host, _, port = mon['addr'].rpartition('/')[0].rpartition(':')
+            hosts.append(host.strip('[]') if strip_brackets else host)
+            ports.append(port)
+        return hosts, ports
+
+    def get_pool_info(self) -> dict[str, int]:
+        """Return what the pool has in all, free and used, in bytes."""
+        told = self._ask('df')
+        for pool in told['pools']:
+            if pool['name'] == self.pool:
+                return {
+                    'total': told['stats']['total_bytes'],
+                    'free': pool['stats']['max_avail'],
+                    'used': pool['stats']['bytes_used'],
+                }
+        raise exception.NotFound(f'Pool {self.pool} could not be found.')
+
+    def cleanup_volumes(self, filter_fn: Callable[[str], bool]) -> None:
+        """Do nothing: who deletes by a filter lists the pool.
+
+        Nova's driver calls it when a server is not rescued any more, and
+        ours asks by instance after that.
+        """
+
+    def cleanup_alone(self, instance_uuid: str, suffix: str) -> None:
+        """Remove an instance's images that end so, as Nova's own code does."""
+        super().cleanup_volumes(
+            lambda name: (
+                name.startswith(instance_uuid) and name.endswith(suffix)
+            )
+        )
+
+    def note_unadopted(self, name: str, facts: dict[str, str]) -> None:
+        """Let a manager know of an image that was made without it."""
+
+        def note(ioctx: Any) -> None:
+            with rados.WriteOpCtx() as operation:
+                value = json.dumps(facts).encode()
+                ioctx.set_omap(operation, (name,), (value,))
+                ioctx.operate_write_op(operation, UNADOPTED)
+
+        self.at_pool(note)
+
+    def at_pool(
+        self, act: Callable[[Any], Any], pool: str | None = None
+    ) -> Any:
+        """Return what *act* makes of the pool's I/O context."""
+
+        def acted(cluster: Any) -> Any:
+            with contextlib.closing(
+                cluster.open_ioctx(pool or self.pool)
+            ) as ioctx:
+                return act(ioctx)
+
+        return natively(lambda: self._at_cluster(acted))
+
+    def _ask(self, prefix: str) -> Any:
+        """Return what the monitors answer to a command."""
+        command = json.dumps({'prefix': prefix, 'format': 'json'})
+
+        def asked(cluster: Any) -> Any:
+            return cluster.mon_command(command, b'')
+
+        code, answer, said = natively(lambda: self._at_cluster(asked))
+        if code:
+            raise exception.StorageError(reason=f'ceph {prefix}: {said}')
+        return json.loads(answer)
+
+    def _at_cluster(self, act: Callable[[Any], Any]) -> Any:
+        """Do *act* on the kept connection; anew if Ceph has shut that out."""
+        cluster = self._connected()
+        try:
+            return act(cluster)
+        except (rados.Error, rbd.Error) as exc:
+            if getattr(exc, 'errno', 0) not in _OF_NO_USE:
+                raise
+            self._forget(cluster)
+            if exc.errno != errno.ESHUTDOWN:
+                raise
+        return act(self._connected())
+
+    @property
+    def _key(self) -> tuple[int, str, str]:
+        return os.getpid(), self.rbd_user or '', self.ceph_conf or ''
+
+    def _connected(self) -> Any:
+        known = _kept.get(self._key)
+        if known is None:
+            made = self._connect()
+            known = _kept.setdefault(self._key, made)
+            if known is not made:
+                made.shutdown()
+        return known
+
+    def _forget(self, cluster: Any) -> None:
+        # Others may be in the middle of a call on it: not shut down.
+        if _kept.get(self._key) is cluster:
+            _kept.pop(self._key, None)
+
+    def _connect(self) -> Any:
+        cluster = rados.Rados(
+            rados_id=self.rbd_user,
+            conffile=self.ceph_conf,
+            conf={
+                'rados_mon_op_timeout': _TIMEOUT_S,
+                'rados_osd_op_timeout': _TIMEOUT_S,
+            },
+        )
+        try:
+            cluster.connect(timeout=self.rbd_connect_timeout)
+        except rados.Error:
+            cluster.shutdown()
+            raise
+        return cluster
+
+
+def _size(ioctx: Any, name: str) -> int | None:
+    """Return the size of an image in bytes, if there is one."""
+    try:
+        # A string as RADOS classes encode it: its length comes first.
+        image_id = ioctx.read(f'rbd_id.{name}', _MAX_ID)[4:].decode()
+        answer = ioctx.execute(
+            f'rbd_header.{image_id}', 'rbd', 'get_size', _HEAD
+        )[1]
+    except rados.ObjectNotFound:
+        return None
+    _order, size_bytes = struct.unpack('<BQ', answer)
+    return int(size_bytes)
