@@ -105,12 +105,20 @@ def import_request(**given: Any) -> DiskRequest:
     return _request('', given)
 
 
+def adoption_request(**given: Any) -> DiskRequest:
+    """Return the checked request of ``adopt_disk``; its size is left open."""
+    image_id = given.pop('image_id')
+    return _request(
+        '' if image_id is None else uuid('image_id', image_id), given
+    )
+
+
 def _request(image_id: str, given: Mapping[str, Any]) -> DiskRequest:
     return DiskRequest(
         image_id=image_id,
         name=name('name', given['name']),
         pool=pool(given['pool']),
-        size_bytes=size(given['size_bytes']),
+        size_bytes=size(given['size_bytes']) if 'size_bytes' in given else 0,
         instance_uuid=uuid('instance_uuid', given['instance_uuid']),
         project_id=text('project_id', given['project_id'], empty=True),
         host=text('host', given['host'], empty=True),

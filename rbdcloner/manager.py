@@ -17,6 +17,7 @@ from rbdcloner import rpc
 from rbdcloner.cloning.eligibility import Verdict
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.importing import Imports
+from rbdcloner.cloning.noted import Noted
 from rbdcloner.cloning.snapshots import Snapshots
 from rbdcloner.model import Clone
 from rbdcloner.model import Parent
@@ -47,6 +48,7 @@ class Manager:
     engine: Engine
     snapshots: Snapshots
     imports: Imports
+    noted: Noted
     version: str
     workers: int
 
@@ -129,6 +131,28 @@ class Manager:
         )
         return _pack(clone)
 
+    def adopt_disk(
+        self,
+        ctxt: Context,
+        *,
+        name: str,
+        pool: str,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+        image_id: str | None = None,
+    ) -> Answer:
+        request = arguments.adoption_request(
+            name=name,
+            pool=pool,
+            instance_uuid=instance_uuid,
+            project_id=project_id,
+            host=host,
+            image_id=image_id,
+            after=rpc.Caller.unpack(ctxt).after,
+        )
+        return _pack(self.noted.adoption.adopt(request))
+
     def get_disk(self, ctxt: Context, name: str, pool: str) -> Answer:
         return _pack(self._get(name, pool))
 
@@ -176,10 +200,11 @@ class Manager:
     def delete_disks(
         self, ctxt: Context, instance_uuid: str, suffix: str | None = None
     ) -> list[Answer]:
+        instance_uuid = arguments.uuid('instance_uuid', instance_uuid)
+        suffix = arguments.text('suffix', suffix or '', empty=True)
+        self.noted.adopt_of(instance_uuid)
         clones = self.engine.delete_disks(
-            arguments.uuid('instance_uuid', instance_uuid),
-            arguments.text('suffix', suffix or '', empty=True),
-            rpc.Caller.unpack(ctxt).call_id,
+            instance_uuid, suffix, rpc.Caller.unpack(ctxt).call_id
         )
         return [_pack(clone) for clone in clones]
 

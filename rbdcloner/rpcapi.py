@@ -57,8 +57,8 @@ class API:
       ``remove_snapshot`` and ``rollback_disk``; a disk has ``kind`` and
       ``attached``, its parent may be ``None``, and ``delete_disk`` answers
       when it is ``retired``.
-    * 1.2 - Add ``begin_import`` and ``finish_import``; a disk may be
-      ``importing``.
+    * 1.2 - Add ``begin_import``, ``finish_import`` and ``adopt_disk``; a disk
+      may be ``importing``.
     """
 
     def __init__(
@@ -73,8 +73,10 @@ class API:
     def from_conf(
         cls, conf: cfg.ConfigOpts, url: str | None = None, **settings: Any
     ) -> Self:
-        """Return a client over the RabbitMQ that *url*, or *conf*, names.
+        """Return a client over the RabbitMQ that *conf* names.
 
+        Another service's *conf* comes with a *url*, that names the broker of
+        the managers, or is empty if they share one.
         ``[upgrade_levels] rbdcloner`` caps the version that it speaks.
         """
         conf.register_opts(rpc.UPGRADE_LEVELS, 'upgrade_levels')
@@ -203,6 +205,39 @@ class API:
             pool=pool,
             image_id=image_id,
             size_bytes=size_bytes,
+        )
+
+    def adopt_disk(
+        self,
+        ctxt: context.RequestContext,
+        *,
+        name: str,
+        pool: str,
+        instance_uuid: str,
+        project_id: str,
+        host: str,
+        image_id: str | None = None,
+    ) -> Disk:
+        """Record a disk that others made under that name; the disk, ready.
+
+        Its size, its RBD id and its parent are what Ceph says. *image_id* is
+        of the Glance image, if it is known. It may be in use.
+
+        :raises DiskNotFound: there is no image of that name.
+        :raises DiskDiffers: it is another instance's disk, or recorded under
+            another name.
+        :raises NameTaken: it is a Glance image that this service made.
+        """
+        return self._call(
+            ctxt,
+            'adopt_disk',
+            '1.2',
+            name=name,
+            pool=pool,
+            instance_uuid=instance_uuid,
+            project_id=project_id,
+            host=host,
+            image_id=image_id,
         )
 
     def get_disk(

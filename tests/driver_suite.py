@@ -218,9 +218,9 @@ class NotesSuite(DriverSuite):
         return {name: text}
 
     def strike(self, name):
-        for text in self.driver.notes(self.pool, [name]).values():
+        for text in self.driver.notes(self.pool, name).values():
             self.driver.strike_note(self.pool, name, text)
-        self.assertEqual({}, self.driver.notes(self.pool, [name]))
+        self.assertEqual({}, self.driver.notes(self.pool, name))
 
     def test_nothing_is_noted_at_first(self):
         self.assertEqual({}, self.driver.notes(self.cluster.image_pool))
@@ -232,7 +232,8 @@ class NotesSuite(DriverSuite):
         self.assertEqual(noted, read(self.pool))
         self.assertEqual(['a', 'b'], list(read(self.pool, limit=2)))
         self.assertEqual(['c'], list(read(self.pool, after='b', limit=2)))
-        self.assertEqual({'b': ''}, read(self.pool, names=['b', 'd']))
+        self.assertEqual({'b': ''}, read(self.pool, prefix='b'))
+        self.assertEqual({}, read(self.pool, prefix='d'))
 
     def test_a_note_is_struck_out_if_it_is_as_it_was_read(self):
         old = self.note('a', 'old')['a']

@@ -162,15 +162,15 @@ class Driver(Protocol):
     def notes(
         self,
         pool: str,
-        names: Collection[str] = (),
+        prefix: str = '',
         after: str = '',
         limit: int = 100,
     ) -> dict[str, str]:
         """Return what others noted of disks in *pool*, name → text.
 
-        In the omap of the object ``rbdcloner.unadopted``: of those called
-        *names*, or of the first *limit* after the name *after*. What is no
-        UTF-8 is escaped.
+        In the omap of the object ``rbdcloner.unadopted``: of the first
+        *limit*, by name, that begin with *prefix* and come after *after*.
+        What is no UTF-8 is escaped.
         """
 
     def strike_note(self, pool: str, name: str, text: str) -> None:

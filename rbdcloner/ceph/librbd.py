@@ -163,12 +163,12 @@ class LibrbdDriver:
     def notes(
         self,
         pool: str,
-        names: Collection[str] = (),
+        prefix: str = '',
         after: str = '',
         limit: int = 100,
     ) -> dict[str, str]:
         with self._handle('read the notes', pool) as handle:
-            return notes.read(handle.ioctx(pool), names, after, limit)
+            return notes.read(handle.ioctx(pool), prefix, after, limit)
 
     def strike_note(self, pool: str, name: str, text: str) -> None:
         with self._handle('strike a note', pool) as handle:

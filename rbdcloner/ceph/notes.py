@@ -5,7 +5,6 @@ An omap holds them, one to a disk's name: notes of many hosts at once do not
 get in each other's way, and each is removed for itself.
 """
 
-from collections.abc import Collection
 import contextlib
 import errno
 from typing import Any
@@ -16,16 +15,16 @@ OBJECT = 'rbdcloner.unadopted'
 
 
 def read(
-    ioctx: Any, names: Collection[str], after: str, limit: int
+    ioctx: Any, prefix: str, after: str, limit: int
 ) -> dict[str, str]:
     """Return notes by names; see the driver."""
-    found = _values(ioctx, names, after, limit)
+    found = _values(ioctx, prefix, after, limit)
     return {name: _text(value) for name, value in found.items()}
 
 
 def strike(ioctx: Any, name: str, text: str) -> None:
     """Remove a note that still says *text*; see the driver."""
-    value = _values(ioctx, (name,), '', 1).get(name)
+    value = _values(ioctx, name, '', 1).get(name)
     if value is None or _text(value) != text:
         return
     with rados.WriteOpCtx() as operation:
@@ -46,13 +45,10 @@ def _unless_changed(ioctx: Any, operation: Any) -> None:
 
 
 def _values(
-    ioctx: Any, names: Collection[str], after: str, limit: int
+    ioctx: Any, prefix: str, after: str, limit: int
 ) -> dict[str, bytes]:
     with rados.ReadOpCtx() as operation:
-        if names:
-            found, _ = ioctx.get_omap_vals_by_keys(operation, tuple(names))
-        else:
-            found, _ = ioctx.get_omap_vals(operation, after, '', limit)
+        found, _ = ioctx.get_omap_vals(operation, after, prefix, limit)
         try:
             ioctx.operate_read_op(operation, OBJECT)
         except rados.ObjectNotFound:

@@ -40,7 +40,7 @@ class Adopter:
     def adopt_if_gone(self, parent: Parent) -> Clone | None:
         """Return a row for the Glance image of *parent*, if that is deleted.
 
-        ``None`` while Glance has it.
+        ``None`` while Glance has it, and where it is none of Glance's.
 
         :raises GlanceUnavailable: whether it has is not known.
         """
@@ -54,6 +54,8 @@ class Adopter:
             return None
         facts = self.ceph.find_image(image)
         if facts is not None and not self.ceph.is_trashed(image):
+            return None
+        if not parent.glance_image_id:
             return None
         if self.has_data(parent.glance_image_id):
             return None

@@ -114,6 +114,22 @@ class Parents:
             self._known.pop(image_id, None)
         self._images.forget(image_id)
 
+    def record(self, facts: SnapshotFacts, image_id: str) -> Parent:
+        """Return the row of a snapshot, as others made it, of an image.
+
+        :raises ParentReleased: it is being released now.
+        """
+        try:
+            return self._lineage.adopt(
+                facts,
+                image_id,
+                Protector.OTHERS if facts.protected else Protector.NOBODY,
+                self._depth(facts.snapshot.image),
+            )
+        except errors.ParentReleased:
+            self._help_release(facts.snapshot)
+            raise
+
     def _adopt(self, image: GlanceImage) -> Parent:
         verdict = judge(image, self._ceph)
         facts = verdict.facts or self._repaired(image, verdict)
@@ -121,16 +137,7 @@ class Parents:
             raise errors.ImageNotCloneable(
                 image_id=image.id, summary=verdict.summary
             )
-        try:
-            parent = self._lineage.adopt(
-                facts,
-                image.id,
-                Protector.OTHERS if facts.protected else Protector.NOBODY,
-                self._depth(facts.snapshot.image),
-            )
-        except errors.ParentReleased:
-            self._help_release(facts.snapshot)
-            raise
+        parent = self.record(facts, image.id)
         self._headroom.for_child(parent)
         if self._clone_format is CloneFormat.V1 and not facts.protected:
             parent = self._lineage.protected_by(parent, Protector.SERVICE)

@@ -116,9 +116,16 @@ class Remover:
         facts = self.ceph.find_image(clone.image)
         if facts is None:
             self.ceph.free_name(clone.image)
-        elif is_ours(facts, clone):
+        elif is_ours(facts, clone) and not self._is_noted(facts):
             return self.lineage.note_image_id(clone, facts.image.id)
         return clone
+
+    def _is_noted(self, facts: ImageFacts) -> bool:
+        """Tell whether nova-compute says that it made what has no tag."""
+        image = facts.image
+        return not facts.tag and image.name in self.ceph.notes(
+            image.pool, image.name, limit=1
+        )
 
     def _trash(self, clone: Clone) -> None:
         try:

@@ -115,9 +115,7 @@ class Survey:
     def _look_at_pool(self, pool: str, stopping: threading.Event) -> None:
         # In this order: what is made meanwhile is not taken for missing.
         there = list(
-            self._paged(
-                self._lineage.page, Filters(pool=pool, states=_WHOLE)
-            )
+            self._paged(self._lineage.page, Filters(pool=pool, states=_WHOLE))
         )
         present = self._ceph.images(pool)
         for clone in _until(stopping, there):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker does when nobody asks: recover, reap, survey, flatten.
+"""What a worker does when nobody asks: recover, reap, survey, adopt, flatten.
 
 Each chore has a thread. What every manager may do at once is divided row by
 row, by leases; what one is enough for, by a duty that the database gives to
@@ -23,6 +23,8 @@ LOG = logging.getLogger(__name__)
 _FLATTENS_EVERY_S = 2
 #: How soon after its lease somebody's work is taken over.
 _TAKES_OVER_EVERY_S = 5.0
+#: How soon what nova-compute noted is adopted.
+_ADOPTS_EVERY_S = 60.0
 #: No message of a caller's is executed later than that.
 _REMEMBERED_S = 7 * 24 * 3600.0
 #: A chore ends what it is at within that, or is cut off and done again.
@@ -69,6 +71,7 @@ class Chores:
             self._thread('recovery', self._recover, every_s),
             self._thread('takeover', self._take_over, _TAKES_OVER_EVERY_S),
             self._thread('survey', self._survey, self._survey_every_s),
+            self._thread('adoption', self._adopt, _ADOPTS_EVERY_S),
             self._thread('flattening', self._flatten, _FLATTENS_EVERY_S),
             self._thread('reaper', self._reap, every_s, self._retired),
         ]
@@ -127,6 +130,11 @@ class Chores:
         while not self._stopping.is_set():
             if not self._rooms.flattener.run_next(self._stopping):
                 return
+
+    def _adopt(self) -> None:
+        holder = self._rooms.recovery.holder
+        if holder.lineage.take_duty('adoption', holder.owner, _ADOPTS_EVERY_S):
+            self._rooms.noted.look(self._stopping)
 
     def _survey(self) -> None:
         holder = self._rooms.recovery.holder

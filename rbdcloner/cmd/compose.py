@@ -15,6 +15,7 @@ from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.cloning import holding
 from rbdcloner.cloning.adopting import Adopter
+from rbdcloner.cloning.disk_adoption import DiskAdoption
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
@@ -22,6 +23,7 @@ from rbdcloner.cloning.headroom import Headroom
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.making import Maker
+from rbdcloner.cloning.noted import Noted
 from rbdcloner.cloning.parents import Images
 from rbdcloner.cloning.parents import Parents
 from rbdcloner.cloning.policy import Limits
@@ -75,6 +77,7 @@ class Service:
     reaper: Reaper
     survey: Survey
     flattener: Flattener
+    noted: Noted
 
 
 def service(
@@ -125,11 +128,13 @@ def rooms(
         conf.flatten.alert_children,
     )
     reaper = Reaper(rows, remover, releaser, adopter, holder, conf.reapers)
+    noted = Noted(driver, DiskAdoption(engine, driver), disk_pools)
     return Service(
         Manager(
             engine,
             snapshots,
             Imports(engine, driver),
+            noted,
             rbdcloner.__version__,
             conf.workers,
         ),
@@ -146,6 +151,7 @@ def rooms(
             conf.flatten.limit,
             conf.flatten.mib_per_s,
         ),
+        noted,
     )
 
 

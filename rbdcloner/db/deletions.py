@@ -86,6 +86,20 @@ class Deletions(Database):
         )
         return set(connection.scalars(statement))
 
+    @reads
+    def refuse_outdated(
+        self,
+        connection: sa.Connection,
+        image: Image,
+        instance_uuid: str,
+        after: int | None,
+    ) -> None:
+        """Raise if a later deletion than *after* concerns the name.
+
+        :raises CreationOutdated: one does.
+        """
+        self._refuse_outdated(connection, image, instance_uuid, after)
+
     @writes
     def forget_deletions(
         self, connection: sa.Connection, after_s: float

@@ -6,6 +6,7 @@ RabbitMQ works. Each group of queries is a class in a module of its own; here
 they are put together.
 """
 
+from rbdcloner.db.adoption import Adoption
 from rbdcloner.db.ancestry import Ancestry
 from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.duty import Duties
@@ -24,6 +25,7 @@ from rbdcloner.db.workers import Workers
 class Lineage(
     Reservations,
     Imports,
+    Adoption,
     Removals,
     Search,
     Waiting,

@@ -146,16 +146,18 @@ class CephDouble(Others):
     def notes(
         self,
         pool: str,
-        names: Collection[str] = (),
+        prefix: str = '',
         after: str = '',
         limit: int = 100,
     ) -> dict[str, str]:
         with self._look('notes', pool):
             known = self._notes.get(pool, {})
-            if names:
-                return {name: known[name] for name in names if name in known}
-            chosen = sorted(name for name in known if name > after)[:limit]
-            return {name: known[name] for name in chosen}
+            found = [
+                name
+                for name in sorted(known)
+                if name > after and name.startswith(prefix)
+            ]
+            return {name: known[name] for name in found[:limit]}
 
     def strike_note(self, pool: str, name: str, text: str) -> None:
         with self._act('strike_note', pool):

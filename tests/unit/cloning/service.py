@@ -31,6 +31,7 @@ from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.importing import Imports
+from rbdcloner.cloning.noted import Noted
 from rbdcloner.cloning.reaper import Reaper
 from rbdcloner.cloning.recovery import Recovery
 from rbdcloner.cloning.snapshots import Snapshots
@@ -96,6 +97,7 @@ class Process:
     engine: Engine
     snapshots: Snapshots
     imports: Imports
+    noted: Noted
     recovery: Recovery
     reaper: Reaper
     survey: Survey
@@ -194,6 +196,7 @@ class Service(fixtures.Fixture):
             engine=rooms.manager.engine,
             snapshots=rooms.manager.snapshots,
             imports=rooms.manager.imports,
+            noted=rooms.noted,
             recovery=dataclasses.replace(rooms.recovery, idle_s=0),
             reaper=rooms.reaper,
             survey=rooms.survey,

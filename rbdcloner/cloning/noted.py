@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nova-compute made while nobody answered, adopted as it noted it.
+
+A note is a disk's name and whose it is. It is struck out once the disk's row
+is READY, or when there is nothing to adopt; what cannot be adopted now stays
+for the next look.
+"""
+
+from collections.abc import Collection
+import dataclasses
+import json
+import logging
+import threading
+from typing import Any
+
+from oslo_utils import uuidutils
+
+from rbdcloner import errors
+from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.disk_adoption import DiskAdoption
+from rbdcloner.model import DiskRequest
+from rbdcloner.states import State
+
+LOG = logging.getLogger(__name__)
+
+#: Notes of a pool that one look goes through.
+_AT_ONCE = 100
+
+#: What was being made when nova-compute made its own.
+_IN_THE_WAY = (State.RESERVED, State.UNDOING)
+
+#: There is nothing to adopt, today or later.
+_HOPELESS = (errors.DiskDiffers, errors.InvalidArgument, errors.NameTaken)
+
+
+@dataclasses.dataclass(slots=True)
+class Noted:
+    """Adopts noted disks of some pools.
+
+    ``failed`` is why a disk could not be adopted at the last look: the same
+    is told once.
+    """
+
+    ceph: Driver
+    adoption: DiskAdoption
+    pools: Collection[str]
+    failed: dict[tuple[str, str], str] = dataclasses.field(
+        default_factory=dict
+    )
+    _after: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def look(self, stopping: threading.Event | None = None) -> int:
+        """Adopt what is noted, some of each pool in turn; how many were.
+
+        When *stopping* is set, no disk is begun.
+        """
+        adopted = 0
+        for pool in sorted(self.pools):
+            after = self._after.pop(pool, '')
+            notes = self.ceph.notes(pool, after=after, limit=_AT_ONCE)
+            for name, text in notes.items():
+                if stopping and stopping.is_set():
+                    return adopted
+                adopted += self._try(pool, name, text)
+            if len(notes) == _AT_ONCE:
+                self._after[pool] = max(notes)
+        return adopted
+
+    def adopt_of(self, instance_uuid: str) -> None:
+        """Adopt the noted disks of an instance, which is to be deleted.
+
+        :raises DiskBusy: one's row is in the way, and is resolved before long.
+        :raises CephError: one is not adopted, and would not be found.
+        """
+        for pool in sorted(self.pools):
+            # Nova's names of disks begin with it.
+            for name, text in self.ceph.notes(pool, instance_uuid).items():
+                try:
+                    self._adopt(pool, name, text)
+                except (errors.DiskBusy, errors.DiskInUse) as exc:
+                    if exc.kwargs.get('state') in _IN_THE_WAY:
+                        raise
+                    # Its row is deleted with the others.
+                    LOG.debug('A row has the name %s: %s', name, exc)
+
+    def _try(self, pool: str, name: str, text: str) -> bool:
+        try:
+            adopted = self._adopt(pool, name, text)
+        except errors.Error as exc:
+            if self.failed.get((pool, name)) != str(exc):
+                LOG.warning('Disk %s is not adopted yet: %s', name, exc)
+            self.failed[pool, name] = str(exc)
+            return False
+        self.failed.pop((pool, name), None)
+        return adopted
+
+    def _adopt(self, pool: str, name: str, text: str) -> bool:
+        """Adopt a disk, or find that there is none, and strike its note."""
+        adopted = False
+        try:
+            self.adoption.adopt(_request(pool, name, text))
+            adopted = True
+        except errors.DiskNotFound:
+            LOG.info('Disk %s was noted to be adopted, and is gone', name)
+        except _HOPELESS as exc:
+            LOG.warning(
+                'Disk %s, noted in pool %s as %.200r, is not adopted and its '
+                'note struck out; "rbdcloner-manage disk adopt" can do it: %s',
+                name, pool, text, exc,
+            )  # fmt: skip
+        self.ceph.strike_note(pool, name, text)
+        return adopted
+
+
+def _request(pool: str, name: str, text: str) -> DiskRequest:
+    """Return what the note asks for.
+
+    :raises InvalidArgument: it is not as nova-compute writes it.
+    """
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict):
+        raise _invalid('a JSON object')
+    if not uuidutils.is_uuid_like(facts.get('instance_uuid')):
+        raise _invalid('with the uuid of an instance')
+    image_id = facts.get('image_id') or ''
+    if image_id and not uuidutils.is_uuid_like(image_id):
+        raise _invalid('with the id of a Glance image, or none')
+    return DiskRequest(
+        image_id=image_id,
+        name=name,
+        pool=pool,
+        size_bytes=0,
+        instance_uuid=facts['instance_uuid'],
+        project_id=_word(facts, 'project_id'),
+        host=_word(facts, 'host'),
+    )
+
+
+def _word(facts: dict[str, Any], key: str) -> str:
+    value = facts.get(key) or ''
+    if not isinstance(value, str) or len(value) > 255:
+        raise _invalid(f'with a short text as its {key}')
+    return value
+
+
+def _invalid(wanted: str) -> errors.InvalidArgument:
+    return errors.InvalidArgument(
+        argument='note', reason=f'it must be {wanted}'
+    )
