@@ -218,8 +218,9 @@ class DiskRequest:
 
     Or of ``begin_import``: without an ``image_id`` then, and with ``call``,
     the same each time that the call is sent; or of ``adopt_disk``, without a
-    size, and with an ``image_id`` if it is known. ``after`` is the number of the
-    last deletion that he knows of, 0 if none; ``None`` when he does not say.
+    size, and with an ``image_id`` if it is known. ``after`` is the number of
+    the last deletion that he knows of, 0 if none; ``None`` when he does not
+    say.
     """
 
     image_id: str

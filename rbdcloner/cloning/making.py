@@ -4,8 +4,8 @@
 A child is made in four acts: clone, tag with the row's uuid, resize, and the
 row's move. What has no parent is created empty instead. These two are the
 acts that a death can leave in part, so an image that carries the row's tag is
-whole, and one that does not is made again. A Glance image has a snapshot before these acts, of the disk, and one after
-them, of its own.
+whole, and one that does not is made again. A Glance image has a snapshot
+before these acts, of the disk, and one after them, of its own.
 
 What is found under the name is ours only if it carries the row's tag; or if
 an earlier holder of the row may have left it, and it looks as that one's death

@@ -131,7 +131,7 @@ class Survey:
             yield from self._paged(self._lineage.active_parents, purpose, pool)
 
     def _follow(self, clone: Clone) -> None:
-        """Send a READY or IMPORTING row, whose image is not in its pool, its way."""
+        """Send a row, whose whole image is not in its pool, its way."""
         facts = self._ceph.find_image(clone.image)
         if facts is None:
             LOG.warning('%s was removed by others', clone.image)

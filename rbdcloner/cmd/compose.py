@@ -155,6 +155,16 @@ def rooms(
     )
 
 
+def adopter(
+    conf: cfg.ConfigOpts, rows: Lineage
+) -> tuple[LibrbdDriver, Noted]:
+    """Return who adopts disks for a command, over a driver, connected."""
+    driver = ceph(conf)
+    driver.connect()
+    holder = Holder(rows, owner(), conf.lease)
+    return driver, rooms(conf, driver, holder, glance(conf)).noted
+
+
 def listener(
     conf: cfg.ConfigOpts, rooms: Service
 ) -> notifications.Listener | None:

@@ -105,7 +105,7 @@ class Manage(app.App):
 
         :raises ConfigurationError: none is configured, or not rightly.
         """
-        database = self._conf.database
+        database = self.conf.database
         if not database.connection:
             raise errors.ConfigurationError(
                 problem='No lineage database is configured',
@@ -134,12 +134,13 @@ class Manage(app.App):
         """What lets Glance images go, in the name of this process."""
         return ImageRelease(
             self.lineage,
-            CloneFormat(self._conf.ceph.clone_format),
+            CloneFormat(self.conf.ceph.clone_format),
             f'{self.NAME}:{socket.gethostname()}:{os.getpid()}',
         )
 
     @functools.cached_property
-    def _conf(self) -> cfg.ConfigOpts:
+    def conf(self) -> cfg.ConfigOpts:
+        """The options of the files that were named, or found."""
         conf = cfg.ConfigOpts()
         options.register(conf)
         arguments = [
