@@ -128,7 +128,6 @@ class Manager(server.Server):
 
     def _all_options(self) -> dict[str, dict[str, Any]]:
         cluster = self._servers.ceph
-        url = self._servers.glance.url
         values: dict[str, dict[str, Any]] = {
             'DEFAULT': {
                 'host': self.name,
@@ -137,12 +136,14 @@ class Manager(server.Server):
             },
             'database': {'connection': self._database_url},
             'ceph': {'conf': cluster.conf, 'user': 'rbdcloner'},
-            'glance': {
+        }
+        if 'glance' in self._servers.servers:
+            url = self._servers.glance.url
+            values['glance'] = {
                 'auth_type': 'none',
                 'endpoint': url,
                 'endpoint_override': url,
-            },
-        }
+            }
         for section, overrides in self._options.items():
             values.setdefault(section, {}).update(overrides)
         return values
