@@ -58,6 +58,9 @@ class Service:
             except errors.ServiceUnavailable as exc:
                 LOG.warning('%s', exc)
                 self.know(False)
+            except errors.Error:
+                # It said so.
+                self.know(True)
             else:
                 self.know(True)
         return self._is_there

@@ -15,6 +15,7 @@ import json
 import os
 import struct
 from typing import Any
+import weakref
 
 from nova import exception
 from nova import utils
@@ -39,7 +40,7 @@ _OF_NO_USE = (errno.ESHUTDOWN, errno.ETIMEDOUT)
 
 #: By process, user and configuration. No lock: under eventlet callers are
 #: native threads and green ones.
-_kept: dict[tuple[int, str, str], Any] = {}
+_kept: dict[tuple[int, str, str], '_Connection'] = {}
 
 
 def natively(act: Callable[[], Any]) -> Any:
@@ -156,36 +157,31 @@ class RBDDriver(rbd_utils.RBDDriver):
 
     def _at_cluster(self, act: Callable[[Any], Any]) -> Any:
         """Do *act* on the kept connection; anew if Ceph has shut that out."""
-        cluster = self._connected()
+        connection = self._connected()
         try:
-            return act(cluster)
+            return act(connection.cluster)
         except (rados.Error, rbd.Error) as exc:
             if getattr(exc, 'errno', 0) not in _OF_NO_USE:
                 raise
-            self._forget(cluster)
+            self._forget(connection)
             if exc.errno != errno.ESHUTDOWN:
                 raise
-        return act(self._connected())
+        return act(self._connected().cluster)
 
     @property
     def _key(self) -> tuple[int, str, str]:
         return os.getpid(), self.rbd_user or '', self.ceph_conf or ''
 
-    def _connected(self) -> Any:
+    def _connected(self) -> '_Connection':
         known = _kept.get(self._key)
-        if known is None:
-            made = self._connect()
-            known = _kept.setdefault(self._key, made)
-            if known is not made:
-                made.shutdown()
-        return known
+        # Two threads may connect at once; the first one's is kept.
+        return known or _kept.setdefault(self._key, self._connect())
 
-    def _forget(self, cluster: Any) -> None:
-        # Others may be in the middle of a call on it: not shut down.
-        if _kept.get(self._key) is cluster:
+    def _forget(self, connection: '_Connection') -> None:
+        if _kept.get(self._key) is connection:
             _kept.pop(self._key, None)
 
-    def _connect(self) -> Any:
+    def _connect(self) -> '_Connection':
         cluster = rados.Rados(
             rados_id=self.rbd_user,
             conffile=self.ceph_conf,
@@ -199,7 +195,17 @@ class RBDDriver(rbd_utils.RBDDriver):
         except rados.Error:
             cluster.shutdown()
             raise
-        return cluster
+        return _Connection(cluster)
+
+
+class _Connection:
+    """A RADOS connection that ends with its last user."""
+
+    def __init__(self, cluster: Any) -> None:
+        self.cluster = cluster
+        # Not at the end of a process: it may be a child of the one that
+        # connected.
+        weakref.finalize(self, cluster.shutdown).atexit = False
 
 
 def _size(ioctx: Any, name: str) -> int | None:

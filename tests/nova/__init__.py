@@ -7,7 +7,7 @@ on native threads.
 
 import os
 
-os.environ['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = '1'
+os.environ.setdefault('OS_NOVA_DISABLE_EVENTLET_PATCHING', '1')
 
 from nova import monkey_patch
 

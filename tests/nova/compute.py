@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 from typing import Any
 from typing import ClassVar
@@ -15,13 +17,13 @@ import uuid
 
 from nova import context as nova_context
 import nova.conf
-from nova.image import glance
 from nova.virt.libvirt import imagebackend as novas
 
 from rbdcloner import rpcapi
 from rbdcloner.nova import asking
 from rbdcloner.nova import driver
 from rbdcloner.nova import imagebackend
+from rbdcloner.nova.driver import delete_disks as delete_disks
 from tests.functional import service
 from tests.functional.service import MIB
 from tests.functional.service import PROJECT
@@ -31,6 +33,8 @@ from tests.stack import manager
 CAPS = 'profile rbd pool=vms, profile rbd-read-only pool=images'
 
 CONF = nova.conf.CONF
+
+Settings = dict[str, dict[str, object]]
 
 
 class Manager(manager.Manager):
@@ -60,6 +64,16 @@ class Instance:
     trusted_certs: Any = None
 
 
+def configure(settings: Settings) -> None:
+    """Give Nova its options."""
+    CONF.reset()
+    CONF([], project='nova', default_config_files=[])
+    for group, options in settings.items():
+        for name, value in options.items():
+            where = None if group == 'DEFAULT' else group
+            CONF.set_override(name, value, where)
+
+
 class ComputeTest(service.ServiceTest):
     """nova-compute's settings, with a key of its own, and a folder."""
 
@@ -78,7 +92,7 @@ class ComputeTest(service.ServiceTest):
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.folder = pathlib.Path(folder.name)
-        self.configure()
+        configure(self.settings())
         super().setUp()
         self.addCleanup(CONF.reset)
         self.addCleanup(folder.cleanup)
@@ -88,11 +102,10 @@ class ComputeTest(service.ServiceTest):
         asking._service_of.cache_clear()
         self.instance = Instance()
 
-    def configure(self) -> None:
-        """Give Nova its options."""
-        CONF([], project='nova', default_config_files=[])
+    def settings(self) -> Settings:
+        """Return the options of Nova, by group."""
         url = self.servers.glance.url
-        groups: dict[str, dict[str, object]] = {
+        return {
             'DEFAULT': {'instances_path': str(self.folder), 'host': 'here'},
             'oslo_concurrency': {'lock_path': str(self.folder)},
             'libvirt': {
@@ -101,16 +114,13 @@ class ComputeTest(service.ServiceTest):
                 'images_rbd_ceph_conf': str(self.servers.ceph.conf),
                 'rbd_user': 'nova',
             },
-            'glance': {'endpoint_override': url, 'api_servers': None},
+            'glance': {'endpoint_override': url},
             'rbdcloner': {
                 'mode': self.mode,
                 'timeout': self.timeout_s,
                 'transport_url': self.servers.rabbitmq.url,
             },
         }
-        for group, options in groups.items():
-            for name, value in options.items():
-                self.override(name, value, group)
 
     def override(
         self, name: str, value: object, group: str = 'rbdcloner'
@@ -177,6 +187,34 @@ class ComputeTest(service.ServiceTest):
         self.addCleanup(self.servers.glance.delete, image.id)
         return str(image.id)
 
+    def file(self, data: bytes) -> str:
+        """Return the path of a file with *data*."""
+        path = self.folder / uuid.uuid4().hex
+        path.write_bytes(data)
+        return str(path)
+
+    def elsewhere(
+        self, act: str, eventlet: bool = False, **more: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Have another process of nova-compute's do something."""
+        told = {
+            'settings': self.settings(),
+            'instance': self.instance.uuid,
+            'image_id': self.image_id,
+            **more,
+        }
+        return subprocess.run(
+            [
+                *(sys.executable, '-m', 'tests.nova.other_process'),
+                *(act, json.dumps(told)),
+            ],
+            env=os.environ
+            | {'OS_NOVA_DISABLE_EVENTLET_PATCHING': str(int(not eventlet))},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
     # What there is
 
     def row(self, name: str = 'disk') -> rpcapi.Disk:
@@ -195,8 +233,3 @@ def _clone_or_fetch(
 ) -> None:
     """What Nova's driver fetches with, in its own closure."""
     disk.clone(context, image_id)
-
-
-def image_api() -> Any:
-    """Return what Nova asks Glance with."""
-    return glance.API()

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens while no manager answers, and after that."""
+
+import json
+from typing import Any
+
+from nova import exception
+import rados
+
+from rbdcloner import errors
+from rbdcloner.nova import asking
+from rbdcloner.nova import rbd_utils
+from tests.functional.service import GOLDEN
+from tests.functional.service import MIB
+from tests.nova import compute
+
+
+class ModeTest(compute.ComputeTest):
+    def alone(self) -> None:
+        """Have no manager until the test ends."""
+        self.manager.stop()
+        self.addCleanup(self.back)
+
+    def back(self) -> None:
+        """Have a manager, that nova-compute knows of."""
+        running = self.manager.daemons[self.manager.name].process
+        if running is None:
+            self.manager.start()
+        asking._service_of.cache_clear()
+
+    def noted(self) -> dict[str, Any]:
+        """Return what Nova notes for the managers."""
+        with self.pool() as ioctx:
+            return notes(ioctx)
+
+
+def notes(ioctx: Any) -> dict[str, Any]:
+    """Return what lies in the omap, by the image's name."""
+    with rados.ReadOpCtx() as operation:
+        found, _ = ioctx.get_omap_vals(operation, '', '', 100)
+        try:
+            ioctx.operate_read_op(operation, rbd_utils.UNADOPTED)
+        except rados.ObjectNotFound:
+            return {}
+        return {name: json.loads(value) for name, value in found}
+
+
+class RequireTest(ModeTest):
+    timeout_s = 3
+
+    def test_build_fails_with_a_sentence(self) -> None:
+        self.alone()
+        refused = self.assertRaises(
+            exception.NovaException, self.boot, self.disk()
+        )
+        self.assertIn('No rbdcloner-manager answered', str(refused))
+        self.assertFalse(rbd_utils.RBDDriver().exists(self.disk().rbd_name))
+        self.back()
+        self.boot(self.disk())
+        self.assertEqual('ready', self.row()['state'])
+
+    def test_disk_that_is_there_is_there_without_a_manager(self) -> None:
+        self.boot(self.disk())
+        self.alone()
+        self.assertTrue(self.disk().exists())
+
+
+class PreferTest(ModeTest):
+    mode = 'prefer'
+    timeout_s = 20
+
+    def test_nova_makes_what_is_adopted_when_it_changes(self) -> None:
+        self.alone()
+        disk = self.disk()
+        self.boot(disk)
+        config = self.disk('disk.config')
+        config.import_file(self.instance, self.file(b'x'), 'disk.config')
+        swap = self.disk('disk.swap')
+        swap.import_file(self.instance, self.file(b'y'), 'disk.swap')
+        self.assertEqual(8 * MIB, disk.get_disk_size(None))
+        self.assertEqual(
+            {disk.rbd_name, config.rbd_name, swap.rbd_name},
+            set(self.noted()),
+        )
+        noted = self.noted()[disk.rbd_name]
+        self.assertEqual(
+            {
+                'instance_uuid': self.instance.uuid,
+                'project_id': self.instance.project_id,
+                'host': 'here',
+                'image_id': self.image_id,
+            },
+            noted,
+        )
+        compute.delete_disks(self.instance, 'disk.swap')
+        self.assertFalse(swap.exists())
+        self.back()
+        disk.resize_image(16 * MIB)
+        row = self.row()
+        self.assertEqual(16 * MIB, row['size_bytes'])
+        self.assertEqual(self.image_id, row['parent']['image'])
+        self.assertEqual(GOLDEN, self.read(row, 0, len(GOLDEN)))
+        # Of what is not on record, too.
+        compute.delete_disks(self.instance)
+        self.assertFalse(config.exists())
+
+    def test_manager_is_asked_when_there_is_one(self) -> None:
+        self.boot(self.disk())
+        self.assertEqual('ready', self.row()['state'])
+        self.assertNotIn(self.disk().rbd_name, self.noted())
+
+    def test_refusal_is_no_reason_to_go_alone(self) -> None:
+        self.assertRaises(
+            exception.FlavorDiskSmallerThanImage,
+            *(self.boot, self.disk(), self.image_id, MIB),
+        )
+        self.assertRaises(
+            errors.DiskNotFound,
+            *(self.api.get_disk, self.ctxt, self.disk().rbd_name, 'vms'),
+        )
