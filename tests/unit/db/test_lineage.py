@@ -10,6 +10,8 @@ from tests.lineage_suite.clones import TestReserve
 from tests.lineage_suite.deletions import TestDeletion
 from tests.lineage_suite.flattens import TestDuty
 from tests.lineage_suite.flattens import TestFlatten
+from tests.lineage_suite.imports import TestAdoptDisk
+from tests.lineage_suite.imports import TestImport
 from tests.lineage_suite.leases import TestLease
 from tests.lineage_suite.parents import TestParent
 from tests.lineage_suite.races import TestRace
@@ -24,6 +26,7 @@ from tests.lineage_suite.workers import TestWorker
 
 __all__ = [
     'TestAbandoned',
+    'TestAdoptDisk',
     'TestAdoptImage',
     'TestDeletion',
     'TestDuty',
@@ -31,6 +34,7 @@ __all__ = [
     'TestFlatten',
     'TestHeld',
     'TestHold',
+    'TestImport',
     'TestLease',
     'TestMove',
     'TestPage',
