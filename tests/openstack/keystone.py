@@ -23,7 +23,8 @@ USERS = {
     'glance': ('admin', 'service'),
     'nova': ('admin', 'service'),
     'placement': ('admin', 'service'),
-    'rbdcloner': ('service',),
+    # Glance's own policies hide images from who has the role service alone.
+    'rbdcloner': ('admin', 'service'),
 }
 
 
