@@ -6,6 +6,7 @@ import inspect
 import uuid
 
 import rbd
+import testtools
 from testtools import matchers
 
 from rbdcloner import errors
@@ -184,7 +185,7 @@ class DisksOnPostgreSQLTest(DisksTest):
     database = 'postgresql'
 
 
-class SignaturesTest(service.testtools.TestCase):
+class SignaturesTest(testtools.TestCase):
     def test_each_method_of_the_client_has_its_twin(self) -> None:
         clients = _signatures(rpcapi.API)
         self.assertEqual(clients, _signatures(manager.Manager))

@@ -13,6 +13,7 @@ import oslo_messaging as messaging
 
 from rbdcloner import errors
 from rbdcloner import rpc
+from tests.functional import looking
 from tests.functional import service
 from tests.functional import slow_program
 from tests.stack import manager
@@ -49,7 +50,7 @@ class LateTest(service.ServiceTest):
     ) -> Any:
         """Have it done at once, by the manager that is not busy."""
         at_once = self.client.prepare(
-            server=self.manager.name, timeout=service.SETTLES_S
+            server=self.manager.name, timeout=looking.SETTLES_S
         )
         return at_once.call(self.caller(call_id, after), method, **given)
 
