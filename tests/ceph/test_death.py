@@ -144,6 +144,26 @@ class DeathV1Test(testtools.TestCase):
             self.clone(child)
         self.assertEqual(DEATHS, len(self.driver.children(self.parent)))
 
+    def test_death_while_creating(self):
+        named = list(self.children('create'))
+        for image in named:
+            self.victim('create', image).die_within(0.05)
+        left = [self.driver.find_image(image) for image in named]
+        for image, facts in zip(named, left, strict=True):
+            if facts is None:
+                self.driver.free_name(image)
+            else:
+                self.assertEqual('', facts.tag)
+                self.assertEqual(MIB, facts.size_bytes)
+                self.assertIsNone(facts.parent)
+                create = self.driver.create
+                self.assertRaises(errors.RbdImageExists, create, image, MIB)
+                self.remove(facts.image)
+            self.driver.create(image, MIB)
+            made = self.driver.find_image(image).image
+            _cluster.write(made, 0, b'whole')
+            self.assertEqual(b'whole', _cluster.read(made, 0, 5))
+
     def test_death_while_removing(self):
         removed = []
         for child in self.children('remove'):

@@ -22,6 +22,7 @@ def main() -> None:
         'clone': lambda: driver.clone(
             parent.snapshot, child, clone_format, 22
         ),
+        'create': lambda: driver.create(child, 2**20),
         'trash': lambda: driver.trash(child),
         'purge': lambda: driver.purge(child),
         'restore': lambda: driver.restore(child),

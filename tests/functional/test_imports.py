@@ -289,6 +289,10 @@ class AdoptionFormat1OnMariaDBTest(AdoptionTest):
 class CommandTest(AdoptionCase):
     """``rbdcloner-manage disk adopt``."""
 
+    def remove(self, name: str) -> None:
+        with self.pool() as ioctx:
+            rbd.RBD().remove(ioctx, name)
+
     def run_program(self, *arguments: str) -> administrator.Ran:
         return administrator.run(self.manager.conf, *arguments)
 
@@ -298,8 +302,9 @@ class CommandTest(AdoptionCase):
         self.nova_clones()
         for name in names[1:]:
             self.nova_imports(name)
-        others = 'volume-of-somebody'
+        others = f'volume-{uuid.uuid4()}'
         self.nova_imports(others)
+        self.addCleanup(self.remove, others)
         recorded = self.create()
         ran = self.run_program('disk', 'adopt', '--dry-run')
         self.assertEqual(DONE, ran.code, ran.err)
@@ -319,7 +324,5 @@ class CommandTest(AdoptionCase):
         self.assertEqual(REFUSED, refused.code)
         self.assertIn("does not begin with an instance's uuid", refused.out)
         self.assertIn('There is no disk no-such_disk', refused.out)
-        with self.pool() as ioctx:
-            rbd.RBD().remove(ioctx, others)
         gone = self.api.delete_disks(self.ctxt, self.instance)
         self.assertEqual(4, len(gone))
