@@ -7,7 +7,8 @@ and listens on free ports of 127.0.0.1.
 """
 
 from tests.openstack.client import Client
-from tests.openstack.client import ServerFailed
 from tests.openstack.cloud import OpenStack
+from tests.openstack.servers import ServerFailed
+from tests.openstack.shared import shared
 
-__all__ = ['Client', 'OpenStack', 'ServerFailed']
+__all__ = ['Client', 'OpenStack', 'ServerFailed', 'shared']

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An OpenStack from the command line: up FOLDER, down FOLDER, restart."""
+"""An OpenStack from the command line: up, use and down FOLDER."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> int:
     verbs = parser.add_subparsers(required=True)
     for verb, text in (
         (_up, 'start everything and leave it running'),
-        (_restart, 'restart nova-compute, with other options'),
+        (_use, 'have nova-compute run with these options'),
         (_down, 'end what runs in the folder and remove it'),
     ):
         added = verbs.add_parser(
@@ -98,12 +98,10 @@ def _up(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _restart(arguments: argparse.Namespace) -> int:
+def _use(arguments: argparse.Namespace) -> int:
     begun = time.monotonic()
     running = cloud.OpenStack.attach(arguments.folder)
-    running.compute.stop()
-    running.compute.configure(**_chosen(arguments))
-    running.compute.start()
+    running.compute.use(**_chosen(arguments))
     _say(f'nova-compute: ready after {time.monotonic() - begun:.1f} s')
     return 0
 

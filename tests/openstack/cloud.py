@@ -37,7 +37,8 @@ class OpenStack(server.PlainFixture):
     ``eventlet`` and ``options`` are those of the first host's nova-compute
     (``Compute.configure``), ``glance_options`` Glance's.
 
-    It ends with the fixture, and with its stack.
+    It ends with the fixture, and with its stack. A stack without a Glance
+    has this one from then on.
     """
 
     keystone: keystone.Keystone
@@ -128,6 +129,8 @@ class OpenStack(server.PlainFixture):
                 self._glance_options,
             )
         )
+        if 'glance' not in self.stack.servers:
+            self.stack.glance = self.glance
         self.neutron = self._add(
             neutron.Neutron(self.folder, self._known('neutron'))
         )

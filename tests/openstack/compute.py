@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import json
 import pathlib
 from typing import Any
 
@@ -19,6 +20,8 @@ DISKS = 'vms'
 IMAGES = 'images'
 NATIVE_DRIVER = 'libvirt.LibvirtDriver'
 PLUGIN_DRIVER = 'rbdcloner.LibvirtDriver'
+#: In its environment: what was chosen for the process that runs.
+CHOICE = 'RBDCLONER_COMPUTE'
 #: Users of Ceph by whether the plug-in is on, and the UUIDs of their secrets.
 USERS = {
     False: ('nova', '5e1c0a4a-7c2c-4c1e-9d25-0d7c3f4b1a11'),
@@ -62,9 +65,10 @@ class Compute(program.Program):
         self._cluster = cluster
         self._hypervisor = hypervisor
         self._common = common
-        self._options: conf.Options = {}
-        self._plugin = False
-        self._eventlet = False
+        self._choice_file = pathlib.Path(
+            stack_folder, self.name, 'choice.json'
+        )
+        self._choice = self._known_choice()
         super().__init__(stack_folder, settings)
 
     @property
@@ -84,21 +88,50 @@ class Compute(program.Program):
         eventlet: bool = False,
     ) -> None:
         """Choose how it runs from its next start on."""
-        self._plugin = plugin
-        self._options = options or {}
-        self._eventlet = eventlet
+        self._choice = {
+            'plugin': plugin,
+            'options': options or {},
+            'eventlet': eventlet,
+        }
         self.daemons = {each.name: each for each in self._make_daemons()}
         if self.folder.exists():
             self._write_conf()
 
+    def use(
+        self,
+        plugin: bool = False,
+        options: conf.Options | None = None,
+        eventlet: bool = False,
+    ) -> None:
+        """Have it run so; restart it only if it does not, or has changed.
+
+        An end waits two seconds for what is under way.
+        """
+        self.configure(plugin, options, eventlet)
+        newer = plugin and wheel.install(self.settings['venv'], self.log)
+        running = self.daemons[self.name].process
+        chosen = running and running.environ().get(CHOICE)
+        if newer or chosen != self._choice_text():
+            self.stop()
+        self.start()
+
+    def _known_choice(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._choice_file.read_text()))
+        except FileNotFoundError:
+            return {'plugin': False, 'options': {}, 'eventlet': False}
+
+    def _choice_text(self) -> str:
+        return json.dumps(self._choice, default=str, sort_keys=True)
+
     def start(self, name: str | None = None) -> None:
         """Start it, with the checkout's plug-in; return when it is ready."""
-        if self._plugin:
+        if self._choice['plugin']:
             wheel.install(self.settings['venv'], self.log)
         super().start(name)
 
     def _make_daemons(self) -> list[process.Daemon]:
-        off = '0' if self._eventlet else '1'
+        off = '0' if self._choice['eventlet'] else '1'
         return [
             process.Daemon(
                 self.name,
@@ -112,6 +145,7 @@ class Compute(program.Program):
                     **program.ENVIRONMENT,
                     'OS_NOVA_DISABLE_EVENTLET_PATCHING': off,
                     'TMPDIR': str(self.folder / 'tmp'),
+                    CHOICE: self._choice_text(),
                 },
                 timeout_s=120,
             )
@@ -127,10 +161,13 @@ class Compute(program.Program):
         self._write_conf()
 
     def _write_conf(self) -> None:
-        conf.write(self.conf, self._common, self._own(), self._options)
+        options = self._choice['options']
+        conf.write(self.conf, self._common, self._own(), options)
+        self._choice_file.touch(mode=0o600)
+        self._choice_file.write_text(self._choice_text())
 
     def _own(self) -> conf.Options:
-        user, number = USERS[self._plugin]
+        user, number = USERS[self._choice['plugin']]
         helper = f'{self._program("privsep-helper")} --config-file {self.conf}'
         return {
             'DEFAULT': {
@@ -138,7 +175,7 @@ class Compute(program.Program):
                 'state_path': self.folder,
                 'instances_path': self.folder / 'instances',
                 'compute_driver': (
-                    PLUGIN_DRIVER if self._plugin else NATIVE_DRIVER
+                    PLUGIN_DRIVER if self._choice['plugin'] else NATIVE_DRIVER
                 ),
             },
             'libvirt': {

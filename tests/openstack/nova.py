@@ -122,9 +122,9 @@ def common(
             'debug': True,
             'my_ip': '127.0.0.1',
             'transport_url': transport_url,
-            # Stopping would wait for more than two minutes.
+            # Else stopping takes 160 s, whether something is done or not.
             'graceful_shutdown_timeout': 20,
-            'manager_shutdown_timeout': 5,
+            'manager_shutdown_timeout': 2,
             # A guest without a system does not power off.
             'shutdown_timeout': 5,
             'allow_resize_to_same_host': True,

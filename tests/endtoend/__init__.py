@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What users of an OpenStack do, on a real one."""

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An OpenStack whose compute host has the plug-in, and a manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import contextlib
+import os
+from typing import Any
+from typing import ClassVar
+import uuid
+
+import rbd
+
+from rbdcloner import rpcapi
+from tests import openstack
+from tests.functional import looking
+from tests.stack import manager
+from tests.stack import process
+
+MIB = 2**20
+#: Of an image: what it begins with.
+DATA = os.urandom(MIB)
+IMAGE = DATA + bytes(63 * MIB)
+
+#: The manager looks every second for what is to be done.
+EAGER = {'DEFAULT': {'recovery_interval': 1, 'survey_interval': 1}}
+_UNADOPTED = 'rbdcloner.unadopted'
+
+
+class CloudTest(looking.LookingTest):
+    """One manager for the tests of a class; each ends with an empty cloud.
+
+    Its servers and its images are deleted; soon after that nothing is in the
+    pools or in the trash but what was there before, and every row is final.
+    """
+
+    settings: ClassVar[dict[str, object]] = {}
+    """The section [rbdcloner] of nova-compute's."""
+    is_quiet: ClassVar[bool] = True
+    """Whether nova-compute must log no error."""
+
+    cloud: ClassVar[openstack.OpenStack]
+    client: ClassVar[openstack.Client]
+    manager: ClassVar[manager.Manager]
+    api: ClassVar[rpcapi.API]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.cloud = openstack.shared()
+        cls.client = cls.cloud.client()
+        cls.servers = cls.cloud.stack
+        cls.database_url = cls.servers.databases['mariadb'].create()
+        cls.manager = manager.Manager(
+            cls.servers,
+            cls.database_url,
+            name=f'manager-{uuid.uuid4().hex[:8]}',
+            options=EAGER | cls.cloud.manager_options(),
+        )
+        cls.manager.setUp()
+        cls.addClassCleanup(cls.manager.cleanUp)
+        cls.api = cls.manager.client()
+        cls.cloud.compute.use(
+            plugin=True, options={'rbdcloner': cls.settings}
+        )
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ctxt = manager.caller()
+        self.before = self.in_ceph()
+        log = self.cloud.compute.log_file
+        self._log_begins = log.stat().st_size
+        self.addCleanup(self.assert_nothing_left)
+        self.addCleanup(self.delete_everything)
+        if self.is_quiet:
+            self.addCleanup(self.assert_no_error_in_the_log)
+
+    def in_ceph(self) -> set[str]:
+        with self.pool('images') as ioctx:
+            return super().in_ceph() | set(rbd.RBD().list(ioctx))
+
+    def delete_everything(self) -> None:
+        """Delete every server and every image, as their users do."""
+        self.client.delete(*self.client.servers())
+        for image in self.cloud.glance.client().images.list():
+            self.client.delete_image(image.id)
+
+    def assert_no_error_in_the_log(self) -> None:
+        """Assert that nova-compute logged none since the test began."""
+        with self.cloud.compute.log_file.open(errors='replace') as log:
+            log.seek(self._log_begins)
+            said = [
+                line
+                for line in log
+                if ' ERROR ' in line or 'Traceback' in line
+            ]
+        self.assertEqual([], said)
+
+    # What there is
+
+    def row(self, server_id: str, disk: str = 'disk') -> rpcapi.Disk:
+        """Return what the manager knows of a server's disk."""
+        return self.api.get_disk(self.ctxt, f'{server_id}_{disk}', 'vms')
+
+    def disks(self, server_id: str) -> set[str]:
+        """Return which of its disks are in Ceph, each one ready on record."""
+        with self.pool('vms') as ioctx:
+            found = {
+                name.removeprefix(f'{server_id}_')
+                for name in rbd.RBD().list(ioctx)
+                if name.startswith(server_id)
+            }
+        states = {self.row(server_id, disk)['state'] for disk in found}
+        self.assertLessEqual(states, {'ready'})
+        return found
+
+    def parent(self, pool: str, name: str) -> str:
+        """Return the image that one descends from, by Ceph; '' if none."""
+        with (
+            self.pool(pool) as ioctx,
+            rbd.Image(ioctx, name, read_only=True) as image,
+            contextlib.suppress(rbd.ImageNotFound),
+        ):
+            return str(image.parent_info()[1])
+        return ''
+
+    def root(self, server_id: str, offset: int, length: int) -> bytes:
+        """Read a server's root disk."""
+        return self.read(
+            {'pool': 'vms', 'name': f'{server_id}_disk'}, offset, length
+        )
+
+    def mark(self, server_id: str) -> bytes:
+        """Return what was written into a server's root disk, at 2 MiB."""
+        data = os.urandom(512)
+        disk = {'pool': 'vms', 'name': f'{server_id}_disk'}
+        self.write(disk, 2 * MIB, data)
+        return data
+
+    def marked(self, server_id: str) -> bytes:
+        """Return what lies in a server's root disk at 2 MiB."""
+        return self.root(server_id, 2 * MIB, 512)
+
+    def data_objects(self) -> set[str]:
+        """Return the names of all objects that hold data."""
+        found = set()
+        for pool in ('vms', 'images'):
+            with self.pool(pool) as ioctx:
+                found |= {
+                    f'{pool}/{each.key}'
+                    for each in ioctx.list_objects()
+                    if each.key.startswith('rbd_data.')
+                }
+        return found
+
+    def unadopted(self) -> set[str]:
+        """Return the disks that nova-compute has noted as made alone."""
+        import rados
+
+        with self.pool('vms') as ioctx, rados.ReadOpCtx() as operation:
+            pairs, _code = ioctx.get_omap_vals(operation, '', '', 100)
+            try:
+                ioctx.operate_read_op(operation, _UNADOPTED)
+            except rados.ObjectNotFound:
+                return set()
+            return {name for name, _facts in pairs}
+
+    # What goes wrong
+
+    def kill_manager_once(self, happens: Callable[[], object]) -> None:
+        """Kill all of the manager's processes as soon as something is so."""
+        daemon = self.manager.daemons[self.manager.name]
+        process.wait_until(happens, 'the moment to kill', 60)
+        daemon.pause()
+        daemon.kill()
