@@ -2,9 +2,10 @@
 """Run the suites, each in a process of its own, and sum what they count.
 
 The servers start once, in the background, while the suites that need none
-run; the others find them by ``RBDCLONER_STACK``. Suites run one after the
-other: beside each other they would share two cores and one cluster, their
-seconds would say nothing and their lines would mix.
+run; the others find them by ``RBDCLONER_STACK``. An OpenStack, which costs
+more, starts when its suite does. Suites run one after the other: beside each
+other they would share two cores and one cluster, their seconds would say
+nothing and their lines would mix.
 """
 
 import argparse
@@ -38,6 +39,7 @@ class Suite:
 
     folder: str
     needs_stack: bool = False
+    needs_openstack: bool = False
     python: str = 'PYTHON'
     """The environment variable that names the interpreter."""
     label: str = ''
@@ -67,7 +69,9 @@ SUITES = (
     ),
     Suite('ceph', needs_stack=True),
     Suite('functional', needs_stack=True),
+    Suite('nova', needs_stack=True, python='PYTHON_NOVA'),
     Suite('acceptance'),
+    Suite('endtoend', needs_openstack=True, python='PYTHON_NOVA'),
 )
 
 
@@ -81,24 +85,31 @@ class Result:
     seconds: float
 
 
-class BackgroundStack:
-    """The servers, started by another process so that work goes on here."""
+class BackgroundServers:
+    """Servers, started by another process so that work goes on here.
 
-    def __init__(self) -> None:
+    ``package`` is what starts them, ``variable`` tells the suites where.
+    """
+
+    def __init__(self, package: str, variable: str) -> None:
         name = f'rbdcloner-{secrets.token_hex(4)}'
         self.folder = pathlib.Path('/tmp', name)  # short: it holds sockets
+        os.environ[variable] = str(self.folder)
+        self._package = package
         self._starter: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._starter = spawn(
-            [sys.executable, '-m', 'tests.stack', 'up', str(self.folder)]
+            [sys.executable, '-m', self._package, 'up', str(self.folder)]
         )
 
     def wait(self) -> None:
-        """Return once every server is ready.
+        """Return once every server is ready, started now or before.
 
         :raises StackError: when they did not start; they have said why
         """
+        if self._starter is None:
+            self.start()
         if self._starter is None or self._starter.wait():
             raise StackError('the servers did not start')
 
@@ -173,14 +184,21 @@ def run_to_end(command: Sequence[str]) -> int:
 
 
 def run_suites(
-    suites: Sequence[Suite], expression: str | None, stack: BackgroundStack
+    suites: Sequence[Suite],
+    expression: str | None,
+    stack: BackgroundServers,
+    openstack: BackgroundServers,
 ) -> Iterator[Result]:
     """Run the suites in order and give each one's result."""
     for suite in suites:
         print(f'\n=== {suite.name}', flush=True)
         result = None
-        if suite.needs_stack:
-            result = attempt(f'{suite.name}: no servers', stack.wait)
+        for needed, servers in (
+            (suite.needs_stack, stack),
+            (suite.needs_openstack, openstack),
+        ):
+            if needed and result is None:
+                result = attempt(f'{suite.name}: no servers', servers.wait)
         result = result or run_suite(suite, expression)
         print(f'=== {line(result)}', flush=True)
         yield result
@@ -200,17 +218,20 @@ def attempt(name: str, step: Callable[[], None]) -> Result | None:
 def run_all(suites: Sequence[Suite], expression: str | None) -> list[Result]:
     """Run the suites, with servers if one needs them, and end the servers."""
     results: list[Result] = []
-    stack = BackgroundStack()
-    os.environ['RBDCLONER_STACK'] = str(stack.folder)
+    stack = BackgroundServers('tests.stack', 'RBDCLONER_STACK')
+    openstack = BackgroundServers('tests.openstack', 'RBDCLONER_OPENSTACK')
     try:
         if any(suite.needs_stack for suite in suites):
             stack.start()
-        results.extend(run_suites(suites, expression, stack))
+        results.extend(run_suites(suites, expression, stack, openstack))
     finally:
         # Impatience would leave servers running.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        failure = attempt('end of the servers', stack.end)
-    return [*results, failure] if failure else results
+        ends = [
+            attempt('end of the servers', servers.end)
+            for servers in (openstack, stack)
+        ]
+    return [*results, *(failure for failure in ends if failure)]
 
 
 def line(result: Result) -> str:
@@ -233,6 +254,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         '-k', metavar='EXPR', help="choose tests by pytest's expression"
     )
+    parser.add_argument(
+        '--pythons',
+        action='store_true',
+        help='print what names the interpreters that it takes; run nothing',
+    )
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.suites) - set(names):
         parser.error(f'no such suite: {", ".join(sorted(unknown))}')
@@ -245,6 +271,9 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, signal.default_int_handler)
     chosen = parse(arguments)
     suites = [suite for suite in SUITES if suite.folder in chosen.suites]
+    if chosen.pythons:
+        print(*{suite.python for suite in suites})
+        return 0
     results = run_all(suites, chosen.k)
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)
