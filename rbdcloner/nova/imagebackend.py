@@ -10,7 +10,6 @@ from typing import Any
 
 from nova import exception
 import nova.conf
-from nova.image import glance
 from nova.virt.libvirt import imagebackend
 from oslo_log import log as logging
 
@@ -141,15 +140,16 @@ class Rbd(imagebackend.Rbd):
     def _clone_alone(
         self, context: Any, image_id: str, size_bytes: int
     ) -> None:
-        super().clone(context, image_id)
-        self._resize_alone(size_bytes)
+        super().clone(context, image_id, copy_to_store=False)
+        self._resize_alone(self.rbd_name, size_bytes or None)
         self._note(image_id)
 
     def _has_copied(self, context: Any, image_id: str) -> bool:
         """Have Glance copy the image to its store in RBD, if it is to."""
         if not CONF.libvirt.images_rbd_glance_store_name:
             return False
-        self.copy_to_store(context, glance.API().get(context, image_id))
+        image = imagebackend.IMAGE_API.get(context, image_id)
+        self.copy_to_store(context, image)
         return True
 
     # A disk of a file
@@ -169,9 +169,7 @@ class Rbd(imagebackend.Rbd):
             prepare_template(target=base, *args, **kwargs)  # noqa: B026
         # It may have cloned the disk.
         if not self.exists():
-            file_bytes = os.path.getsize(base)
-            self.verify_base_size(base, size, base_size=file_bytes)
-            self._import(base, max(size or 0, file_bytes))
+            self._import(base, size)
             return
         self.verify_base_size(base, size)
         if size and size > self.get_disk_size(self.rbd_name):
@@ -181,17 +179,18 @@ class Rbd(imagebackend.Rbd):
         self, instance: Any, local_file: str, remote_name: str
     ) -> None:
         """Make the disk of a file, in the place of one that it has."""
-        if self.driver.exists(self.rbd_name):
+        # What was not written to its end gives way by itself.
+        if self.exists():
             asking.either(
                 lambda: self._disk.ask('delete_disk'),
                 lambda: self.driver.remove_image(self.rbd_name),
             )
-        self._import(local_file, os.path.getsize(local_file))
+        self._import(local_file)
 
-    def _import(self, path: str, size_bytes: int) -> None:
+    def _import(self, path: str, size: int | None = None) -> None:
         begun = asking.either(
-            lambda: self._begin(size_bytes),
-            lambda: self._import_alone(path, size_bytes),
+            lambda: self._begin(path, size),
+            lambda: self._import_alone(path, size),
         )
         if begun is None:
             return
@@ -202,16 +201,18 @@ class Rbd(imagebackend.Rbd):
                 name=self.rbd_name,
                 pool=self.driver.pool,
                 image_id=begun['image_id'],
-                size_bytes=size_bytes,
+                size_bytes=begun['size_bytes'],
             )
 
-    def _begin(self, size_bytes: int) -> dict[str, Any] | None:
+    def _begin(self, path: str, size: int | None) -> dict[str, Any] | None:
         """Return the disk to write; ``None`` if it is whole already."""
+        file_bytes = os.path.getsize(path)
+        self.verify_base_size(path, size, base_size=file_bytes)
         try:
             begun: dict[str, Any] = asking.service().ask(
                 'begin_import',
                 name=self.rbd_name,
-                size_bytes=size_bytes,
+                size_bytes=max(size or 0, file_bytes),
                 pool=self.driver.pool,
                 **self._disk.owner,
             )
@@ -219,15 +220,15 @@ class Rbd(imagebackend.Rbd):
             return None
         return begun
 
-    def _import_alone(self, path: str, size_bytes: int) -> None:
+    def _import_alone(self, path: str, size: int | None) -> None:
         self.driver.import_image(path, self.rbd_name)
-        self._resize_alone(size_bytes)
+        self._resize_alone(path, size)
         self._note()
 
-    def _resize_alone(self, size_bytes: int) -> None:
-        self.verify_base_size(None, size_bytes or None)
-        if size_bytes > self.get_disk_size(None):
-            self.driver.resize(self.rbd_name, size_bytes)
+    def _resize_alone(self, base: str, size: int | None) -> None:
+        self.verify_base_size(base, size)
+        if size and size > self.get_disk_size(self.rbd_name):
+            self.driver.resize(self.rbd_name, size)
 
     def _note(self, image_id: str = '') -> None:
         self.driver.note_unadopted(
