@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import contextlib
 import os
-from typing import Any
+import time
 from typing import ClassVar
 import uuid
 
 import rbd
+import sqlalchemy as sa
 
 from rbdcloner import rpcapi
 from tests import openstack
 from tests.functional import looking
 from tests.stack import manager
-from tests.stack import process
 
 MIB = 2**20
 #: Of an image: what it begins with.
@@ -25,6 +24,7 @@ IMAGE = DATA + bytes(63 * MIB)
 
 #: The manager looks every second for what is to be done.
 EAGER = {'DEFAULT': {'recovery_interval': 1, 'survey_interval': 1}}
+_PATIENCE_S = 60
 _UNADOPTED = 'rbdcloner.unadopted'
 
 
@@ -61,9 +61,7 @@ class CloudTest(looking.LookingTest):
         cls.manager.setUp()
         cls.addClassCleanup(cls.manager.cleanUp)
         cls.api = cls.manager.client()
-        cls.cloud.compute.use(
-            plugin=True, options={'rbdcloner': cls.settings}
-        )
+        cls.cloud.compute.use(plugin=True, options={'rbdcloner': cls.settings})
 
     def setUp(self) -> None:
         super().setUp()
@@ -125,6 +123,14 @@ class CloudTest(looking.LookingTest):
             return str(image.parent_info()[1])
         return ''
 
+    def snapshots(self, server_id: str) -> set[str]:
+        """Return the snapshots of a server's root disk, by Ceph."""
+        with (
+            self.pool() as ioctx,
+            rbd.Image(ioctx, f'{server_id}_disk', read_only=True) as image,
+        ):
+            return {each['name'] for each in image.list_snaps()}
+
     def root(self, server_id: str, offset: int, length: int) -> bytes:
         """Read a server's root disk."""
         return self.read(
@@ -168,9 +174,30 @@ class CloudTest(looking.LookingTest):
 
     # What goes wrong
 
-    def kill_manager_once(self, happens: Callable[[], object]) -> None:
-        """Kill all of the manager's processes as soon as something is so."""
+    def kill_manager_when(self, where: str) -> set[str]:
+        """Kill every process of the manager as soon as a row is so.
+
+        Return the states of such rows, as they were left.
+        """
         daemon = self.manager.daemons[self.manager.name]
-        process.wait_until(happens, 'the moment to kill', 60)
-        daemon.pause()
+        master = daemon.process
+        assert master is not None
+        processes = [master, *master.children(recursive=True)]
+        self._await_row(where)
+        for each in processes:
+            each.suspend()
+        left = {state for _name, state in self.rows(where)}
         daemon.kill()
+        return left
+
+    def _await_row(self, where: str) -> None:
+        # What is waited for lasts for milliseconds.
+        query = sa.text(f'SELECT 1 FROM clones WHERE {where}')  # noqa: S608
+        deadline = time.monotonic() + _PATIENCE_S
+        engine = sa.create_engine(
+            self.database_url, isolation_level='AUTOCOMMIT'
+        )
+        with engine.connect() as connection:
+            while not connection.execute(query).first():
+                assert time.monotonic() < deadline, f'no row: {where}'
+        engine.dispose()

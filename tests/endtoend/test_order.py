@@ -21,7 +21,7 @@ class OrderTest(CloudTest):
         self.client.delete(first)
         self.client.delete_image(image_id)
         self.client.delete_image(snapshot)
-        self.assertEqual(['ready'], self.states('vms'))
+        self.assertEqual('ready', self.row(second)['state'])
         self.assertEqual(mark, self.marked(second))
         self.assertEqual(DATA, self.root(second, 0, len(DATA)))
         # It runs from what nobody can name any more.
