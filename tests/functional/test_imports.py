@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks without a parent, and disks that others made, on real servers."""
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -193,6 +194,7 @@ class AdoptionCase(ImportsCase):
     def nova_clones(self, name: str = '') -> str:
         """Clone the golden image as Nova's own code does; the RBD id."""
         name = name or self.name
+        self.addCleanup(self.adopt_if_there, name)
         setting = {'rbd_default_clone_format': str(self.clone_format)}
         with rados.Rados(
             conffile=str(self.servers.ceph.conf),
@@ -206,8 +208,14 @@ class AdoptionCase(ImportsCase):
                 return str(image.id())
 
     def nova_imports(self, name: str, size_bytes: int = MIB) -> None:
+        self.addCleanup(self.adopt_if_there, name)
         with self.pool() as ioctx:
             rbd.RBD().create(ioctx, name, size_bytes)
+
+    def adopt_if_there(self, name: str) -> None:
+        """Let it be deleted with the other disks if the test failed."""
+        with contextlib.suppress(errors.DiskNotFound):
+            self.adopt(name=name)
 
     def note(self, name: str, value: str = '') -> None:
         whose = self.whose(image_id=None)
@@ -303,7 +311,8 @@ class CommandTest(AdoptionCase):
         for name in names[1:]:
             self.nova_imports(name)
         others = f'volume-{uuid.uuid4()}'
-        self.nova_imports(others)
+        with self.pool() as ioctx:
+            rbd.RBD().create(ioctx, others, MIB)
         self.addCleanup(self.remove, others)
         recorded = self.create()
         ran = self.run_program('disk', 'adopt', '--dry-run')

@@ -53,6 +53,55 @@ class Callers(Machine):
             data = Data(asked.size_bytes, held.data.written)
             self.expected.disks[asked.name] = Disk(asked, data)
 
+    @with_room(_MOST_DISKS, 'disks')
+    @step(name=NUMBER, units=UNITS, who=WHO, trouble=TROUBLE)
+    def import_disk(
+        self, name: int, units: int, who: int, trouble: Trouble
+    ) -> None:
+        """Write half an image, begin again, and write that one."""
+        asked = service.request(
+            '', name=f'{name}_disk', size_bytes=units * self.unit
+        )
+        if asked.name in self.expected.disks:
+            return
+        with self.refused_only_if(self.has_a_guest_leaving(asked.name)):
+            first = self.do(who, None, lambda p: p.imports.begin(asked))
+            self.world.ceph.write(first.image, 0, self.token())
+            clone = self.do(who, trouble, lambda p: p.imports.begin(asked))
+            assert clone.image.id != first.image.id
+            token = self.token()
+            self.world.ceph.write(clone.image, 0, token)
+            at = ('vms', asked.name, clone.image.id, asked.size_bytes)
+            self.do(who, trouble, lambda p: p.imports.finish(*at))
+            data = Data(asked.size_bytes, {0: token})
+            self.expected.disks[asked.name] = Disk(asked, data)
+
+    @with_room(_MOST_DISKS, 'disks')
+    @with_a('images')
+    @step(name=NUMBER, image=NUMBER, who=WHO, trouble=TROUBLE)
+    def clone_alone(
+        self, name: int, image: int, who: int, trouble: Trouble
+    ) -> None:
+        """Do what Nova does without us, and have it adopted."""
+        held = pick(self.expected.images, image)
+        asked = service.request('', name=f'{name}_disk', size_bytes=0)
+        if asked.name in self.expected.disks:
+            return
+        if asked.name in self.world.ceph.named('vms'):
+            return
+        if self.expected.state_of(held) not in (None, State.READY):
+            return
+        child = self.world.child(asked.name)
+        with self.refused_only_if(True):
+            self.world.ceph.clone(
+                self.world.parent_of(held.id), child, self.clone_format, 22
+            )
+        if asked.name not in self.world.ceph.named('vms'):
+            return
+        self.do(who, trouble, lambda p: p.noted.adoption.adopt(asked))
+        made = dataclasses.replace(asked, image_id=held.id)
+        self.expected.disks[asked.name] = Disk(made, held.data)
+
     @with_a('disks')
     @step(disk=NUMBER, who=WHO)
     def launch_again(self, disk: int, who: int) -> None:

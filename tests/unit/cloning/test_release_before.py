@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rooms on the schema of the release before, until it is migrated."""
 
+import dataclasses
 import pathlib
 import uuid
 
@@ -49,6 +50,25 @@ class ReleaseBeforeTest(testtools.TestCase):
             [State.DELETED] * 2,
             [state for _name, state in self.service.rows()],
         )
+
+    def test_disks_are_written_by_callers_and_adopted(self) -> None:
+        process, ceph = self.process, self.service.ceph
+        asked = service.request('', call='a-call', after=0)
+        for _ in range(2):
+            begun = process.imports.begin(asked)
+            asked = dataclasses.replace(asked, call='another')
+        ready = process.imports.finish(
+            'vms', begun.image.name, begun.image.id, service.MIB
+        )
+        self.assertIs(State.READY, ready.state)
+        ceph.add_image('vms', 'theirs', service.MIB)
+        adopted = process.noted.adoption.adopt(
+            dataclasses.replace(asked, name='theirs')
+        )
+        self.assertIs(State.READY, adopted.state)
+        process.engine.delete_disks(asked.instance_uuid, '')
+        process.sweep_until_quiet()
+        self.assertEqual([], ceph.inventory())
 
     def test_what_a_dead_process_left_is_taken_over(self) -> None:
         process = self.process

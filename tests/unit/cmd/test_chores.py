@@ -47,6 +47,15 @@ class StoppingTest(testtools.TestCase):
         self.assertEqual(1, self.process.recovery.sweep())
         self.assertEqual([State.RETIRED], self.states())
 
+    def test_the_adoption_adopts_nothing(self) -> None:
+        name = f'{self.disk.instance_uuid}_disk.swap'
+        whose = f'{{"instance_uuid": "{self.disk.instance_uuid}"}}'
+        self.service.ceph.add_image('vms', name, service.MIB)
+        self.service.ceph.note('vms', name, whose)
+        self.assertEqual(0, self.process.noted.look(self.stopping))
+        self.assertEqual([State.READY], self.states())
+        self.assertEqual(1, self.process.noted.look())
+
     def test_the_survey_follows_nothing(self) -> None:
         self.service.ceph.trash(self.disk.image)
         self.service.ceph.purge(self.disk.image)
