@@ -21,7 +21,7 @@ BENCH = (sys.executable, '-m', 'tests.bench')
 TIMEOUT_S = 240
 FIGURES = {
     one.name: one
-    # Where Nova is installed is for the caller to say.
+    # Without --nova: the end-to-end suite has the OpenStack that it needs.
     for one in catalogue.chosen([], scale.QUICK, has_nova=False)
 }
 
@@ -84,9 +84,30 @@ class BenchTest(testtools.TestCase):
                 self.assertIn(f'children_query_{count}_p50_ms', names)
 
     def test_figures_of_nova_without_nova_are_refused(self) -> None:
-        done = self.run_bench('--only', 'nova_create_p50_ms')
-        self.assertEqual(2, done.returncode)
-        self.assertIn('--nova PYTHON', done.stderr)
+        for name in ('nova_create_p50_ms', 'plugin_on_boots_8_s', 'nova'):
+            done = self.run_bench('--only', name)
+            self.assertEqual(2, done.returncode)
+            self.assertIn('needs --nova', done.stderr)
+
+    def test_nova_is_measured_by_its_own_code_and_with_the_plugin(
+        self,
+    ) -> None:
+        found = catalogue.chosen([], scale.FULL, has_nova=True)
+        reaches = {
+            one.name: [str(each) for each in one.reach] for one in found
+        }
+        for name, reach in (
+            ('nova_create_p50_ms', []),
+            ('plugin_on_create_p50_ms', ['ratio <= 0.5']),
+            ('plugin_on_snapshot_p50_ms', ['ratio <= 0.1']),
+            ('plugin_on_delete_p50_ms', ['ratio <= 0.5']),
+            ('plugin_on_boots_8_s', []),
+        ):
+            self.assertEqual(reach, reaches.get(name), name)
+        for one in found:
+            if one.who == 'on':
+                against = one.name.replace('plugin_on', 'plugin_off')
+                self.assertEqual(against, one.against)
 
     def test_unknown_figure_is_refused(self) -> None:
         done = self.run_bench('--only', 'delete,nonsense')

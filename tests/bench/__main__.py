@@ -14,7 +14,8 @@ from tests.bench import scale
 _DESCRIPTION = """\
 Measures what a disk, its snapshot into Glance, its deletion and a look at a
 parent's children cost by rbdcloner, by librbd, by the rbd command line and by
-Nova, in turns, on a Ceph, RabbitMQ and Glance of its own. Prints a JSON line
+Nova, in turns, on a Ceph, RabbitMQ and Glance of its own; for nova-compute
+with the plug-in and without, on an OpenStack of its own. Prints a JSON line
 for each figure on standard output, everything else on standard error. A
 figure's ratio is its value divided by that of the figure it is held against.
 Everything lives in one folder below /tmp, listens on 127.0.0.1, and is ended
@@ -35,7 +36,7 @@ def main() -> int:
     from tests.bench import running
     from tests.bench import testbed
 
-    wishes = testbed.Wishes(chosen.quick, chosen.clone_format, chosen.nova)
+    wishes = testbed.Wishes(chosen.quick, chosen.clone_format)
     return running.run(wishes, wanted)
 
 
@@ -63,17 +64,17 @@ def _parse() -> tuple[argparse.Namespace, list[figures.Figure]]:
     )
     parser.add_argument(
         '--nova',
-        default='',
-        metavar='PYTHON',
-        help='an interpreter that has Nova, rados and rbd; without it Nova '
-        'is left out',
+        action='store_true',
+        help='measure Nova: its own code for disks beside the service, then '
+        'nova-compute without the plug-in and with it, on a whole OpenStack; '
+        'with --only, what that names, Nova included',
     )
     parser.add_argument('--clone-format', type=int, choices=(1, 2), default=2)
     chosen = parser.parse_args()
     names = [name for word in chosen.only for name in word.split(',')]
     sizes = scale.QUICK if chosen.quick else scale.FULL
     try:
-        return chosen, catalogue.chosen(names, sizes, bool(chosen.nova))
+        return chosen, catalogue.chosen(names, sizes, chosen.nova)
     except ValueError as exc:
         parser.error(str(exc))
 

@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence
 
+from tests.bench import compute_figures
 from tests.bench import scale
 from tests.bench.figures import Figure
 from tests.bench.figures import Reach
 
 #: What ``--only`` takes besides the names of figures.
-TASKS = ('create', 'snapshot', 'delete', 'children', 'faults')
+TASKS = (
+    *('create', 'snapshot', 'delete', 'children', 'faults'),
+    compute_figures.TASK,
+)
 
 _THREADS = (1, 4, 16)
 
@@ -107,27 +111,33 @@ def figures(sizes: scale.Scale) -> list[Figure]:
         *_delete(sizes),
         *_children(sizes),
         *_FAULTS,
+        *compute_figures.figures(sizes),
     ]
 
 
 def chosen(
     names: Sequence[str], sizes: scale.Scale, has_nova: bool
 ) -> list[Figure]:
-    """Return the figures and tasks called so, all if none; what they need.
+    """Return the figures and tasks called so, and what they need.
+
+    Called by no name: all of Nova, or without it all but those.
 
     :raises ValueError: one is neither, or needs Nova and there is none.
     """
     known = figures(sizes)
     by_name = {figure.name: figure for figure in known}
-    wanted = set() if names else set(by_name)
+    wanted = {one.name for one in known if not names}
     for name in names:
         if name not in by_name and name not in TASKS:
             raise ValueError(f'{name} is not among: {" ".join(by_name)}')
         wanted |= {one.name for one in known if name in (one.name, one.task)}
+    novas = {one.name for one in known if _is_novas(one)}
     if not has_nova:
-        if any(name in names for name in wanted if _is_novas(by_name[name])):
-            raise ValueError('what Nova does needs --nova PYTHON')
-        wanted = {name for name in wanted if not _is_novas(by_name[name])}
+        if novas.union((compute_figures.TASK,)) & set(names):
+            raise ValueError('what Nova does needs --nova')
+        wanted -= novas
+    elif not names:
+        wanted = novas
     more = wanted
     while more := {by_name[name].against for name in more} - {''} - wanted:
         wanted |= more
@@ -135,7 +145,7 @@ def chosen(
 
 
 def _is_novas(figure: Figure) -> bool:
-    return figure.who == 'nova'
+    return 'nova' in (figure.who, figure.task)
 
 
 def _snapshot(sizes: scale.Scale) -> Iterator[Figure]:

@@ -7,6 +7,7 @@ be small, of rates it is good to be large.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -61,12 +62,21 @@ class Reach:
         )
 
 
+_STATISTICS: Mapping[str, Callable[[Sequence[measuring.Block]], float]] = {
+    'p50': measuring.median,
+    'p95': lambda blocks: measuring.percentile(blocks, 95),
+    'span': measuring.span,
+    'sum': measuring.total,
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Figure:
     """A number that is printed.
 
-    ``statistic`` is ``p50``, ``p95`` or ``rate``, or the name of a kind of
-    memory, which is looked at when every disk was made. ``count`` and
+    ``statistic`` is ``p50``, ``p95`` or ``rate``; ``span`` and ``sum`` are of
+    all of a block; or it is the name of a kind of memory, which is looked at
+    when every disk was made. ``count`` and
     ``written`` are the contestant's.
     """
 
@@ -98,9 +108,7 @@ class Figure:
         if self.statistic == 'rate':
             return measuring.rate(blocks)
         factor = 1000 if self.unit == 'ms' else 1
-        if self.statistic == 'p50':
-            return factor * measuring.median(blocks)
-        return factor * measuring.percentile(blocks, 95)
+        return factor * _STATISTICS[self.statistic](blocks)
 
 
 def rows(

@@ -57,8 +57,9 @@ class Librbd:
             },
         )
         self._cluster.connect()
-        pools = (bed.IMAGE_POOL, *bed.disk_pools, bed.CHILDREN_POOL)
-        self._pools = {pool: self._cluster.open_ioctx(pool) for pool in pools}
+        self._pools = {
+            pool: self._cluster.open_ioctx(pool) for pool in bed.pools
+        }
 
     def create(self, names: Sequence[str], threads: int) -> measuring.Block:
         """Make disks of these names."""

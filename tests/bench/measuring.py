@@ -70,6 +70,16 @@ def median(blocks: Sequence[Block]) -> float:
     return statistics.median(one for block in blocks for one in block.seconds)
 
 
+def span(blocks: Sequence[Block]) -> float:
+    """Return the seconds from beginning to end: the median block's."""
+    return statistics.median(block.ended - block.begun for block in blocks)
+
+
+def total(blocks: Sequence[Block]) -> float:
+    """Return the sum of the seconds of a block's acts: the median block's."""
+    return statistics.median(sum(block.seconds) for block in blocks)
+
+
 def rate(blocks: Sequence[Block]) -> float:
     """Return how many acts were done in a second: the median block's."""
     return statistics.median(

@@ -5,18 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import json
+import pathlib
 
-from tests.bench import child
 from tests.bench import measuring
 from tests.bench.librbd import Librbd
 from tests.bench.testbed import Testbed
-from tests.stack import process
-
-HELP = """\
-make an environment with /usr/bin/python3 -m venv DIR, install nova==34.0.0
-and SQLAlchemy==2.0.52 into it with DIR/bin/pip, and link Debian's
-/usr/lib/python3/dist-packages/ra* and rb*.cpython-*.so into its
-site-packages; then pass --nova DIR/bin/python"""
+from tests.openstack import program
 
 
 class Nova:
@@ -24,13 +18,9 @@ class Nova:
 
     def __init__(self, bed: Testbed, remover: Librbd) -> None:
         self._remover = remover
-        command = (bed.wishes.nova, '-m', 'tests.bench.nova_disk')
-        try:
-            self._child = bed.child('nova', *command, _told(bed))
-        except (OSError, child.ChildError) as exc:
-            raise process.StackError(
-                f'{bed.wishes.nova} cannot run Nova: {exc}\n{HELP}'
-            ) from exc
+        python = pathlib.Path(program.venv(), 'bin', 'python')
+        command = (python, '-m', 'tests.bench.nova_disk', _told(bed))
+        self._child = bed.child('nova', *command)
 
     def create(self, names: Sequence[str], threads: int) -> measuring.Block:
         """Make disks of these names."""
@@ -63,14 +53,7 @@ class Nova:
 
 def _told(bed: Testbed) -> str:
     parts = (bed.servers.ceph.fsid, bed.IMAGE_POOL, bed.image_id, bed.SNAPSHOT)
-    folder = bed.folder / 'nova'
-    folder.mkdir()
-    # Ceph takes the cluster's name, and so the keyring's, from the file's.
-    conf = folder / 'ceph.conf'
-    conf.write_text(
-        f'{bed.servers.ceph.conf.read_text()}\n'
-        f'rbd default clone format = {bed.wishes.clone_format}\n'
-    )
+    conf = bed.write_ceph_conf()
     image = {
         'id': bed.image_id,
         'disk_format': 'raw',
@@ -85,7 +68,7 @@ def _told(bed: Testbed) -> str:
     return json.dumps(
         {
             'libvirt': libvirt,
-            'folder': str(folder),
+            'folder': str(conf.parent),
             'image': image,
             'size_bytes': bed.DISK_BYTES,
         }

@@ -18,6 +18,7 @@ import time
 from typing import Any
 import uuid
 
+from tests.bench import compute_figures
 from tests.bench import figures
 from tests.bench import measuring
 from tests.bench.figures import Contestant
@@ -27,7 +28,7 @@ LIMIT_S = 600
 # Ceph's own work after a removal.
 _PAUSE_S = 0.3
 
-_ACTS = ('create', 'get', 'page', 'remove')
+_ACTS = ('boot', 'create', 'get', 'page', 'remove')
 #: The act that a round's line tells of.
 _TOLD = {
     'create': 'create',
@@ -35,6 +36,7 @@ _TOLD = {
     'delete': 'remove',
     'children': 'get',
     'faults': 'create',
+    compute_figures.TASK: 'create',
 }
 
 
@@ -78,6 +80,10 @@ class Plan:
     lists: Size
     managers: Size
     kills: Size
+    servers: Size
+    written_servers: Size
+    crowded_servers: Size
+    servers_at_once: int
 
     def phases(self, wanted: Iterable[figures.Figure]) -> list[list[Lane]]:
         """Return the lanes, those that take turns in one list."""
@@ -87,12 +93,16 @@ class Plan:
         for task in _TOLD:
             ours = [lane for lane in lanes if lane.contestant.task == task]
             imports = [one for one in ours if one.contestant.who == 'import']
+            crowded = [one for one in ours if _is_crowded(one.contestant)]
             together = [lane for lane in ours if lane.threads > 1]
-            alone = [one for one in ours if one not in imports + together]
-            phases += [alone, together, imports]
+            apart = imports + crowded + together
+            alone = [one for one in ours if one not in apart]
+            phases += [alone, together, imports, crowded]
         return [phase for phase in phases if phase]
 
     def _lane(self, contestant: Contestant, threads: int) -> Lane:
+        if contestant.task == compute_figures.TASK:
+            return self._servers_lane(contestant, threads)
         if contestant.task != 'create':
             size = self._size(contestant)
             warm = 0 if contestant.who == 'killed' else min(2, size.disks)
@@ -108,6 +118,17 @@ class Plan:
             'rbd': (slow, self.rounds, 2),
         }.get(contestant.who, (self.disks, self.rounds, 2))
         return Lane(contestant, threads, disks, rounds, warm)
+
+    def _servers_lane(self, contestant: Contestant, threads: int) -> Lane:
+        if threads > 1:
+            size = Size(threads, self.servers_at_once)
+        elif contestant.written:
+            size = self.written_servers
+        elif contestant.count:
+            size = self.crowded_servers
+        else:
+            size = self.servers
+        return Lane(contestant, threads, size.disks, size.rounds, 1)
 
     def _size(self, contestant: Contestant) -> Size:
         match contestant.task, contestant.who:
@@ -140,6 +161,10 @@ FULL = Plan(
     lists=Size(1, 7),
     managers=Size(128, 4),
     kills=Size(1, 3),
+    servers=Size(2, 12),
+    written_servers=Size(1, 6),
+    crowded_servers=Size(2, 6),
+    servers_at_once=4,
 )
 QUICK = Plan(
     disks=3,
@@ -155,6 +180,10 @@ QUICK = Plan(
     lists=Size(1, 1),
     managers=Size(16, 1),
     kills=Size(1, 1),
+    servers=Size(1, 1),
+    written_servers=Size(1, 1),
+    crowded_servers=Size(1, 1),
+    servers_at_once=1,
 )
 
 
@@ -199,6 +228,11 @@ class Rounds:
                 if act == _TOLD[lane.contestant.task]:
                     said.append(_told(lane, block))
         self._report(f'round {number + 1}, ms: {", ".join(said)}')
+
+
+def _is_crowded(contestant: Contestant) -> bool:
+    """Tell whether others are made in the one pool of all servers first."""
+    return contestant.task == compute_figures.TASK and contestant.count > 0
 
 
 def _told(lane: Lane, block: measuring.Block) -> str:

@@ -14,6 +14,9 @@ import psutil
 
 from tests import stack
 from tests.bench import child
+from tests.bench import cloud
+from tests.bench import compute_figures
+from tests.bench import compute_hosts
 from tests.bench import field
 from tests.bench import figures
 from tests.bench import rounds
@@ -59,7 +62,26 @@ def _measure(
     wanted: Sequence[figures.Figure],
 ) -> list[dict[str, Any]]:
     begun = time.monotonic()
-    plan = rounds.QUICK if wishes.quick else rounds.FULL
+    results: dict[tuple[figures.Contestant, int, str], Any] = {}
+    memory: dict[str, float] = {}
+    novas = [one for one in wanted if one.task == compute_figures.TASK]
+    others = [one for one in wanted if one not in novas]
+    if others:
+        memory = _measure_service(folder, wishes, others, results)
+    if novas:
+        _measure_hosts(folder, wishes, novas, results)
+    screen.say(f'{time.monotonic() - begun:.0f} s in all')
+    return figures.rows(wanted, results, memory)
+
+
+def _measure_service(
+    folder: pathlib.Path,
+    wishes: testbed.Wishes,
+    wanted: Sequence[figures.Figure],
+    results: dict[tuple[figures.Contestant, int, str], Any],
+) -> dict[str, float]:
+    """Add what was measured to the results; return the memory in use."""
+    plan = _plan(wishes)
     phases = plan.phases(wanted)
     with testbed.Testbed(folder, wishes, screen.say) as bed:
         bed.start(_databases(wanted))
@@ -77,8 +99,36 @@ def _measure(
             measured.run(phase, in_turns)
         contestants.finish()
         _require_empty(admin)
-        screen.say(f'{time.monotonic() - begun:.0f} s in all')
-        return figures.rows(wanted, measured.results, memory or _memory(bed))
+        results.update(measured.results)
+        return memory or _memory(bed)
+
+
+def _measure_hosts(
+    folder: pathlib.Path,
+    wishes: testbed.Wishes,
+    wanted: Sequence[figures.Figure],
+    results: dict[tuple[figures.Contestant, int, str], Any],
+) -> None:
+    """Add what nova-compute took on two hosts to the results."""
+    with cloud.Cloud(folder, wishes, screen.say) as bed:
+        bed.start()
+        admin = Librbd(bed, 'client.admin')
+        bed.callback(admin.close)
+        measured = rounds.Rounds(screen.say)
+        for phase in _plan(wishes).phases(wanted):
+            in_turns = {
+                lane.contestant: compute_hosts.contestant(
+                    bed, admin, lane.contestant
+                )
+                for lane in phase
+            }
+            measured.run(phase, in_turns)
+        _require_empty(admin)
+        results.update(measured.results)
+
+
+def _plan(wishes: testbed.Wishes) -> rounds.Plan:
+    return rounds.QUICK if wishes.quick else rounds.FULL
 
 
 def _databases(wanted: Sequence[figures.Figure]) -> tuple[str, ...]:

@@ -8,11 +8,13 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+from typing import Any
 
 from tests import stack
 from tests.bench import child
 from tests.bench import scale
 from tests.demo import content
+from tests.stack import glance
 from tests.stack import manager
 
 # What Ceph itself needs, and thousands of empty images.
@@ -26,8 +28,6 @@ class Wishes:
 
     quick: bool = False
     clone_format: int = 2
-    nova: str = ''
-    """A Python interpreter that has Nova."""
 
     @property
     def scale(self) -> scale.Scale:
@@ -69,28 +69,52 @@ class Testbed(contextlib.ExitStack):
 
         :raises StackError: something did not start.
         """
+        self._start_servers(databases=databases)
+        for name in databases:
+            self.start_managers(name, name)
+        self._upload(self.servers.glance)
+
+    def _start_servers(self, **options: Any) -> None:
         image_bytes = self.wishes.scale.image_bytes
         written_bytes = self.wishes.scale.written_bytes
         # A copy, too, has both; what was removed is not free at once.
         size_bytes = 3 * (image_bytes + written_bytes) + _SPARE_BYTES
         content.require_space(self.folder, 2 * image_bytes)
-        pools = (self.IMAGE_POOL, *self.disk_pools, self.CHILDREN_POOL)
         self.servers = self.enter_context(
             stack.Stack(
                 self.folder / 'stack',
-                databases=databases,
                 options={
-                    'ceph': {'osd_size_bytes': size_bytes, 'pools': pools}
+                    'ceph': {'osd_size_bytes': size_bytes, 'pools': self.pools}
                 },
                 report=self._report,
+                **options,
             )
         )
-        for name in databases:
-            self.start_managers(name, name)
+
+    def _upload(self, images: glance.Glance) -> None:
+        """Make the image that all disks are of."""
+        image_bytes = self.wishes.scale.image_bytes
         content.make(self.raw, image_bytes, _silently)
         with self.raw.open('rb') as opened:
-            self.image_id = self.servers.glance.upload('golden', opened).id
+            self.image_id = images.upload('golden', opened).id
         self._report(f'image: {image_bytes // scale.MiB} MiB uploaded')
+
+    def write_ceph_conf(self) -> pathlib.Path:
+        """Write Ceph's configuration as Nova's own code is to have it."""
+        folder = self.folder / 'nova'
+        folder.mkdir(exist_ok=True)
+        # Ceph takes the cluster's name, and so the keyring's, from the file's.
+        conf = folder / 'ceph.conf'
+        conf.write_text(
+            f'{self.servers.ceph.conf.read_text()}\n'
+            f'rbd default clone format = {self.wishes.clone_format}\n'
+        )
+        return conf
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """All pools."""
+        return (self.IMAGE_POOL, *self.disk_pools, self.CHILDREN_POOL)
 
     @property
     def disk_pools(self) -> tuple[str, ...]:
