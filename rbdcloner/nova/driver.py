@@ -5,6 +5,7 @@ Nova's driver looks for an instance's images itself when it deletes them, and
 asks Ceph for the pool's space and the monitors.
 """
 
+from collections.abc import Iterable
 import itertools
 from typing import Any
 
@@ -103,7 +104,7 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
             instance_uuid=instance.uuid,
             suffix=suffix or None,
         )
-        for name in ceph.existing(_names(ceph, instance.uuid, suffix)):
+        for name in _taken(ceph, instance.uuid, suffix):
             # Others made it, or it is open.
             disk = asking.Disk(name, ceph.pool, instance)
             try:
@@ -122,15 +123,26 @@ def _delete(method: str, **given: Any) -> None:
         LOG.warning('%s; it goes when it is not', exc)
 
 
-def _names(
+def _taken(
     ceph: rbd_utils.RBDDriver, instance_uuid: str, suffix: str
 ) -> list[str]:
-    """Return what Nova may call an instance's images that end so."""
-    plain = [f'{instance_uuid}_{each}' for each in _DISKS]
-    for number in itertools.count():
-        name = f'{instance_uuid}_{_EPHEMERAL}{number}'
-        if not ceph.exists(name):
-            break
-        plain.append(name)
-    both = plain + [name + _RESCUE for name in plain]
-    return [name for name in both if name.endswith(suffix)]
+    """Return the images that Nova may have called an instance's disks.
+
+    Of those that end so.
+    """
+    found = _taken_of(ceph, instance_uuid, (*_DISKS, f'{_EPHEMERAL}0'))
+    if any(_EPHEMERAL in name for name in found):
+        # They are numbered, and the last number is not known.
+        for number in itertools.count(1):
+            more = _taken_of(ceph, instance_uuid, [f'{_EPHEMERAL}{number}'])
+            if not more:
+                break
+            found += more
+    return [name for name in found if name.endswith(suffix)]
+
+
+def _taken_of(
+    ceph: rbd_utils.RBDDriver, instance_uuid: str, disks: Iterable[str]
+) -> list[str]:
+    plain = [f'{instance_uuid}_{disk}' for disk in disks]
+    return ceph.taken([*plain, *(name + _RESCUE for name in plain)])

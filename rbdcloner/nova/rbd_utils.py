@@ -8,7 +8,7 @@ own way.
 """
 
 from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Sequence
 import contextlib
 import errno
 import json
@@ -59,17 +59,23 @@ class RBDDriver(rbd_utils.RBDDriver):
         """Tell whether the pool has an image, or a snapshot, of that name."""
         if snapshot is not None:
             return bool(super().exists(name, pool, snapshot))
-        return bool(self.existing([name], pool))
+        found = self.at_pool(lambda ioctx: _size(ioctx, name), pool)
+        return found is not None
 
-    def existing(
-        self, names: Iterable[str], pool: str | None = None
-    ) -> list[str]:
-        """Return those of *names* that the pool has images of."""
+    def taken(self, names: Sequence[str]) -> list[str]:
+        """Return those of *names* that images have, be they whole or not.
+
+        RADOS is asked for all at once.
+        """
 
         def look(ioctx: Any) -> list[str]:
-            return [name for name in names if _size(ioctx, name) is not None]
+            asked = [
+                (name, ioctx.aio_stat(f'rbd_id.{name}', lambda *said: None))
+                for name in names
+            ]
+            return [name for name, answer in asked if _is_there(answer)]
 
-        return list(self.at_pool(look, pool))
+        return list(self.at_pool(look))
 
     def size(self, name: str) -> int:
         """Return the size of an image in bytes.
@@ -206,6 +212,15 @@ class _Connection:
         # Not at the end of a process: it may be a child of the one that
         # connected.
         weakref.finalize(self, cluster.shutdown).atexit = False
+
+
+def _is_there(answer: Any) -> bool:
+    """Tell whether the object is there that RADOS was asked about."""
+    answer.wait_for_complete_and_cb()
+    code = answer.get_return_value()
+    if code < 0 and code != -errno.ENOENT:
+        raise rados.OSError('stat', errno=-code)
+    return bool(code >= 0)
 
 
 def _size(ioctx: Any, name: str) -> int | None:
