@@ -104,7 +104,7 @@ class SmokeTest(testtools.TestCase):
 
 
 class ManagerTest(testtools.TestCase):
-    def test_manager_asks_glance_as_a_service_user(self) -> None:
+    def test_manager_clones_an_image_of_any_project(self) -> None:
         cloud = openstack.shared()
         client = cloud.client()
         image_id = client.upload(DATA, visibility='private')

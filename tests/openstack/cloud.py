@@ -273,8 +273,8 @@ class OpenStack(server.PlainFixture):
     def manager_options(self) -> dict[str, Mapping[str, object]]:
         """Return what rbdcloner-manager must be told to work here.
 
-        They are ``options`` of ``tests.stack.manager.Manager``; its user has
-        the service role and no other.
+        They are ``options`` of ``tests.stack.manager.Manager``; its user is
+        one of Keystone's.
         """
         return {
             'glance': {
