@@ -20,7 +20,7 @@ from tests.stack import manager
 MIB = 2**20
 #: Of an image: what it begins with.
 DATA = os.urandom(MIB)
-IMAGE = DATA + bytes(63 * MIB)
+IMAGE = DATA + bytes(15 * MIB)
 
 #: The manager looks every second for what is to be done.
 EAGER = {'DEFAULT': {'recovery_interval': 1, 'survey_interval': 1}}
