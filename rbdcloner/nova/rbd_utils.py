@@ -14,6 +14,7 @@ import errno
 import json
 import os
 import struct
+import types
 from typing import Any
 import weakref
 
@@ -45,9 +46,7 @@ _kept: dict[tuple[int, str, str], '_Connection'] = {}
 
 def natively(act: Callable[[], Any]) -> Any:
     """Return what *act* returns; under eventlet a native thread runs it."""
-    if utils.concurrency_mode_threading():
-        return act()
-    return utils.get_eventlet().tpool.execute(act)
+    return utils.tpool_wrap(types.SimpleNamespace(act=act)).act()
 
 
 class RBDDriver(rbd_utils.RBDDriver):
