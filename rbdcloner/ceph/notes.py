@@ -14,9 +14,7 @@ import rados
 OBJECT = 'rbdcloner.unadopted'
 
 
-def read(
-    ioctx: Any, prefix: str, after: str, limit: int
-) -> dict[str, str]:
+def read(ioctx: Any, prefix: str, after: str, limit: int) -> dict[str, str]:
     """Return notes by names; see the driver."""
     found = _values(ioctx, prefix, after, limit)
     return {name: _text(value) for name, value in found.items()}

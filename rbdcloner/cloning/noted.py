@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What nova-compute made while nobody answered, adopted as it noted it.
 
-A note is a disk's name and whose it is. It is struck out once the disk's row
-is READY, or when there is nothing to adopt; what cannot be adopted now stays
-for the next look.
+A note is a disk's name and whose it is. It is there before the disk is, so
+that no worker takes that for what another has left, and says so until the disk
+is whole. It is struck out once the disk's row is READY, or when there is
+nothing to adopt; what cannot be adopted now stays for the next look.
 """
 
 from collections.abc import Collection
@@ -61,7 +62,8 @@ class Noted:
             for name, text in notes.items():
                 if stopping and stopping.is_set():
                     return adopted
-                adopted += self._try(pool, name, text)
+                if not _is_in_the_making(text):
+                    adopted += self._try(pool, name, text)
             if len(notes) == _AT_ONCE:
                 self._after[pool] = max(notes)
         return adopted
@@ -112,16 +114,25 @@ class Noted:
         return adopted
 
 
+def _facts(text: str) -> dict[str, Any] | None:
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def _is_in_the_making(text: str) -> bool:
+    return bool((_facts(text) or {}).get('making'))
+
+
 def _request(pool: str, name: str, text: str) -> DiskRequest:
     """Return what the note asks for.
 
     :raises InvalidArgument: it is not as nova-compute writes it.
     """
-    try:
-        facts = json.loads(text)
-    except ValueError:
-        facts = None
-    if not isinstance(facts, dict):
+    facts = _facts(text)
+    if facts is None:
         raise _invalid('a JSON object')
     if not uuidutils.is_uuid_like(facts.get('instance_uuid')):
         raise _invalid('with the uuid of an instance')

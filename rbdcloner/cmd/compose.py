@@ -155,9 +155,7 @@ def rooms(
     )
 
 
-def adopter(
-    conf: cfg.ConfigOpts, rows: Lineage
-) -> tuple[LibrbdDriver, Noted]:
+def adopter(conf: cfg.ConfigOpts, rows: Lineage) -> tuple[LibrbdDriver, Noted]:
     """Return who adopts disks for a command, over a driver, connected."""
     driver = ceph(conf)
     driver.connect()

@@ -230,10 +230,16 @@ class Rbd(imagebackend.Rbd):
         if size and size > self.get_disk_size(self.rbd_name):
             self.driver.resize(self.rbd_name, size)
 
-    def _note(self, image_id: str = '') -> None:
-        self.driver.note_unadopted(
-            self.rbd_name, self._disk.owner | {'image_id': image_id}
-        )
+    def _note(self, image_id: str = '', making: bool = False) -> None:
+        """Let a manager know whose the image is that has, or gets, the name.
+
+        It adopts no image that is in the *making*, nor takes that for what
+        another manager has left.
+        """
+        facts = self._disk.owner | {'image_id': image_id}
+        if making:
+            facts['making'] = 'yes'
+        self.driver.note_unadopted(self.rbd_name, facts)
 
     # What becomes of it
 

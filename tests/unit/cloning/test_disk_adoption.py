@@ -363,6 +363,15 @@ class NotedTest(AdoptionCase):
         self.look()
         self.assertEqual([self.request.name], list(self.ceph.notes('vms')))
 
+    def test_what_is_in_the_making_is_adopted_to_be_deleted_only(self) -> None:
+        name = f'{self.request.instance_uuid}_disk'
+        self.imported(name)
+        self.note(name, making='yes')
+        self.assertEqual(0, self.look())
+        self.assertEqual([name], list(self.ceph.notes('vms')))
+        self.process.noted.adopt_of(self.request.instance_uuid)
+        self.assertEqual({}, self.ceph.notes('vms'))
+
     def test_deletion_by_instance_finds_what_is_noted(self) -> None:
         self.imported(f'{self.request.instance_uuid}_disk')
         self.note(f'{self.request.instance_uuid}_disk')
