@@ -117,6 +117,7 @@ class ManagerTest(testtools.TestCase):
                 options=cloud.manager_options(),
             )
         )
+        owner = client.image(image_id).owner
         instance = str(uuid.uuid4())
         api = running.client()
         name = f'{instance}_disk'
@@ -127,7 +128,7 @@ class ManagerTest(testtools.TestCase):
             size_bytes=8 * MIB,
             pool='vms',
             instance_uuid=instance,
-            project_id=uuid.uuid4().hex,
+            project_id=owner,
             host='compute-1',
         )
         self.assertEqual('ready', disk['state'])
