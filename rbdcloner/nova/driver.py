@@ -99,11 +99,18 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
     ceph = rbd_utils.RBDDriver()
 
     def asked() -> None:
-        _delete(
-            'delete_disks',
-            instance_uuid=instance.uuid,
-            suffix=suffix or None,
-        )
+        try:
+            _delete(
+                'delete_disks',
+                instance_uuid=instance.uuid,
+                suffix=suffix or None,
+            )
+        except errors.ServiceUnavailable as exc:
+            if _taken(ceph, instance.uuid, suffix):
+                raise
+            # A build that failed for the same reason can go to another host.
+            LOG.warning('%s No disk of %s is there.', exc, instance.uuid)
+            return
         for name in _taken(ceph, instance.uuid, suffix):
             # Others made it, or it is open.
             disk = asking.Disk(name, ceph.pool, instance)

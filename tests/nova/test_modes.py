@@ -59,6 +59,16 @@ class RequireTest(ModeTest):
         self.boot(self.disk())
         self.assertEqual('ready', self.row()['state'])
 
+    def test_who_has_no_disk_is_cleaned_up_without_a_manager(self) -> None:
+        self.alone()
+        compute.delete_disks(self.instance)
+        self.back()
+        self.boot(self.disk())
+        self.alone()
+        self.assertRaises(
+            exception.NovaException, compute.delete_disks, self.instance
+        )
+
     def test_disk_that_is_there_is_there_without_a_manager(self) -> None:
         self.boot(self.disk())
         self.alone()
