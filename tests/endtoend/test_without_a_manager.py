@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No manager is there."""
+
+from tests import openstack
+from tests.endtoend.cloud import DATA
+from tests.endtoend.cloud import IMAGE
+from tests.endtoend.cloud import CloudTest
+
+
+class PreferTest(CloudTest):
+    settings = {'mode': 'prefer', 'timeout': 10}  # noqa: RUF012
+
+    def test_novas_own_disks_are_adopted_afterwards(self) -> None:
+        image_id = self.client.upload(IMAGE)
+        self.manager.stop()
+        self.addCleanup(self.manager.start)
+        server_id = self.client.boot(image_id, config_drive=True)
+        names = {f'{server_id}_disk', f'{server_id}_disk.config'}
+        self.assertEqual(names, self.unadopted())
+        self.assertEqual([], self.rows())
+        self.assertEqual(image_id, self.parent('vms', f'{server_id}_disk'))
+
+        self.manager.start()
+        self.assert_becomes(set(), self.unadopted)
+        self.assertEqual({'disk', 'disk.config'}, self.disks(server_id))
+        row = self.row(server_id)
+        self.assertEqual(image_id, row['parent']['image'])
+        self.assertEqual(server_id, row['instance_uuid'])
+        self.client.delete(server_id)
+        self.assertEqual(set(), self.disks(server_id))
+
+    def test_novas_own_disks_go_without_a_manager(self) -> None:
+        image_id = self.client.upload(IMAGE)
+        self.manager.stop()
+        self.addCleanup(self.manager.start)
+        server_id = self.client.boot(image_id)
+        self.client.delete(server_id)
+        self.assertEqual(set(), self.disks(server_id))
+        self.manager.start()
+        self.assert_becomes(set(), self.unadopted)
+
+
+class RequireTest(CloudTest):
+    settings = {'timeout': 5}  # noqa: RUF012
+    is_quiet = False
+
+    def test_build_fails_and_leaves_nothing(self) -> None:
+        image_id = self.client.upload(IMAGE)
+        self.manager.stop()
+        self.addCleanup(self.manager.start)
+        server_id = self.client.boot(image_id, wait=False)
+        failed = self.assertRaises(
+            openstack.ServerFailed, self.client.wait, server_id, 'ACTIVE'
+        )
+        self.assertIn('Exceeded maximum number of retries', str(failed))
+        self.assertEqual([], self.rows())
+        self.manager.start()
+        self.client.delete(server_id)
+
+    def test_server_that_could_not_be_deleted_can_be_later(self) -> None:
+        server_id = self.client.boot(self.client.upload(IMAGE))
+        self.manager.stop()
+        self.addCleanup(self.manager.start)
+        self.assertRaises(
+            openstack.ServerFailed, self.client.delete, server_id
+        )
+        self.manager.start()
+        self.assertEqual({'disk'}, self.disks(server_id))
+        self.assertEqual(DATA, self.root(server_id, 0, len(DATA)))
+        self.client.delete(server_id)
