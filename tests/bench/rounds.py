@@ -161,10 +161,10 @@ FULL = Plan(
     lists=Size(1, 7),
     managers=Size(128, 4),
     kills=Size(1, 3),
-    servers=Size(2, 12),
+    servers=Size(2, 8),
     written_servers=Size(1, 6),
-    crowded_servers=Size(2, 6),
-    servers_at_once=4,
+    crowded_servers=Size(2, 5),
+    servers_at_once=3,
 )
 QUICK = Plan(
     disks=3,
