@@ -9,6 +9,7 @@ where the dead left off, and gives the same answer. What a step does is in
 """
 
 from collections.abc import Collection
+from collections.abc import Iterable
 import dataclasses
 import logging
 
@@ -157,20 +158,49 @@ class Engine:
         removed before. Every disk is tried; the first failure is raised after
         the last.
         """
-        deletion = self.lineage.note_deletion(
-            call, Image(self.fsid, '', '', ''), instance_uuid
-        )
-        spared = self.lineage.made_since(deletion, instance_uuid)
+        begun, others = self._begin_deletions(instance_uuid, suffix, call)
+        known = {clone.id for clone in begun}
         removed = []
         failures: list[errors.Error] = []
-        for clone in self._newest(instance_uuid, suffix, spared):
+        for clone in _newest([*begun, *others]):
             try:
-                removed.append(self.remove(clone))
+                removed.append(self._remove(clone, clone.id in known))
             except errors.Error as exc:
                 failures.append(exc)
         if failures:
             raise failures[0]
         return removed
+
+    def _begin_deletions(
+        self, instance_uuid: str, suffix: str, call: str
+    ) -> tuple[list[Clone], list[Clone]]:
+        """Return the rows whose deletion this has begun, held, and others."""
+        try:
+            begun = self.holder.taken_all(
+                self.lineage.begin_deletions,
+                call,
+                self.fsid,
+                instance_uuid,
+                suffix,
+            )
+            if begun is not None:
+                return begun
+        except errors.RowMoved:
+            LOG.debug('A disk of %s moved meanwhile', instance_uuid)
+        deletion = self.lineage.note_deletion(
+            call, Image(self.fsid, '', '', ''), instance_uuid
+        )
+        spared = self.lineage.made_since(deletion, instance_uuid)
+        found = self._disks_of(instance_uuid, suffix)
+        return [], [clone for clone in found if clone.id not in spared]
+
+    def _remove(self, clone: Clone, begun: bool) -> Clone:
+        if begun:
+            try:
+                return self.remover.retire(clone)
+            except errors.RowMoved:
+                (clone,) = self.lineage.page(Filters(uuid=clone.uuid))
+        return self.remove(clone)
 
     def _create_disk(self, request: DiskRequest) -> Clone:
         while True:
@@ -196,23 +226,14 @@ class Engine:
         self.check_pool(pool)
         return _disk(self.lineage.find(self.fsid, pool, '', name))
 
-    def _newest(
-        self, instance_uuid: str, suffix: str, spared: Collection[int]
-    ) -> list[Clone]:
-        """Return the live row, else the newest, of each of its names."""
-        newest: dict[tuple[str, str], Clone] = {}
+    def _disks_of(self, instance_uuid: str, suffix: str) -> list[Clone]:
+        found: list[Clone] = []
         filters = Filters(instance_uuid=instance_uuid, kind=Kind.DISK)
         marker = 0
         while rows := self.lineage.page(filters, marker, _PAGE):
             marker = rows[-1].id
-            for clone in rows:
-                image = clone.image
-                known = newest.get((image.pool, image.name))
-                if known is not None and known.state in states.LIVE:
-                    continue
-                if clone.id not in spared and image.name.endswith(suffix):
-                    newest[image.pool, image.name] = clone
-        return list(newest.values())
+            found += [c for c in rows if c.image.name.endswith(suffix)]
+        return found
 
     def _reserve(self, request: DiskRequest) -> Clone | None:
         """Return the new row, held; ``None`` when the name has a live one.
@@ -293,6 +314,17 @@ def _disk(clone: Clone) -> Clone:
     if clone.kind is not Kind.DISK:
         raise errors.DiskNotFound(name=clone.image.name, pool=clone.image.pool)
     return clone
+
+
+def _newest(rows: Iterable[Clone]) -> list[Clone]:
+    """Return the live row, else the newest, of each name."""
+    newest: dict[tuple[str, str], Clone] = {}
+    for clone in sorted(rows, key=lambda row: row.id):
+        name = (clone.image.pool, clone.image.name)
+        known = newest.get(name)
+        if known is None or known.state not in states.LIVE:
+            newest[name] = clone
+    return list(newest.values())
 
 
 def _check_same(clone: Clone, request: DiskRequest) -> None:

@@ -41,6 +41,7 @@ _HANGS_S = 600.0
 
 _LOOK_AGAIN_S = 0.5
 
+_Rest = TypeVar('_Rest')
 _Row = TypeVar('_Row', bound=Clone | Flatten | None)
 
 
@@ -149,6 +150,22 @@ class Holder:
         if row is not None:
             self._note(row, asked_at)
         return row
+
+    def taken_all(
+        self,
+        take: Callable[..., tuple[list[Clone], _Rest] | None],
+        *given: Any,
+    ) -> tuple[list[Clone], _Rest] | None:
+        """Return the rows that *take* makes this process's own, and the rest.
+
+        As :meth:`taken`.
+        """
+        asked_at = time.monotonic()
+        answer = take(*given, owner=self.owner, lease_s=self.lease_s)
+        if answer is not None:
+            for row in answer[0]:
+                self._note(row, asked_at)
+        return answer
 
     def hold(self, clone: Clone) -> Clone:
         """Return *clone*'s row held by this process, at once.

@@ -120,17 +120,30 @@ class Deletions(Database):
         image: Image,
         instance_uuid: str,
     ) -> int:
+        return self._insert_once(connection, call, image, instance_uuid)
+
+    @reads
+    def _number_of(self, connection: sa.Connection, call: str) -> int:
+        statement = sa.select(deletions.c.id).where(deletions.c.call == call)
+        return int(connection.execute(statement).scalar_one())
+
+    def _insert_once(
+        self,
+        connection: sa.Connection,
+        call: str,
+        image: Image,
+        instance_uuid: str = '',
+    ) -> int:
+        """Note a deletion; its number.
+
+        :raises CallRepeated: the call was noted before.
+        """
         try:
             return self._insert_deletion(
                 connection, call, image, instance_uuid
             )
         except exception.DBDuplicateEntry as exc:
             raise CallRepeated from exc
-
-    @reads
-    def _number_of(self, connection: sa.Connection, call: str) -> int:
-        statement = sa.select(deletions.c.id).where(deletions.c.call == call)
-        return int(connection.execute(statement).scalar_one())
 
     def _insert_deletion(
         self,

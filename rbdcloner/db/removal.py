@@ -5,12 +5,13 @@ A caller waits for it, and each transaction more would cost him a fifth of
 what Ceph does.
 """
 
-from oslo_db import exception
 import sqlalchemy as sa
 
+from rbdcloner.db import rows
 from rbdcloner.db import search
 from rbdcloner.db.deletions import CallRepeated
 from rbdcloner.db.door import Door
+from rbdcloner.db.tables import clones
 from rbdcloner.db.transaction import writes
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
@@ -37,6 +38,62 @@ class Removals(Door):
         except CallRepeated:
             return None
 
+    def begin_deletions(
+        self,
+        call: str,
+        fsid: str,
+        instance_uuid: str,
+        suffix: str,
+        owner: str,
+        lease_s: float,
+    ) -> tuple[list[Clone], list[Clone]] | None:
+        """Record that *call* deletes the instance's disks.
+
+        Of those whose names end with *suffix*: first those that were READY,
+        DELETING and held by *owner*, then the others' rows. ``None`` if it was
+        recorded before.
+
+        :raises RowMoved: as :meth:`move`; nothing is recorded.
+        """
+        try:
+            return self._begin_all(
+                call, fsid, instance_uuid, suffix, owner, lease_s
+            )
+        except CallRepeated:
+            return None
+
+    @writes
+    def _begin_all(
+        self,
+        connection: sa.Connection,
+        call: str,
+        fsid: str,
+        instance_uuid: str,
+        suffix: str,
+        owner: str,
+        lease_s: float,
+    ) -> tuple[list[Clone], list[Clone]]:
+        self._insert_once(
+            connection, call, Image(fsid, '', '', ''), instance_uuid
+        )
+        disks = rows.CLONES.where(
+            clones.c.instance_uuid == instance_uuid,
+            clones.c.kind == Kind.DISK,
+        ).order_by(clones.c.id)
+        found = map(rows.clone_and_parent, connection.execute(disks).all())
+        begun, others = [], []
+        for disk in found:
+            if not disk.image.name.endswith(suffix):
+                continue
+            if disk.state is not State.READY:
+                others.append(disk)
+                continue
+            deleting = self._moved(
+                connection, disk, State.DELETING, owner=owner, lease_s=lease_s
+            )
+            begun.append(deleting)
+        return begun, others
+
     @writes
     def _begin(
         self,
@@ -47,10 +104,7 @@ class Removals(Door):
         owner: str,
         lease_s: float,
     ) -> Clone | None:
-        try:
-            self._insert_deletion(connection, call, image)
-        except exception.DBDuplicateEntry as exc:
-            raise CallRepeated from exc
+        self._insert_once(connection, call, image)
         clone = search.named(connection, image)
         if (
             clone is None
