@@ -172,26 +172,22 @@ class Servers:
             )
 
     def _goes(self, server_id: str) -> Callable[[], bool]:
-        before = self.server(server_id) if self._exists(server_id) else {}
+        try:
+            before = self.server(server_id)
+        except exceptions.NotFound:
+            return lambda: True
 
         def is_gone() -> bool:
             try:
                 now = self.server(server_id)
             except exceptions.NotFound:
                 return True
-            failed = now['status'] == 'ERROR' != before.get('status')
+            failed = now['status'] == 'ERROR' != before['status']
             if failed and now['OS-EXT-STS:task_state'] is None:
                 raise ServerFailed(f'{server_id}: {self.faults(server_id)}')
             return False
 
         return is_gone
-
-    def _exists(self, server_id: str) -> bool:
-        try:
-            self.server(server_id)
-        except exceptions.NotFound:
-            return False
-        return True
 
     def _act(
         self,
