@@ -115,7 +115,9 @@ class ToldTest(service.ServiceTest):
         self.assertEqual(GOLDEN, self.read(disk, 0, len(GOLDEN)))
         self.api.delete_disk(self.ctxt, disk['name'], disk['pool'])
         self.assert_becomes(self.before, self.in_ceph, AT_ONCE_S)
-        self.assertEqual([(image_id, 'deleted')], self.rows(adopted))
+        self.assert_becomes(
+            [(image_id, 'deleted')], lambda: self.rows(adopted), AT_ONCE_S
+        )
         with self.pool('images') as ioctx:
             self.assertNotIn(image_id, rbd.RBD().list(ioctx))
 
