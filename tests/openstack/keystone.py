@@ -58,6 +58,8 @@ class Keystone(program.Wsgi):
                 },
                 'database': {'connection': self._database_url},
                 'fernet_tokens': {'key_repository': self.folder / 'fernet'},
+                # No user gets one, but Keystone looks for its keys, too.
+                'fernet_receipts': {'key_repository': self.folder / 'fernet'},
                 # What a password costs to check is not what is tested.
                 'identity': {'password_hash_rounds': 4},
             },
