@@ -15,6 +15,7 @@ import contextlib
 import copy
 import dataclasses
 import datetime
+import math
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ from typing import Self
 import uuid
 
 import oslo_messaging as messaging
+from oslo_utils import versionutils
 import tenacity
 
 from rbdcloner import errors
@@ -31,6 +33,8 @@ from rbdcloner import rpc
 #: A worker that has been silent for so long will say nothing more.
 PATIENCE_S = 5
 
+#: Without any sign of life an attempt ends within so much more than that.
+_SLACK_S = 1
 #: Whether there is a broker is told by the time this has passed.
 _GREETING_S = 1
 #: oslo.messaging would wait for the broker without looking at our deadline.
@@ -68,17 +72,46 @@ class Request:
 class _Call:
     """A request that is sent until ``deadline``, by the monotonic clock.
 
-    ``after`` is the last deletion of what it creates that it was told of.
+    Or until nothing was ``heard`` for ``silence_s``. ``after`` is the last
+    deletion of what it creates that it was told of.
     """
 
     request: Request
-    id: str
     deadline: float
+    silence_s: float
+    id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    heard: float = dataclasses.field(default_factory=time.monotonic)
     after: int = 0
 
     @property
     def left_s(self) -> float:
         return self.deadline - time.monotonic()
+
+    @property
+    def silent_left_s(self) -> float:
+        """How long it goes on if nothing is heard."""
+        ends = min(self.deadline, self.heard + self.silence_s)
+        return ends - time.monotonic()
+
+    def is_over(self, state: tenacity.RetryCallState) -> bool:
+        """Tell whether it ends before there is another attempt."""
+        return state.upcoming_sleep >= self.silent_left_s
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note when the manager was last heard that an attempt is made at."""
+        began = time.monotonic()
+        try:
+            yield
+        except _Unanswered:
+            ended = time.monotonic()
+            if ended - began > PATIENCE_S + _SLACK_S:
+                # It has said that it is at work, and then nothing more.
+                self.heard = ended - PATIENCE_S
+            raise
+        except errors.Error:
+            self.heard = time.monotonic()
+            raise
 
     def learns_of(self, deletion: int) -> bool:
         """Note a deletion; tell whether it is news, and in time."""
@@ -100,10 +133,12 @@ class Calls:
         connect: Callable[[], messaging.Transport],
         version_cap: str | None,
         timeout_s: float,
+        silence_s: float = math.inf,
     ) -> None:
         self._connect = connect
         self._version_cap = version_cap
         self._timeout_s = timeout_s
+        self._silence_s = silence_s
         # A parent's stay: closing them would close the parent's sockets.
         self._of_process: dict[int, _Connection] = {}
         self._silent_since: datetime.datetime | None = None
@@ -114,6 +149,11 @@ class Calls:
         other._timeout_s = timeout_s
         return other
 
+    def may_send(self, version: str) -> bool:
+        """Tell whether the cap lets what *version* has be sent."""
+        cap = self._version_cap
+        return cap is None or versionutils.is_compatible(version, cap)
+
     def make(self, request: Request) -> Any:
         """Return the answer.
 
@@ -122,14 +162,14 @@ class Calls:
         :raises ServiceUnavailable: nobody answered until the deadline.
         """
         call = _Call(
-            request, uuid.uuid4().hex, time.monotonic() + self._timeout_s
+            request, time.monotonic() + self._timeout_s, self._silence_s
         )
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_passing),
             wait=tenacity.wait_random_exponential(
                 _SHORTEST_WAIT_S, _LONGEST_WAIT_S
             ),
-            stop=tenacity.stop_before_delay(self._timeout_s),
+            stop=call.is_over,
             reraise=True,
         )
         try:
@@ -137,7 +177,7 @@ class Calls:
         except _Unanswered as exc:
             raise errors.ServiceUnavailable(
                 method=request.method,
-                timeout_s=self._timeout_s,
+                timeout_s=min(self._timeout_s, self._silence_s),
                 since=f'{self._silent_since or _now():%Y-%m-%d %H:%M:%S}Z',
                 reason=str(exc),
             ) from exc
@@ -158,7 +198,8 @@ class Calls:
     def _attempt(self, call: '_Call') -> Any:
         began = _now()
         try:
-            answer = self._send(call)
+            with call.listening():
+                answer = self._send(call)
         except errors.Error as exc:
             self._silent_since = None
             raise _local(exc) from None
@@ -171,7 +212,7 @@ class Calls:
     def _send(self, call: '_Call') -> Any:
         request = call.request
         with _unanswered():
-            client = self._connection().client(call.left_s)
+            client = self._connection().client(call.silent_left_s)
             left_s = max(call.left_s, _SHORTEST_WAIT_S)
             caller = dataclasses.replace(
                 request.caller,

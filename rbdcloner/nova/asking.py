@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The managers, as one process of Nova's asks them.
 
-In mode *prefer* what no manager answers is left to Nova's own code. Whether
-one is there is found out by a short call, and known for a while: a server
-has several disks, and each would wait for the whole deadline.
+In mode *prefer* what no manager answers is left to Nova's own code, as soon
+as nothing is heard of any. Whether one is there is found out by a short call,
+and known for a while: a server has several disks, and each would wait.
 """
 
 from collections.abc import Callable
 import dataclasses
 import functools
 import logging
+import math
 import os
 import time
 from typing import Any
@@ -100,9 +101,13 @@ class Service:
 @functools.cache
 def _service_of(process: int) -> Service:
     known = CONF.rbdcloner
+    prefers = known.mode == conf.PREFER
     return Service(
         rpcapi.API.from_conf(
-            CONF, url=known.transport_url or '', timeout_s=known.timeout
+            CONF,
+            url=known.transport_url or '',
+            timeout_s=known.timeout,
+            silence_s=_GREETING_S if prefers else math.inf,
         )
     )
 

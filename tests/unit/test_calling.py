@@ -110,6 +110,27 @@ class CallsTest(wire.WireTest):
             str(raised), matchers.MatchesRegex(r'.*since \d{4}-\d\d-\d\d ')
         )
 
+    def test_silence_ends_a_call_before_its_deadline(self) -> None:
+        self.patch(calling, 'PATIENCE_S', 1)
+        began = time.monotonic()
+        raised = self.assertRaises(
+            errors.ServiceUnavailable,
+            *(self.call, self.client(timeout_s=60, silence_s=0.5)),
+        )
+        self.assertEqual(0.5, raised.kwargs['timeout_s'])
+        self.assertThat(time.monotonic() - began, matchers.LessThan(10))
+
+    def test_who_is_heard_of_is_not_silent(self) -> None:
+        self.answers(BUSY, BUSY, BUSY, BUSY, 'done')
+        client = self.client(timeout_s=60, silence_s=5)
+        self.assertEqual('done', self.call(client))
+
+    def test_cap_says_what_may_be_sent(self) -> None:
+        capped = calling.Calls(lambda: self.transport, '1.2', 1)
+        self.assertTrue(capped.may_send('1.1'))
+        self.assertFalse(capped.may_send('1.3'))
+        self.assertTrue(self.client().may_send('1.3'))
+
     def test_silence_began_with_the_first_call_without_an_answer(
         self,
     ) -> None:

@@ -5,6 +5,7 @@ oslo.messaging's fake transport has no connections to lose; what is about
 those is in the functional tests.
 """
 
+import math
 from typing import Any
 
 from oslo_config import cfg
@@ -43,9 +44,13 @@ class WireTest(testtools.TestCase):
         self.addCleanup(server.wait)
         self.addCleanup(server.stop)
 
-    def client(self, timeout_s: float = 20) -> calling.Calls:
+    def client(
+        self, timeout_s: float = 20, silence_s: float = math.inf
+    ) -> calling.Calls:
         """Return a client of it."""
-        return calling.Calls(lambda: self.transport, None, timeout_s)
+        return calling.Calls(
+            lambda: self.transport, None, timeout_s, silence_s
+        )
 
     def call(
         self, calls: calling.Calls, method: str = 'work', **arguments: Any
