@@ -90,6 +90,13 @@ def whole(argument: str, value: Any, least: int, most: int) -> int:
     return value
 
 
+def flag(argument: str, value: Any) -> bool:
+    """Return *value*, true or false."""
+    if not isinstance(value, bool):
+        raise _invalid(argument, f'a boolean, not {type(value).__name__}')
+    return value
+
+
 def size(value: Any) -> int:
     """Return *value*, a disk's size in bytes."""
     return whole('size_bytes', value, 1, MAX_SIZE_BYTES)

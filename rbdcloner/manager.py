@@ -198,13 +198,18 @@ class Manager:
         return _pack(clone)
 
     def delete_disks(
-        self, ctxt: Context, instance_uuid: str, suffix: str | None = None
+        self,
+        ctxt: Context,
+        instance_uuid: str,
+        suffix: str | None = None,
+        wait: bool = True,
     ) -> list[Answer]:
         instance_uuid = arguments.uuid('instance_uuid', instance_uuid)
         suffix = arguments.text('suffix', suffix or '', empty=True)
+        wait = arguments.flag('wait', wait)
         self.noted.adopt_of(instance_uuid)
         clones = self.engine.delete_disks(
-            instance_uuid, suffix, rpc.Caller.unpack(ctxt).call_id
+            instance_uuid, suffix, rpc.Caller.unpack(ctxt).call_id, wait
         )
         return [_pack(clone) for clone in clones]
 

@@ -12,7 +12,7 @@ import oslo_messaging as messaging
 #: Our own: nova-compute's is its own, too.
 EXCHANGE = 'rbdcloner'
 TOPIC = 'rbdcloner'
-VERSION = '1.2'
+VERSION = '1.3'
 
 #: Of which kind queues and exchange are, unless a manager was told otherwise.
 QUEUES = {'amqp_auto_delete': 'false', 'rabbit_quorum_queue': 'true'}

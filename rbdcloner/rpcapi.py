@@ -8,6 +8,7 @@ serves every thread of a process, and of the processes that it forks.
 
 from collections.abc import Callable
 import copy
+import math
 from typing import Any
 from typing import Self
 
@@ -31,7 +32,8 @@ class API:
     any time, and gives the same answer. A call that is not answered, because
     a worker died or the broker did, is sent again until *timeout_s* seconds
     have passed in all; so is one that a worker has no room for, or that
-    waits for a flatten or for others who work on the same disk.
+    waits for a flatten or for others who work on the same disk. With
+    *silence_s* it is given up, too, when nothing was heard for so long.
 
     Each raises one of :mod:`rbdcloner.errors`; those with ``retryable`` set
     may be gone next time. After *timeout_s* that is the last answer:
@@ -59,6 +61,7 @@ class API:
       when it is ``retired``.
     * 1.2 - Add ``begin_import``, ``finish_import`` and ``adopt_disk``; a disk
       may be ``importing``.
+    * 1.3 - Add ``wait`` to ``delete_disks``.
     """
 
     def __init__(
@@ -66,8 +69,9 @@ class API:
         connect: Callable[[], messaging.Transport],
         version_cap: str | None = None,
         timeout_s: float = TIMEOUT_S,
+        silence_s: float = math.inf,
     ) -> None:
-        self._calls = calling.Calls(connect, version_cap, timeout_s)
+        self._calls = calling.Calls(connect, version_cap, timeout_s, silence_s)
 
     @classmethod
     def from_conf(
@@ -317,17 +321,25 @@ class API:
         ctxt: context.RequestContext,
         instance_uuid: str,
         suffix: str | None = None,
+        wait: bool = True,
     ) -> list[Disk]:
         """Free the names of the instance's disks, or of those that end so.
 
         As :meth:`delete_disk`. Returns them all, those removed before too;
-        none is not an error.
+        none is not an error. Who does not *wait* has his answer when it is
+        written down what is to go: the disks are ``deleting`` and go by
+        themselves, and a request for one of their names waits for that.
+        Managers that know nothing of that are waited for.
 
         :raises DiskInUse: after the others were removed.
         """
-        return self._call(
-            ctxt, 'delete_disks', instance_uuid=instance_uuid, suffix=suffix
-        )
+        given: dict[str, Any] = {
+            'instance_uuid': instance_uuid,
+            'suffix': suffix,
+        }
+        if wait or not self._calls.may_send('1.3'):
+            return self._call(ctxt, 'delete_disks', **given)
+        return self._call(ctxt, 'delete_disks', '1.3', **given, wait=False)
 
     def snapshot_disk(
         self,

@@ -150,19 +150,29 @@ class Engine:
         return clone
 
     def delete_disks(
-        self, instance_uuid: str, suffix: str, call: str = ''
+        self,
+        instance_uuid: str,
+        suffix: str,
+        call: str = '',
+        wait: bool = True,
     ) -> list[Clone]:
         """Free the names of the instance's disks that end with *suffix*.
 
         As :meth:`delete_disk`. Returns their rows, of those too that had been
         removed before. Every disk is tried; the first failure is raised after
-        the last.
+        the last. Who does not *wait* gets rows that are DELETING: they go by
+        themselves, and whoever wants a name again waits for that.
         """
-        begun, others = self._begin_deletions(instance_uuid, suffix, call)
+        begun, others = self._begin_deletions(
+            instance_uuid, suffix, call, wait
+        )
         known = {clone.id for clone in begun}
         removed = []
         failures: list[errors.Error] = []
         for clone in _newest([*begun, *others]):
+            if not wait and clone.state is State.DELETING:
+                removed.append(clone)
+                continue
             try:
                 removed.append(self._remove(clone, clone.id in known))
             except errors.Error as exc:
@@ -172,17 +182,21 @@ class Engine:
         return removed
 
     def _begin_deletions(
-        self, instance_uuid: str, suffix: str, call: str
+        self, instance_uuid: str, suffix: str, call: str, wait: bool
     ) -> tuple[list[Clone], list[Clone]]:
-        """Return the rows whose deletion this has begun, held, and others."""
+        """Return the rows whose deletion this has begun, and others.
+
+        The first are held if somebody waits.
+        """
+        given = (call, self.fsid, instance_uuid, suffix)
         try:
-            begun = self.holder.taken_all(
-                self.lineage.begin_deletions,
-                call,
-                self.fsid,
-                instance_uuid,
-                suffix,
-            )
+            if wait:
+                begun = self.holder.taken_all(
+                    self.lineage.begin_deletions, *given
+                )
+            else:
+                begun = self.lineage.begin_deletions(*given)
+                self.remover.begun.set()
             if begun is not None:
                 return begun
         except errors.RowMoved:

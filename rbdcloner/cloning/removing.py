@@ -40,13 +40,15 @@ _CLOSES_WITHIN_S = 3
 class Remover:
     """Retires, restores, destroys and undoes images, each for a held row.
 
-    ``retired`` is set whenever this process has retired something.
+    ``begun`` is set whenever this process has begun a deletion that nobody
+    waits for, ``retired`` whenever it has retired something.
     """
 
     ceph: Driver
     lineage: Lineage
     releaser: Releaser
     holder: Holder
+    begun: threading.Event = dataclasses.field(default_factory=threading.Event)
     retired: threading.Event = dataclasses.field(
         default_factory=threading.Event
     )

@@ -64,6 +64,7 @@ class Chores:
     def __init__(self, conf: cfg.ConfigOpts, rooms: Service) -> None:
         self._rooms = rooms
         self._stopping = threading.Event()
+        self._begun = rooms.reaper.remover.begun
         self._retired = rooms.reaper.remover.retired
         self._survey_every_s = conf.survey_interval
         every_s = conf.recovery_interval
@@ -73,6 +74,7 @@ class Chores:
             self._thread('survey', self._survey, self._survey_every_s),
             self._thread('adoption', self._adopt, _ADOPTS_EVERY_S),
             self._thread('flattening', self._flatten, _FLATTENS_EVERY_S),
+            self._thread('retirement', self._retire, every_s, self._begun),
             self._thread('reaper', self._reap, every_s, self._retired),
         ]
 
@@ -84,6 +86,7 @@ class Chores:
     def stop(self) -> None:
         """Let each chore end after what it is at."""
         self._stopping.set()
+        self._begun.set()
         self._retired.set()
 
     def wait(self) -> bool:
@@ -120,6 +123,11 @@ class Chores:
 
     def _take_over(self) -> None:
         self._rooms.recovery.take_over(self._stopping)
+
+    def _retire(self) -> None:
+        # As below.
+        self._begun.clear()
+        self._rooms.recovery.retire_begun(self._stopping)
 
     def _reap(self) -> None:
         # What is retired from now on wakes us once more.

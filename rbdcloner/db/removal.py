@@ -44,14 +44,14 @@ class Removals(Door):
         fsid: str,
         instance_uuid: str,
         suffix: str,
-        owner: str,
-        lease_s: float,
+        owner: str = '',
+        lease_s: float = 0,
     ) -> tuple[list[Clone], list[Clone]] | None:
         """Record that *call* deletes the instance's disks.
 
         Of those whose names end with *suffix*: first those that were READY,
-        DELETING and held by *owner*, then the others' rows. ``None`` if it was
-        recorded before.
+        DELETING and held by *owner*, or by nobody without one; then the
+        others' rows. ``None`` if it was recorded before.
 
         :raises RowMoved: as :meth:`move`; nothing is recorded.
         """

@@ -5,6 +5,8 @@ A retired image waits until no child is attached to any of its snapshots: the
 two are one question, asked both ways.
 """
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from rbdcloner import states
@@ -52,11 +54,16 @@ class Waiting(Database):
 
     @reads
     def abandoned(
-        self, connection: sa.Connection, idle_s: float, limit: int
+        self,
+        connection: sa.Connection,
+        idle_s: float,
+        limit: int,
+        among: Collection[State] = states.IN_PROGRESS,
     ) -> list[Clone]:
         """Return rows in progress that nobody holds, idle for *idle_s*.
 
-        Not those that pause after an attempt.
+        In one of the states *among*, and not those that pause after an
+        attempt.
 
         Those that nobody has touched for the longest come first, so that
         rows which fail again and again do not keep others waiting; at most
@@ -64,7 +71,7 @@ class Waiting(Database):
         """
         statement = (
             rows.CLONES.where(
-                clones.c.state.in_(sorted(states.IN_PROGRESS)),
+                clones.c.state.in_(sorted(among)),
                 clones.c.updated_at <= clock.utc_after(-idle_s),
                 UNHELD,
                 DUE,

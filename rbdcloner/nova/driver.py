@@ -6,6 +6,7 @@ asks Ceph for the pool's space and the monitors.
 """
 
 from collections.abc import Iterable
+import contextlib
 import itertools
 from typing import Any
 
@@ -91,19 +92,20 @@ class LibvirtDriver(driver.LibvirtDriver):
 
 
 def delete_disks(instance: Any, suffix: str = '') -> None:
-    """Free the names of an instance's disks, or of those that end so.
+    """Have an instance's disks deleted, or those that end so.
 
-    One that is still open goes by itself later: who wants its name again
-    waits for it.
+    A manager has that written down and does it: who wants a name again waits
+    for it.
     """
     ceph = rbd_utils.RBDDriver()
 
     def asked() -> None:
         try:
-            _delete(
+            going = asking.service().ask_once(
                 'delete_disks',
                 instance_uuid=instance.uuid,
                 suffix=suffix or None,
+                wait=False,
             )
         except errors.ServiceUnavailable as exc:
             if _taken(ceph, instance.uuid, suffix):
@@ -111,23 +113,24 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
             # A build that failed for the same reason can go to another host.
             LOG.warning('%s No disk of %s is there.', exc, instance.uuid)
             return
+        known = {disk['name'] for disk in going if disk['state'] == 'deleting'}
         for name in _taken(ceph, instance.uuid, suffix):
-            # Others made it, or it is open.
-            disk = asking.Disk(name, ceph.pool, instance)
-            try:
-                disk.ask('get_disk')
-            except errors.DiskNotFound:
-                continue
-            _delete('delete_disk', name=name, pool=ceph.pool)
+            if name not in known:
+                _delete_others(asking.Disk(name, ceph.pool, instance))
 
     asking.either(asked, lambda: ceph.cleanup_alone(instance.uuid, suffix))
 
 
-def _delete(method: str, **given: Any) -> None:
-    try:
-        asking.service().ask_once(method, **given)
-    except errors.DiskInUse as exc:
-        LOG.warning('%s; it goes when it is not', exc)
+def _delete_others(disk: asking.Disk) -> None:
+    """Free the name of a disk that others made."""
+    with contextlib.suppress(errors.DiskNotFound):
+        disk.ask('get_disk')
+        try:
+            asking.service().ask_once(
+                'delete_disk', name=disk.name, pool=disk.pool
+            )
+        except errors.DiskInUse as exc:
+            LOG.warning('%s; it goes when it is not', exc)
 
 
 def _taken(

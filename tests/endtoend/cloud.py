@@ -106,15 +106,22 @@ class CloudTest(looking.LookingTest):
 
     def disks(self, server_id: str) -> set[str]:
         """Return which of its disks are in Ceph, each one ready on record."""
+        found = self._in_vms(server_id)
+        states = {self.row(server_id, disk)['state'] for disk in found}
+        self.assertLessEqual(states, {'ready'})
+        return found
+
+    def assert_left(self, server_id: str, *disks: str) -> None:
+        """Assert that these of its disks are soon all that is in Ceph."""
+        self.assert_becomes(set(disks), lambda: self._in_vms(server_id))
+
+    def _in_vms(self, server_id: str) -> set[str]:
         with self.pool('vms') as ioctx:
-            found = {
+            return {
                 name.removeprefix(f'{server_id}_')
                 for name in rbd.RBD().list(ioctx)
                 if name.startswith(server_id)
             }
-        states = {self.row(server_id, disk)['state'] for disk in found}
-        self.assertLessEqual(states, {'ready'})
-        return found
 
     def parent(self, pool: str, name: str) -> str:
         """Return the image that one descends from, by Ceph; '' if none."""

@@ -56,7 +56,7 @@ class BootTest(CloudTest):
             self.disks(server_id),
         )
         self.client.delete(server_id)
-        self.assertEqual(set(), self.disks(server_id))
+        self.assert_left(server_id)
 
 
 class KeyTest(CloudTest):

@@ -56,4 +56,4 @@ class KilledManagerTest(CloudTest):
             'the end of the server',
             _PATIENCE_S,
         )
-        self.assertEqual(set(), self.disks(server_id))
+        self.assert_left(server_id)

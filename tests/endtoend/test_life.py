@@ -26,7 +26,7 @@ class LifeTest(CloudTest):
         rescue = self.row(self.server_id, 'disk.rescue')
         self.assertEqual(self.image_id, rescue['parent']['image'])
         self.client.unrescue(self.server_id)
-        self.assertEqual({'disk'}, self.disks(self.server_id))
+        self.assert_left(self.server_id, 'disk')
         self.assertEqual(mark, self.marked(self.server_id))
 
     def test_reverted_resize_gives_back_size_and_data(self) -> None:
@@ -52,7 +52,7 @@ class LifeTest(CloudTest):
         before = self.data_objects()
         self.client.shelve(self.server_id)
         self.client.offload(self.server_id)
-        self.assertEqual(set(), self.disks(self.server_id))
+        self.assert_left(self.server_id)
         self.client.unshelve(self.server_id)
         self.assertEqual({'disk'}, self.disks(self.server_id))
         self.assertEqual(mark, self.marked(self.server_id))

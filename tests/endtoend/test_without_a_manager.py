@@ -35,7 +35,7 @@ class PreferTest(CloudTest):
         self.assertEqual(image_id, row['parent']['image'])
         self.assertEqual(kept, row['instance_uuid'])
         self.client.delete(kept)
-        self.assertEqual(set(), self.disks(kept))
+        self.assert_left(kept)
 
 
 class RequireTest(CloudTest):

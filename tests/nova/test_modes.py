@@ -113,6 +113,7 @@ class PreferTest(ModeTest):
         # Of what is not on record, too.
         compute.delete_disks(self.instance)
         self.assertFalse(config.exists())
+        self.assertFalse(disk.exists())
 
     def test_manager_is_asked_when_there_is_one(self) -> None:
         self.boot(self.disk())

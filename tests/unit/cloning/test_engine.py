@@ -332,6 +332,38 @@ class DeleteTest(EngineTest):
         self.assertThat(gone, matchers.HasLength(2))
         self.assertEqual([other.image.name], list(self.ceph.named('vms')))
 
+    def test_who_does_not_wait_is_told_what_goes(self) -> None:
+        of_instance = self.request.instance_uuid
+        (going,) = self.engine.delete_disks(of_instance, '', 'c', wait=False)
+        self.assertIs(State.DELETING, going.state)
+        self.assertIsNone(going.lease_expires_at)
+        self.assertIn(self.request.name, self.ceph.named('vms'))
+        self.assertTrue(self.engine.remover.begun.is_set())
+        again = self.engine.delete_disks(of_instance, '', 'c', wait=False)
+        self.assertEqual([going], again)
+        self.assertEqual(1, self.process.recovery.retire_begun())
+        self.assertEqual({}, self.ceph.named('vms'))
+        (gone,) = self.engine.delete_disks(of_instance, '', 'c', wait=False)
+        self.assertIs(State.RETIRED, gone.state)
+        self.assertEqual(0, self.process.recovery.retire_begun())
+
+    def test_who_does_not_wait_waits_for_no_open_disk(self) -> None:
+        with self.ceph.watch(self.clone.image):
+            self.engine.delete_disks(
+                self.request.instance_uuid, '', wait=False
+            )
+            self.assertEqual(0, self.process.recovery.retire_begun())
+        self.process.sweep_until_quiet()
+        self.assertEqual({}, self.ceph.named('vms'))
+
+    def test_name_that_nobody_waits_for_is_free_for_the_next(self) -> None:
+        self.engine.delete_disks(self.request.instance_uuid, '', wait=False)
+        made = self.engine.create_disk(self.request)
+        self.assertIs(State.READY, made.state)
+        self.assertNotEqual(self.clone.uuid, made.uuid)
+        self.assertEqual(0, self.process.recovery.retire_begun())
+        self.assertIn(self.request.name, self.ceph.named('vms'))
+
     def test_all_are_tried_before_the_failure_is_told(self) -> None:
         other = service.request(
             self.image_id, instance_uuid=self.request.instance_uuid
