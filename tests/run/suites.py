@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which suites there are, and which of them run beside each other."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """Tests of one folder on one interpreter."""
+
+    folder: str
+    needs_stack: bool = False
+    needs_openstack: bool = False
+    python: str = 'PYTHON'
+    """The environment variable that names the interpreter."""
+    label: str = ''
+    processes: int = 0
+    """How many share the tests, where these need nothing but a processor."""
+
+    @property
+    def name(self) -> str:
+        return f'{self.folder} {self.label}'.strip()
+
+
+_SQLALCHEMY20 = {'python': 'PYTHON_SQLALCHEMY20', 'label': '(SQLAlchemy 2.0)'}
+_NOVA = 'PYTHON_NOVA'
+
+#: The suites of a lane run one after the other, and share its servers; lanes
+#: run at once. What stops brokers and fills pools has a lane of its own.
+LANES = (
+    (
+        Suite('static'),
+        Suite('unit', processes=2),
+        Suite('unit', processes=2, **_SQLALCHEMY20),
+        Suite('migrations', needs_stack=True),
+        Suite('migrations', needs_stack=True, **_SQLALCHEMY20),
+        Suite('ceph', needs_stack=True),
+        Suite('acceptance'),
+    ),
+    (Suite('functional', needs_stack=True),),
+    (
+        Suite('nova', needs_stack=True, python=_NOVA),
+        Suite('endtoend', needs_openstack=True, python=_NOVA),
+    ),
+)
+
+#: All of them, the quick ones first.
+SUITES = tuple(suite for lane in LANES for suite in lane)
