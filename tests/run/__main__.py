@@ -14,6 +14,7 @@ from concurrent import futures
 import signal
 import sys
 
+from tests.run import family
 from tests.run import lanes
 from tests.run import suites
 
@@ -22,20 +23,20 @@ def _run_all(
     chosen: Sequence[suites.Suite], expression: str
 ) -> list[lanes.Result]:
     """Run suites, lanes at once; what they count, in the suites' order."""
+    members = family.Family()
     running = [
-        lanes.Lane(wanted, expression)
+        lanes.Lane(wanted, expression, members)
         for lane in suites.LANES
         if (wanted := [suite for suite in lane if suite in chosen])
     ]
     with futures.ThreadPoolExecutor(len(running)) as pool:
-        ends = [pool.submit(lane.run) for lane in running]
         try:
+            ends = [pool.submit(lane.run) for lane in running]
             results = [one for end in ends for one in end.result()]
         except BaseException:
             # Impatience would leave servers running.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            for lane in running:
-                lane.stop()
+            members.end()
             raise
     return results
 

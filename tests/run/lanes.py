@@ -7,7 +7,6 @@ What a suite prints is kept until it ends: lines of two would mix.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import os
@@ -20,6 +19,7 @@ import time
 import traceback
 from xml.etree import ElementTree
 
+from tests.run import family
 from tests.run import servers
 from tests.run.suites import Suite
 
@@ -54,52 +54,48 @@ def count(report: pathlib.Path, exit_code: int) -> tuple[int, int]:
 class Lane:
     """Runs some suites; *expression* chooses among their tests."""
 
-    def __init__(self, suites: Sequence[Suite], expression: str) -> None:
+    def __init__(
+        self,
+        suites: Sequence[Suite],
+        expression: str,
+        members: family.Family,
+    ) -> None:
         self._suites = suites
         self._expression = expression
+        self._members = members
         self._stack = servers.BackgroundServers(
-            'tests.stack', 'RBDCLONER_STACK'
+            members, 'tests.stack', 'RBDCLONER_STACK'
         )
         self._openstack = servers.BackgroundServers(
-            'tests.openstack', 'RBDCLONER_OPENSTACK'
+            members, 'tests.openstack', 'RBDCLONER_OPENSTACK'
         )
-        self._stopped = False
-        self._running: subprocess.Popen[bytes] | None = None
 
     def run(self) -> list[Result]:
-        """Run every suite; the servers, too, which end with the last one."""
+        """Run every suite; the servers, too, which end with the last one.
+
+        :raises Ended: the lane's family was ended meanwhile
+        """
         results: list[Result] = []
         try:
             if any(suite.needs_stack for suite in self._suites):
                 self._stack.start()
-            results.extend(self._results())
+            results.extend(map(self._result, self._suites))
         finally:
             for each in (self._openstack, self._stack):
                 failure = _attempt('end of the servers', each.end)
                 results += [failure] if failure else []
         return results
 
-    def stop(self) -> None:
-        """End the suite that runs, and begin no other."""
-        self._stopped = True
-        running = self._running
-        if running is not None:
-            servers.interrupt(running)
-
-    def _results(self) -> Iterator[Result]:
-        for suite in self._suites:
-            if self._stopped:
-                return
-            print(f'=== {suite.name} ...', flush=True)
-            with tempfile.TemporaryFile() as output:
-                result = self._without_servers(suite)
-                result = result or self._run(suite, output.fileno())
-                output.seek(0)
-                with _printing:
-                    print(f'\n=== {suite.name}', flush=True)
-                    sys.stdout.buffer.write(output.read())
-                    print(f'=== {line(result)}', flush=True)
-            yield result
+    def _result(self, suite: Suite) -> Result:
+        self._members.require_life()
+        _say(f'=== {suite.name} ...\n')
+        with tempfile.TemporaryFile() as output:
+            result = self._without_servers(suite)
+            result = result or self._run(suite, output.fileno())
+            output.seek(0)
+            said = output.read().decode(errors='replace')
+        _say(f'\n=== {suite.name}\n{said}=== {line(result)}\n')
+        return result
 
     def _without_servers(self, suite: Suite) -> Result | None:
         """Wait for what the suite needs; a failed result if that fails."""
@@ -122,7 +118,8 @@ class Lane:
 
     def _command(self, suite: Suite, report: pathlib.Path) -> list[str]:
         command = [os.environ[suite.python], '-m', 'pytest', '-v']
-        command += [f'--junitxml={report}', f'tests/{suite.folder}']
+        tests = str(pathlib.Path('tests', suite.folder))
+        command += [f'--junitxml={report}', tests]
         if suite.processes:
             command += ['-n', str(suite.processes), '-p', 'no:cov']
         if self._expression:
@@ -135,28 +132,39 @@ class Lane:
             each.variable: str(each.folder)
             for each in (self._stack, self._openstack)
         }
-        self._running = servers.spawn(
+        process = self._members.spawn(
             command,
             env=os.environ | where,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
         try:
-            return self._running.wait()
+            return process.wait()
         finally:
-            servers.interrupt(self._running)
-            self._running = None
+            family.end(process)
 
 
 def _attempt(name: str, step: Callable[[], None]) -> Result | None:
-    """Do the step; what goes wrong is shown, and is one failed result."""
+    """Do the step; what goes wrong is shown, and is one failed result.
+
+    :raises Ended: it was not begun
+    """
     started = time.monotonic()
     try:
         step()
+    except family.Ended:
+        raise
     except Exception:
         traceback.print_exc()
         return Result(name, 0, 1, time.monotonic() - started)
     return None
+
+
+def _say(text: str) -> None:
+    """Print it at once: lines of two lanes would mix."""
+    with _printing:
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def line(result: Result) -> str:

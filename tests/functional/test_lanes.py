@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Suites are run to their end, counted, and ended when they are to."""
+
+from concurrent import futures
+import itertools
+import sys
+
+import psutil
+import pytest
+
+from tests.run import family
+from tests.run import lanes
+from tests.run import servers
+from tests.run import suites
+from tests.stack import process
+
+PASSES = 'def test_passes(): pass\n'
+SKIPS = 'import pytest\ndef test_skips(): pytest.skip("it is late")\n'
+FAILS = 'def test_fails(): assert not "a reason"\n'
+DIES = 'import os\ndef test_dies(): os.abort()\n'
+WAITS = """
+import pathlib, subprocess, time
+def test_waits():
+    child = subprocess.Popen(['sleep', '600'])
+    pathlib.Path(__file__).with_name('child').write_text(str(child.pid))
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def members():
+    made = family.Family()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def lane_of(members, tmp_path, monkeypatch):
+    """Make a lane of suites, each of one file."""
+    monkeypatch.setenv('PYTHON', sys.executable)
+
+    numbers = itertools.count()
+
+    def make(*texts, expression=''):
+        made = []
+        for text in texts:
+            number = next(numbers)
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            (folder / f'test_{number}.py').write_text(text)
+            made.append(suites.Suite(str(folder), label=f'number {number}'))
+        return lanes.Lane(made, expression, members)
+
+    return make
+
+
+def counts(results):
+    return [(each.passed, each.failed) for each in results]
+
+
+@pytest.mark.parametrize(
+    ('text', 'counted'),
+    [
+        (PASSES, (1, 0)),
+        (PASSES + FAILS, (1, 1)),
+        (PASSES + SKIPS, (1, 1)),
+        (PASSES + DIES, (0, 1)),
+        ('nonsense', (0, 1)),
+        ('', (0, 1)),
+    ],
+)
+def test_nothing_but_a_passed_test_counts_as_passed(lane_of, text, counted):
+    assert counts(lane_of(text).run()) == [counted]
+
+
+def test_expression_that_names_no_test_of_a_suite_is_no_failure(lane_of):
+    lane = lane_of(PASSES, FAILS, expression='passes')
+    assert counts(lane.run()) == [(1, 0), (0, 0)]
+
+
+def test_lines_of_two_lanes_do_not_mix(lane_of, tmp_path, capsys):
+    texts = [f'def test_{name}(): pass' for name in 'abcd']
+    first, second = lane_of(*texts[:2]), lane_of(*texts[2:])
+    with futures.ThreadPoolExecutor(2) as pool:
+        ends = [pool.submit(each.run) for each in (first, second)]
+        names = [each.name for end in ends for each in end.result()]
+    said = capsys.readouterr().out.splitlines()
+    ours = [line for line in said if line.startswith(f'=== {tmp_path}')]
+    for name in names:
+        assert ours.count(f'=== {name} ...') == 1
+        assert ours[ours.index(f'=== {name}') + 1].startswith(
+            f'=== {name}  '
+        ), ours
+
+
+def test_suite_and_what_it_started_end_when_they_are_to(
+    lane_of, members, tmp_path, capsys
+):
+    lane = lane_of(WAITS, PASSES)
+    child = tmp_path / '0' / 'child'
+    with futures.ThreadPoolExecutor(1) as pool:
+        end = pool.submit(lane.run)
+        process.wait_until(
+            lambda: child.exists() and child.read_text(), 'a child'
+        )
+        started = psutil.Process(int(child.read_text()))
+        members.end()
+        with pytest.raises(family.Ended):
+            end.result()
+    assert not process._is_alive(started)
+    assert 'number 1' not in capsys.readouterr().out
+
+
+def test_nothing_is_started_after_the_end(members):
+    members.end()
+    with pytest.raises(family.Ended):
+        members.spawn(['true'])
+
+
+def test_servers_that_still_start_are_ended(members):
+    starting = servers.BackgroundServers(members, 'tests.stack', 'UNUSED')
+    starting.start()
+    pids = starting.folder / 'pids'
+    process.wait_until(lambda: any(pids.glob('*.pid')), 'a first server')
+    members.end()
+    with pytest.raises(family.Ended):
+        starting.wait()
+    starting.end()
+    assert not starting.folder.exists()
+    assert not [
+        one
+        for one in psutil.process_iter(['cmdline'])
+        if str(starting.folder) in ' '.join(one.info['cmdline'] or ())
+    ]
