@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An OpenStack from the command line: up, use and down FOLDER."""
+"""An OpenStack from the command line: up, use and down FOLDER.
+
+``install`` makes an environment of Nova's ready for it.
+"""
 
 from __future__ import annotations
 
 import argparse
+import pathlib
 import signal
 import sys
+import tempfile
 import time
 from typing import NoReturn
 
 from tests import stack
 from tests.openstack import cloud
+from tests.openstack import wheel
+from tests.stack import process
 
 
 def main() -> int:
@@ -21,13 +28,14 @@ def main() -> int:
         (_up, 'start everything and leave it running'),
         (_use, 'have nova-compute run with these options'),
         (_down, 'end what runs in the folder and remove it'),
+        (_install, "have Nova's environment in the folder hold our wheel"),
     ):
         added = verbs.add_parser(
             verb.__name__[1:], help=text, description=text
         )
         added.set_defaults(verb=verb)
         added.add_argument('folder')
-        if verb is not _down:
+        if verb in (_up, _use):
             _add_options(added)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _terminated)
@@ -108,6 +116,18 @@ def _use(arguments: argparse.Namespace) -> int:
 
 def _down(arguments: argparse.Namespace) -> int:
     stack.down(arguments.folder)
+    return 0
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    with tempfile.NamedTemporaryFile() as log:
+        try:
+            is_new = wheel.install(arguments.folder, pathlib.Path(log.name))
+        except process.StackError as exc:
+            _say(str(exc))
+            return 1
+    if is_new:
+        _say(f'{arguments.folder}: holds the checkout')
     return 0
 
 

@@ -2,7 +2,7 @@
 """The checkout's wheel in Nova's environment, made anew when it changed.
 
 Nova finds a driver beside its own modules alone, so what is tested has to be
-installed as its users install it. ``python -m tests.openstack.wheel`` does.
+installed as its users install it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import pathlib
-import sys
 import tempfile
 
-from tests.openstack import program
 from tests.stack import process
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -85,20 +83,3 @@ def _build(
         log,
         env=ENVIRONMENT,
     )
-
-
-def main() -> int:
-    """Install it into the environment that a variable names."""
-    with tempfile.TemporaryDirectory() as folder:
-        log = pathlib.Path(folder, 'log')
-        try:
-            done = install(program.venv(), log)
-        except process.StackError as exc:
-            print(exc, file=sys.stderr)
-            return 1
-    print('installed' if done else 'unchanged')
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -26,6 +26,7 @@ class Suite:
 
 _SQLALCHEMY20 = {'python': 'PYTHON_SQLALCHEMY20', 'label': '(SQLAlchemy 2.0)'}
 _NOVA = 'PYTHON_NOVA'
+_NOVA33 = {'python': 'PYTHON_NOVA33', 'label': '(Nova 33)'}
 
 #: The suites of a lane run one after the other, and share its servers; lanes
 #: run at once. What stops brokers and fills pools has a lane of its own.
@@ -42,6 +43,7 @@ LANES = (
     (Suite('functional', needs_stack=True),),
     (
         Suite('nova', needs_stack=True, python=_NOVA),
+        Suite('nova', needs_stack=True, **_NOVA33),
         Suite('endtoend', needs_openstack=True, python=_NOVA),
     ),
 )
