@@ -3,6 +3,7 @@
 
 from concurrent import futures
 import itertools
+import queue
 import sys
 
 import psutil
@@ -42,14 +43,14 @@ def lane_of(members, tmp_path, monkeypatch):
     numbers = itertools.count()
 
     def make(*texts, expression=''):
-        made = []
+        waiting = queue.SimpleQueue()
         for text in texts:
             number = next(numbers)
             folder = tmp_path / str(number)
             folder.mkdir()
             (folder / f'test_{number}.py').write_text(text)
-            made.append(suites.Suite(str(folder), label=f'number {number}'))
-        return lanes.Lane(made, expression, members)
+            waiting.put(suites.Suite(str(folder), label=f'number {number}'))
+        return lanes.Lane(waiting, expression, members)
 
     return make
 
@@ -78,19 +79,19 @@ def test_expression_that_names_no_test_of_a_suite_is_no_failure(lane_of):
     assert counts(lane.run()) == [(1, 0), (0, 0)]
 
 
-def test_lines_of_two_lanes_do_not_mix(lane_of, tmp_path, capsys):
-    texts = [f'def test_{name}(): pass' for name in 'abcd']
-    first, second = lane_of(*texts[:2]), lane_of(*texts[2:])
+def test_lanes_share_the_suites_and_mix_no_lines(lane_of, tmp_path, capsys):
+    lane = lane_of(*[f'def test_{name}(): pass' for name in 'abcd'])
+    other = lanes.Lane(lane._waiting, '', lane._members)
     with futures.ThreadPoolExecutor(2) as pool:
-        ends = [pool.submit(each.run) for each in (first, second)]
+        ends = [pool.submit(each.run) for each in (lane, other)]
         names = [each.name for end in ends for each in end.result()]
+    assert len(set(names)) == len(names) == 4
     said = capsys.readouterr().out.splitlines()
     ours = [line for line in said if line.startswith(f'=== {tmp_path}')]
     for name in names:
         assert ours.count(f'=== {name} ...') == 1
-        assert ours[ours.index(f'=== {name}') + 1].startswith(
-            f'=== {name}  '
-        ), ours
+        end = ours[ours.index(f'=== {name}') + 1]
+        assert end.startswith(f'=== {name}  '), ours
 
 
 def test_suite_and_what_it_started_end_when_they_are_to(
@@ -118,13 +119,14 @@ def test_nothing_is_started_after_the_end(members):
 
 
 def test_servers_that_still_start_are_ended(members):
-    starting = servers.BackgroundServers(members, 'tests.stack', 'UNUSED')
-    starting.start()
+    starting = servers.Servers(members, 'tests.stack', 'UNUSED')
     pids = starting.folder / 'pids'
-    process.wait_until(lambda: any(pids.glob('*.pid')), 'a first server')
-    members.end()
-    with pytest.raises(family.Ended):
-        starting.wait()
+    with futures.ThreadPoolExecutor(1) as pool:
+        start = pool.submit(starting.start)
+        process.wait_until(lambda: any(pids.glob('*.pid')), 'a first server')
+        members.end()
+        with pytest.raises(family.Ended):
+            start.result()
     starting.end()
     assert not starting.folder.exists()
     assert not [

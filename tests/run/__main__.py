@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from concurrent import futures
+import queue
 import signal
 import sys
 
@@ -23,22 +24,24 @@ def _run_all(
     chosen: Sequence[suites.Suite], expression: str
 ) -> list[lanes.Result]:
     """Run suites, lanes at once; what they count, in the suites' order."""
+    waiting: queue.SimpleQueue[suites.Suite] = queue.SimpleQueue()
+    for suite in chosen:
+        waiting.put(suite)
     members = family.Family()
-    running = [
-        lanes.Lane(wanted, expression, members)
-        for lane in suites.LANES
-        if (wanted := [suite for suite in lane if suite in chosen])
-    ]
-    with futures.ThreadPoolExecutor(len(running)) as pool:
+    with futures.ThreadPoolExecutor(suites.LANES) as pool:
         try:
-            ends = [pool.submit(lane.run) for lane in running]
+            ends = [
+                pool.submit(lanes.Lane(waiting, expression, members).run)
+                for _ in range(min(suites.LANES, len(chosen)))
+            ]
             results = [one for end in ends for one in end.result()]
         except BaseException:
             # Impatience would leave servers running.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             members.end()
             raise
-    return results
+    begun = [suite.name for suite in chosen]
+    return sorted(results, key=lambda one: (*begun, one.name).index(one.name))
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -67,7 +70,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line asks for; the exit code."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: what a shell runs in the background ignores it, and hands
+    # that on to the suites.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     asked = _parse(arguments)
     chosen = [one for one in suites.SUITES if one.folder in asked.suites]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lane: suites one after the other, with servers of their own.
+"""A lane: suites one after the other, on servers that no other lane has.
 
 What a suite prints is kept until it ends: lines of two would mix.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import os
 import pathlib
+import queue
 import subprocess
 import sys
 import tempfile
@@ -52,34 +54,34 @@ def count(report: pathlib.Path, exit_code: int) -> tuple[int, int]:
 
 
 class Lane:
-    """Runs some suites; *expression* chooses among their tests."""
+    """Runs suites that wait, and of their tests what *expression* names."""
 
     def __init__(
         self,
-        suites: Sequence[Suite],
+        waiting: queue.SimpleQueue[Suite],
         expression: str,
         members: family.Family,
     ) -> None:
-        self._suites = suites
+        self._waiting = waiting
         self._expression = expression
         self._members = members
-        self._stack = servers.BackgroundServers(
+        self._stack = servers.Servers(
             members, 'tests.stack', 'RBDCLONER_STACK'
         )
-        self._openstack = servers.BackgroundServers(
+        self._openstack = servers.Servers(
             members, 'tests.openstack', 'RBDCLONER_OPENSTACK'
         )
 
     def run(self) -> list[Result]:
-        """Run every suite; the servers, too, which end with the last one.
+        """Run suites until none waits; the servers end with the last one.
 
         :raises Ended: the lane's family was ended meanwhile
         """
         results: list[Result] = []
         try:
-            if any(suite.needs_stack for suite in self._suites):
-                self._stack.start()
-            results.extend(map(self._result, self._suites))
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    results.append(self._result(self._waiting.get_nowait()))
         finally:
             for each in (self._openstack, self._stack):
                 failure = _attempt('end of the servers', each.end)
@@ -98,12 +100,12 @@ class Lane:
         return result
 
     def _without_servers(self, suite: Suite) -> Result | None:
-        """Wait for what the suite needs; a failed result if that fails."""
+        """Start what the suite needs; a failed result if that fails."""
         name = f'{suite.name}: no servers'
         if suite.needs_openstack:
-            return _attempt(name, self._openstack.wait)
+            return _attempt(name, self._openstack.start)
         if suite.needs_stack:
-            return _attempt(name, self._stack.wait)
+            return _attempt(name, self._stack.start)
         return None
 
     def _run(self, suite: Suite, output: int) -> Result:
@@ -117,7 +119,8 @@ class Lane:
         return Result(suite.name, passed, failed, time.monotonic() - started)
 
     def _command(self, suite: Suite, report: pathlib.Path) -> list[str]:
-        command = [os.environ[suite.python], '-m', 'pytest', '-v']
+        # Without a buffer, which a crash takes along.
+        command = [os.environ[suite.python], '-u', '-m', 'pytest', '-v']
         tests = str(pathlib.Path('tests', suite.folder))
         command += [f'--junitxml={report}', tests]
         if suite.processes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers that another process starts, so that work goes on here."""
+"""Servers that another process starts, and that outlive it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.stack import StackError
 from tests.stack import down
 
 
-class BackgroundServers:
-    """Servers of one folder, which *members* start.
+class Servers:
+    """Servers of one folder, when they are asked for.
 
     ``package`` is what starts them; ``variable`` tells a suite where.
     """
@@ -30,23 +30,16 @@ class BackgroundServers:
         self._starter: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin to start them, once.
+        """Return once every server is ready, started now or before.
 
+        :raises StackError: when they did not start; they have said why
         :raises Ended: nothing is to be started any more
         """
         if self._starter is None:
             self._starter = self._members.spawn(
                 [sys.executable, '-m', self._package, 'up', str(self.folder)]
             )
-
-    def wait(self) -> None:
-        """Return once every server is ready, started now or before.
-
-        :raises StackError: when they did not start; they have said why
-        :raises Ended: nothing is to be started any more
-        """
-        self.start()
-        if self._starter is None or self._starter.wait():
+        if self._starter.wait():
             self._members.require_life()
             raise StackError('the servers did not start')
 

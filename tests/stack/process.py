@@ -41,18 +41,19 @@ def wait_until(
     timeout_s: float = 60,
     abandoned: threading.Event | None = None,
 ) -> None:
-    """Return once ``done()`` is true.
+    """Return once ``done()`` is true; asked less often as time goes on.
 
     :raises StackError: after ``timeout_s``, naming ``what``
     :raises Abandoned: as soon as ``abandoned`` is set
     """
-    deadline = time.monotonic() + timeout_s
+    begun = time.monotonic()
     while not done():
         if abandoned is not None and abandoned.is_set():
             raise Abandoned(f'{what}: abandoned')
-        if time.monotonic() > deadline:
+        waited_s = time.monotonic() - begun
+        if waited_s > timeout_s:
             raise StackError(f'{what}: not within {timeout_s} s')
-        time.sleep(POLL_S)
+        time.sleep(min(max(POLL_S, waited_s / 20), 1))
 
 
 def run(
