@@ -44,6 +44,24 @@ class Client(servers.Servers):
         """Delete an image; Glance may refuse."""
         self._images.delete(image_id)
 
+    # Hosts
+
+    def update_host(self, host: str, **changes: Any) -> None:
+        """Change what Nova has on a host: its ``status``, ``forced_down``.
+
+        Nova forces no host up that has not done with what was evacuated.
+        """
+        self.api.put(self._service(host), json=changes)
+
+    def remove_host(self, host: str) -> None:
+        """Have Nova forget a host that has no server."""
+        self.api.delete(self._service(host))
+
+    def _service(self, host: str) -> str:
+        path = f'/os-services?binary=nova-compute&host={host}'
+        (found,) = self.api.get(path).json()['services']
+        return f'/os-services/{found["id"]}'
+
     # What is done to them
 
     def snapshot(self, server_id: str, name: str = 'snapshot') -> str:
@@ -118,6 +136,25 @@ class Client(servers.Servers):
         """Make a server's root disk anew of an image."""
         self._act(server_id, 'rebuild', {'imageRef': image_id})
         self.wait(server_id, 'ACTIVE')
+
+    def migrate(self, server_id: str, host: str) -> None:
+        """Move a server to a host, which is still to be confirmed."""
+        self._act(server_id, 'migrate', {'host': host})
+        self.wait(server_id, 'VERIFY_RESIZE')
+
+    def evacuate(self, server_id: str, host: str) -> None:
+        """Run a server on a host when its own is down."""
+        self._act(server_id, 'evacuate', {'host': host})
+        self.wait(server_id, 'ACTIVE')
+
+    def host(self, server_id: str) -> str:
+        """Return the host that a server is on."""
+        return str(self.server(server_id)['OS-EXT-SRV-ATTR:host'])
+
+    def migrations(self, server_id: str) -> list[dict[str, Any]]:
+        """Return a server's moves from host to host."""
+        path = f'/os-migrations?instance_uuid={server_id}'
+        return list(self.api.get(path).json()['migrations'])
 
     def stop(self, server_id: str) -> None:
         """Power a server off."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent import futures
 import json
 import pathlib
+import shutil
 import time
 from typing import Any
 
@@ -247,12 +248,18 @@ class OpenStack(server.PlainFixture):
         if not self._secrets:
             self._secrets = compute.make_users(self.stack.ceph)
         hypervisor, made = self._make_host(host)
-        self.addCleanup(hypervisor.end)
-        self.addCleanup(made.end)
         made.configure(**options)
         self._set_up(hypervisor)
         self._start_compute(made)
         return made
+
+    def remove_host(self, host: str) -> None:
+        """End a host that was added, with its guests, and forget it."""
+        for name in (f'nova-{host}', f'libvirt-{host}'):
+            one = self.servers.pop(name)
+            one.end()
+            shutil.rmtree(one.folder)
+        self.client().remove_host(host)
 
     def detach(self) -> None:
         """Leave everything running when this process ends."""
