@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
+from typing import Any
 from typing import ClassVar
 import uuid
 
@@ -15,6 +17,7 @@ import sqlalchemy as sa
 from rbdcloner import rpcapi
 from tests import openstack
 from tests.functional import looking
+from tests.openstack import compute
 from tests.stack import manager
 
 MIB = 2**20
@@ -26,6 +29,8 @@ IMAGE = DATA + bytes(15 * MIB)
 EAGER = {'DEFAULT': {'recovery_interval': 1, 'survey_interval': 1}}
 _PATIENCE_S = 60
 _UNADOPTED = 'rbdcloner.unadopted'
+#: A line of a log, of that level: date, time, process, level.
+_ERROR = re.compile(r'(\S+ ){3}(ERROR|CRITICAL) ')
 
 
 class CloudTest(looking.LookingTest):
@@ -61,18 +66,26 @@ class CloudTest(looking.LookingTest):
         cls.manager.setUp()
         cls.addClassCleanup(cls.manager.cleanUp)
         cls.api = cls.manager.client()
-        cls.cloud.compute.use(plugin=True, options={'rbdcloner': cls.settings})
+        cls.cloud.compute.use(**cls.driven())
+
+    @classmethod
+    def driven(cls) -> dict[str, Any]:
+        """Return how nova-compute is to run."""
+        return {'plugin': True, 'options': {'rbdcloner': cls.settings}}
 
     def setUp(self) -> None:
         super().setUp()
         self.ctxt = manager.caller()
         self.before = self.in_ceph()
-        log = self.cloud.compute.log_file
-        self._log_begins = log.stat().st_size
+        self._logs_begin = {
+            one.log_file: one.log_file.stat().st_size
+            for one in self.cloud.servers.values()
+            if isinstance(one, compute.Compute)
+        }
         self.addCleanup(self.assert_nothing_left)
         self.addCleanup(self.delete_everything)
         if self.is_quiet:
-            self.addCleanup(self.assert_no_error_in_the_log)
+            self.addCleanup(self.assert_no_error_in_the_logs)
 
     def in_ceph(self) -> set[str]:
         with self.pool('images') as ioctx:
@@ -85,18 +98,19 @@ class CloudTest(looking.LookingTest):
         for image in self.cloud.glance.client().images.list():
             self.client.delete_image(image.id)
 
-    def assert_no_error_in_the_log(self) -> None:
-        """Assert that nova-compute logged none since the test began."""
-        with self.cloud.compute.log_file.open(errors='replace') as log:
-            log.seek(self._log_begins)
-            said = [
-                line
-                for line in log
-                if (' ERROR ' in line or 'Traceback' in line)
-                # Two of Nova's threads tell Placement of their host.
-                and 'placement.concurrent_update' not in line
-            ]
-        self.assertEqual([], said)
+    def assert_no_error_in_the_logs(self) -> None:
+        """Assert that no nova-compute logged one since the test began."""
+        for file, begin in self._logs_begin.items():
+            with file.open(errors='replace') as log:
+                log.seek(begin)
+                said = [
+                    line
+                    for line in log
+                    if (_ERROR.match(line) or 'Traceback' in line)
+                    # Two of Nova's threads tell Placement of their host.
+                    and 'placement.concurrent_update' not in line
+                ]
+            self.assertEqual([], said)
 
     # What there is
 
