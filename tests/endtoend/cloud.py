@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import re
+import subprocess
+import tempfile
 import time
 from typing import Any
 from typing import ClassVar
@@ -24,6 +27,8 @@ MIB = 2**20
 #: Of an image: what it begins with.
 DATA = os.urandom(MIB)
 IMAGE = DATA + bytes(15 * MIB)
+#: Of an image whose copy into a disk lasts long enough to be seen.
+LARGE = os.urandom(16 * MIB)
 
 #: The manager looks every second for what is to be done.
 EAGER = {'DEFAULT': {'recovery_interval': 1, 'survey_interval': 1}}
@@ -225,3 +230,18 @@ class CloudTest(looking.LookingTest):
             while not connection.execute(query).first():
                 assert time.monotonic() < deadline, f'no row: {where}'
         engine.dispose()
+
+
+def as_qcow2(data: bytes) -> bytes:
+    """Return a disk in another format."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw, qcow2 = pathlib.Path(folder, 'raw'), pathlib.Path(folder, 'qcow2')
+        raw.write_bytes(data)
+        subprocess.run(
+            [
+                *('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2'),
+                *(raw, qcow2),
+            ],
+            check=True,
+        )
+        return qcow2.read_bytes()

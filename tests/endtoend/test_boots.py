@@ -2,9 +2,6 @@
 """Servers come with all of their disks on record, and go without a trace."""
 
 import errno
-import pathlib
-import subprocess
-import tempfile
 
 import pytest
 import rados
@@ -14,6 +11,7 @@ from tests.endtoend.cloud import DATA
 from tests.endtoend.cloud import IMAGE
 from tests.endtoend.cloud import MIB
 from tests.endtoend.cloud import CloudTest
+from tests.endtoend.cloud import as_qcow2
 
 
 class BootTest(CloudTest):
@@ -31,7 +29,7 @@ class BootTest(CloudTest):
         self.assertEqual(DATA, self.root(server_id, 0, len(DATA)))
 
     def test_disk_of_a_qcow2_image_is_on_record(self) -> None:
-        image_id = self.client.upload(_as_qcow2(IMAGE), 'qcow2')
+        image_id = self.client.upload(as_qcow2(IMAGE), 'qcow2')
         told = self.api.is_cloneable(self.ctxt, image_id)
         self.assertEqual(
             (False, ['not-raw']),
@@ -80,17 +78,3 @@ class KeyTest(CloudTest):
                 with pytest.raises((rados.Error, rbd.Error)) as refused:
                     act()
                 self.assertEqual(errno.EPERM, refused.value.errno)
-
-
-def _as_qcow2(data: bytes) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        raw, qcow2 = pathlib.Path(folder, 'raw'), pathlib.Path(folder, 'qcow2')
-        raw.write_bytes(data)
-        subprocess.run(
-            [
-                *('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2'),
-                *(raw, qcow2),
-            ],
-            check=True,
-        )
-        return qcow2.read_bytes()
