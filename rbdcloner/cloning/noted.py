@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What nova-compute made while nobody answered, adopted as it noted it.
+"""What nova-compute noted while nobody answered, done as it asks.
 
 A note is a disk's name and whose it is. It is there before the disk is, so
 that no worker takes that for what another has left, and says so until the disk
 is whole. It is struck out once the disk's row is READY, or when there is
 nothing to adopt; what cannot be adopted now stays for the next look.
+
+Or it says that all disks of an instance are unwanted: its build failed, and
+then Nova knows of no host that it would ask to delete them.
 """
 
 from collections.abc import Collection
@@ -30,15 +33,19 @@ _AT_ONCE = 100
 #: What was being made when nova-compute made its own.
 _IN_THE_WAY = (State.RESERVED, State.UNDOING)
 
+#: What a note may say besides whose it is.
+_MAKING = 'making'
+_UNWANTED = 'unwanted'
+
 #: There is nothing to adopt, today or later.
 _HOPELESS = (errors.DiskDiffers, errors.InvalidArgument, errors.NameTaken)
 
 
 @dataclasses.dataclass(slots=True)
 class Noted:
-    """Adopts noted disks of some pools.
+    """Follows the notes of some pools.
 
-    ``failed`` is why a disk could not be adopted at the last look: the same
+    ``failed`` is why a note could not be followed at the last look: the same
     is told once.
     """
 
@@ -51,9 +58,9 @@ class Noted:
     _after: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def look(self, stopping: threading.Event | None = None) -> int:
-        """Adopt what is noted, some of each pool in turn; how many were.
+        """Do what is noted, some of each pool in turn; how many were adopted.
 
-        When *stopping* is set, no disk is begun.
+        When *stopping* is set, no note is begun.
         """
         adopted = 0
         for pool in sorted(self.pools):
@@ -62,7 +69,7 @@ class Noted:
             for name, text in notes.items():
                 if stopping and stopping.is_set():
                     return adopted
-                if not _is_in_the_making(text):
+                if not _says(text, _MAKING):
                     adopted += self._try(pool, name, text)
             if len(notes) == _AT_ONCE:
                 self._after[pool] = max(notes)
@@ -77,6 +84,8 @@ class Noted:
         for pool in sorted(self.pools):
             # Nova's names of disks begin with it.
             for name, text in self.ceph.notes(pool, instance_uuid).items():
+                if _says(text, _UNWANTED):
+                    continue
                 try:
                     self._adopt(pool, name, text)
                 except (errors.DiskBusy, errors.DiskInUse) as exc:
@@ -86,15 +95,32 @@ class Noted:
                     LOG.debug('A row has the name %s: %s', name, exc)
 
     def _try(self, pool: str, name: str, text: str) -> bool:
+        follow = self._delete if _says(text, _UNWANTED) else self._adopt
         try:
-            adopted = self._adopt(pool, name, text)
+            adopted = follow(pool, name, text)
         except errors.Error as exc:
             if self.failed.get((pool, name)) != str(exc):
-                LOG.warning('Disk %s is not adopted yet: %s', name, exc)
+                LOG.warning('The note of %s is kept: %s', name, exc)
             self.failed[pool, name] = str(exc)
             return False
         self.failed.pop((pool, name), None)
         return adopted
+
+    def _delete(self, pool: str, name: str, text: str) -> bool:
+        """Begin the deletion of an instance's disks, and strike the note."""
+        try:
+            instance_uuid = _request(pool, name, text).instance_uuid
+        except errors.InvalidArgument as exc:
+            LOG.warning(
+                'Note %s in pool %s, %.200r, is struck out: %s',
+                *(name, pool, text, exc),
+            )
+        else:
+            self.adopt_of(instance_uuid)
+            self.adoption.engine.delete_disks(instance_uuid, '', wait=False)
+            LOG.info('No disk of instance %s is wanted', instance_uuid)
+        self.ceph.strike_note(pool, name, text)
+        return False
 
     def _adopt(self, pool: str, name: str, text: str) -> bool:
         """Adopt a disk, or find that there is none, and strike its note."""
@@ -122,8 +148,8 @@ def _facts(text: str) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) else None
 
 
-def _is_in_the_making(text: str) -> bool:
-    return bool((_facts(text) or {}).get('making'))
+def _says(text: str, what: str) -> bool:
+    return bool((_facts(text) or {}).get(what))
 
 
 def _request(pool: str, name: str, text: str) -> DiskRequest:

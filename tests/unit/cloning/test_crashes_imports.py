@@ -177,3 +177,25 @@ class AdoptTest(ImportCrashTest):
 
         steps = self.each_death(self.prepare, look, check)
         self.assertEqual(['commit', 'commit', 'tag', 'strike_note'], steps)
+
+
+class UnwantedTest(ImportCrashTest):
+    def prepare(self, world: Service) -> str:
+        text = json.dumps({'instance_uuid': INSTANCE, 'unwanted': 'yes'})
+        world.ceph.note('vms', f'{INSTANCE}_unwanted', text)
+        return _begun(world)
+
+    def test_whoever_looks_next_deletes_it(self) -> None:
+        def look(process: Process, _: str) -> None:
+            process.noted.look()
+
+        def check(world: Service, image_id: str) -> None:
+            process = world.process()
+            process.noted.look()
+            self.assertEqual({}, world.ceph.notes('vms'))
+            process.sweep_until_quiet()
+            self.assertEqual({'deleted'}, self.states(world))
+            self.assertEqual([], world.ceph.inventory())
+
+        steps = self.each_death(self.prepare, look, check)
+        self.assertEqual('strike_note', steps[-1])

@@ -319,11 +319,12 @@ class NotedTest(AdoptionCase):
             'no JSON', '[]', '1', '{}', '{"instance_uuid": 5}',
             json.dumps({'instance_uuid': str(uuid.uuid4()), 'host': [1]}),
             json.dumps({'instance_uuid': str(uuid.uuid4()), 'image_id': 'x'}),
+            '{"unwanted": "yes"}',
         ):  # fmt: skip
             self.note(text=text)
             self.assertEqual(0, self.look())
             self.assertEqual({}, self.ceph.notes('vms'), text)
-        self.assertEqual(7, len(log.output.splitlines()))
+        self.assertEqual(8, len(log.output.splitlines()))
         self.assertEqual([], self.rows())
 
     def test_what_cannot_be_adopted_now_stays_and_is_told_once(self) -> None:
@@ -378,6 +379,59 @@ class NotedTest(AdoptionCase):
         self.process.noted.adopt_of(self.request.instance_uuid)
         self.assert_deleted()
         self.assertEqual({}, self.ceph.notes('vms'))
+
+    def unwanted(self) -> str:
+        """Note that all disks of the instance are to go; the note's name."""
+        name = f'{self.request.instance_uuid}_unwanted'
+        self.note(name, unwanted='yes')
+        return name
+
+    def test_disks_of_an_unwanted_instance_go(self) -> None:
+        uuid = self.request.instance_uuid
+        whole, half, alone = (f'{uuid}_disk{end}' for end in ('', '.a', '.b'))
+        self.process.imports.finish('vms', *self.begun(whole))
+        self.begun(half)
+        self.imported(alone)
+        self.note(alone)
+        self.unwanted()
+        self.assertEqual(1, self.look())
+        self.assertEqual({}, self.ceph.notes('vms'))
+        self.process.sweep_until_quiet()
+        tree.settle(self.process)
+        self.assertEqual(
+            {(whole, 'deleted'), (half, 'deleted'), (alone, 'deleted')},
+            set(self.rows()),
+        )
+        self.assertEqual({}, self.ceph.named('vms'))
+        self.assertEqual({}, self.ceph.trashed('vms'))
+        self.assertEqual(0, self.look())
+
+    def begun(self, name: str) -> tuple[str, str, int]:
+        """Begin an import; its name, its RBD id and its size."""
+        asked = dataclasses.replace(self.request, size_bytes=MIB, name=name)
+        image = self.process.imports.begin(asked).image
+        return image.name, image.id, MIB
+
+    def test_unwanted_disks_that_cannot_go_now_go_later(self) -> None:
+        name = f'{self.request.instance_uuid}_disk'
+        self.begun(name)
+        note = self.unwanted()
+        error = errors.CephRefused(act='trash', reason='busy')
+        self.ceph.fail('trash', error, times=1)
+        self.assertEqual(0, self.look())
+        self.assertEqual([note], list(self.ceph.notes('vms')))
+        self.process.sweep_until_quiet()
+        self.look()
+        self.assertEqual({}, self.ceph.notes('vms'))
+        self.assert_deleted()
+
+    def test_deletion_by_instance_adopts_nothing_that_is_unwanted(
+        self,
+    ) -> None:
+        note = self.unwanted()
+        self.process.noted.adopt_of(self.request.instance_uuid)
+        self.assertEqual([], self.rows())
+        self.assertEqual([note], list(self.ceph.notes('vms')))
 
     def test_what_nova_made_is_not_taken_for_a_makers_remains(self) -> None:
         def die(name: str, when: str) -> None:
