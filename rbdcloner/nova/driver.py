@@ -10,7 +10,9 @@ import contextlib
 import itertools
 from typing import Any
 
+from nova import exception
 from nova.compute import task_states
+from nova.compute import vm_states
 import nova.conf
 from nova.virt.libvirt import driver
 from nova.virt.libvirt import migration
@@ -39,6 +41,38 @@ class LibvirtDriver(driver.LibvirtDriver):
         # Nova's modules name theirs where no method could be overridden.
         driver.rbd_utils = rbd_utils
         migration.rbd_utils = rbd_utils
+
+    def destroy(
+        self,
+        context: Any,
+        instance: Any,
+        network_info: Any,
+        block_device_info: Any = None,
+        destroy_disks: bool = True,
+        destroy_secrets: bool = True,
+    ) -> None:
+        """End the instance, and have its disks deleted if *destroy_disks*.
+
+        When that fails after a failed build, Nova builds it nowhere else, and
+        forgets this host, so that nobody is asked again to delete the disks.
+        """
+        try:
+            super().destroy(
+                context,
+                instance,
+                network_info,
+                block_device_info,
+                destroy_disks,
+                destroy_secrets,
+            )
+        except exception.NovaException:
+            if (
+                destroy_disks
+                and instance.vm_state == vm_states.BUILDING
+                and CONF.libvirt.images_type == 'rbd'
+            ):
+                rbd_utils.RBDDriver().note_unwanted(instance.uuid)
+            raise
 
     def unrescue(self, context: Any, instance: Any) -> None:
         """Run the instance from its own disks again."""

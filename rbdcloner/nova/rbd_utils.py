@@ -27,7 +27,7 @@ import rbd
 
 CONF = nova.conf.CONF
 
-#: What Nova's own code alone made: a manager adopts it by this object's omap.
+#: A manager finds in this object's omap what no manager was there for.
 UNADOPTED = 'rbdcloner.unadopted'
 
 #: An operation that takes so long has failed.
@@ -126,7 +126,16 @@ class RBDDriver(rbd_utils.RBDDriver):
 
     def note_unadopted(self, name: str, facts: dict[str, str]) -> None:
         """Let a manager know of an image that was made without it."""
+        self._note(name, facts)
 
+    def note_unwanted(self, instance_uuid: str) -> None:
+        """Let a manager delete an instance's disks that none answered for."""
+        self._note(
+            f'{instance_uuid}_unwanted',
+            {'instance_uuid': instance_uuid, 'unwanted': 'yes'},
+        )
+
+    def _note(self, name: str, facts: dict[str, str]) -> None:
         def note(ioctx: Any) -> None:
             with rados.WriteOpCtx() as operation:
                 value = json.dumps(facts).encode()

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """No manager is there."""
 
+from rbdcloner.cmd import compose
 from tests import openstack
 from tests.endtoend.cloud import DATA
 from tests.endtoend.cloud import IMAGE
+from tests.endtoend.cloud import LARGE
 from tests.endtoend.cloud import CloudTest
+from tests.endtoend.cloud import as_qcow2
 
 #: A manager looks for what was noted every minute.
 _ADOPTS_S = 150
@@ -54,6 +57,29 @@ class RequireTest(CloudTest):
         self.assertEqual([], self.rows())
         self.manager.start()
         self.client.delete(server_id)
+
+    def test_unfinished_disk_of_a_failed_build_goes(self) -> None:
+        image_id = self.client.upload(as_qcow2(LARGE), 'qcow2')
+        self.addCleanup(self.manager.start)
+        server_id = self.client.boot(image_id, wait=False)
+        importing = "state = 'importing'"
+        self.assertEqual({'importing'}, self.kill_manager_when(importing))
+        self.assertRaises(
+            openstack.ServerFailed, self.client.wait, server_id, 'ACTIVE'
+        )
+        self.assertEqual(1, len(self.rows(importing)))
+        self.manager.start()
+        # It has no host any more that would delete the disk.
+        self.client.delete(server_id)
+        self.follow_notes()
+        self.assert_left(server_id)
+
+    def follow_notes(self) -> None:
+        """Do at once what a manager does within a minute."""
+        conf = self.manager.load_conf()
+        driver, noted = compose.adopter(conf, compose.lineage(conf))
+        self.addCleanup(driver.close)
+        noted.look()
 
     def test_server_that_could_not_be_deleted_can_be_later(self) -> None:
         server_id = self.client.boot(self.client.upload(IMAGE))

@@ -5,10 +5,13 @@ import json
 from typing import Any
 
 from nova import exception
+from nova.compute import vm_states
+from nova.virt.libvirt import driver as novas
 import rados
 
 from rbdcloner import errors
 from rbdcloner.nova import asking
+from rbdcloner.nova import driver
 from rbdcloner.nova import rbd_utils
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
@@ -45,6 +48,19 @@ def notes(ioctx: Any) -> dict[str, Any]:
         return {name: json.loads(value) for name, value in found}
 
 
+class _Driver(driver.LibvirtDriver):
+    """Nova's, as far as it goes without a hypervisor."""
+
+    def __init__(self) -> None:
+        self._device_event_handler = novas.AsyncDeviceEventsHandler()
+
+    def _destroy(self, instance: Any) -> None:
+        pass
+
+    def cleanup(self, context: Any, instance: Any, *_: Any, **__: Any) -> None:
+        self._cleanup_rbd(instance)
+
+
 class RequireTest(ModeTest):
     timeout_s = 3
 
@@ -68,6 +84,32 @@ class RequireTest(ModeTest):
         self.assertRaises(
             exception.NovaException, compute.delete_disks, self.instance
         )
+
+    def test_disks_of_a_failed_build_are_noted_as_unwanted(self) -> None:
+        self.boot(self.disk())
+        self.alone()
+        self.destroy(vm_states.ACTIVE)
+        self.assertEqual({}, self.noted())
+        self.addCleanup(self.strike_all)
+        self.destroy(vm_states.BUILDING)
+        uuid = self.instance.uuid
+        self.assertEqual(
+            {f'{uuid}_unwanted': {'instance_uuid': uuid, 'unwanted': 'yes'}},
+            self.noted(),
+        )
+
+    def destroy(self, vm_state: str) -> None:
+        """Fail to destroy the instance, which is in that state."""
+        self.instance.vm_state = vm_state
+        self.assertRaises(
+            exception.NovaException,
+            *(_Driver().destroy, self.context, self.instance, []),
+        )
+
+    def strike_all(self) -> None:
+        """Remove what is noted."""
+        with self.pool() as ioctx:
+            ioctx.remove_object(rbd_utils.UNADOPTED)
 
     def test_disk_that_is_there_is_there_without_a_manager(self) -> None:
         self.boot(self.disk())
