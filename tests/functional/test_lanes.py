@@ -74,6 +74,11 @@ def test_nothing_but_a_passed_test_counts_as_passed(lane_of, text, counted):
     assert counts(lane_of(text).run()) == [counted]
 
 
+def test_suite_that_dies_says_in_which_test(lane_of, capsys):
+    lane_of(PASSES + DIES).run()
+    assert '::test_dies' in capsys.readouterr().out
+
+
 def test_expression_that_names_no_test_of_a_suite_is_no_failure(lane_of):
     lane = lane_of(PASSES, FAILS, expression='passes')
     assert counts(lane.run()) == [(1, 0), (0, 0)]

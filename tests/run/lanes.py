@@ -119,8 +119,7 @@ class Lane:
         return Result(suite.name, passed, failed, time.monotonic() - started)
 
     def _command(self, suite: Suite, report: pathlib.Path) -> list[str]:
-        # Without a buffer, which a crash takes along.
-        command = [os.environ[suite.python], '-u', '-m', 'pytest', '-v']
+        command = [os.environ[suite.python], '-m', 'pytest', '-v']
         tests = str(pathlib.Path('tests', suite.folder))
         command += [f'--junitxml={report}', tests]
         if suite.processes:
