@@ -83,6 +83,58 @@ class ImageDamaged(ImageError):
     """Image {image_id} lost {snapshot}, and may have changed since."""
 
 
+class ImageUnfit(ImageError):
+    """The data of an image must not, or cannot, be imported."""
+
+
+class FormatUnsupported(ImageUnfit):
+    """Image {image_id} is in format {format}, which is not imported."""
+
+
+class ContainerUnsupported(ImageUnfit):
+    """Image {image_id} is in a {container} container, which is not imported."""
+
+
+class FormatDiffers(ImageUnfit):
+    """Image {image_id} is said to be {said}, and is {found}."""
+
+
+class ImageUnsafe(ImageUnfit):
+    """Image {image_id} is not safe to open: {reason}."""
+
+
+class ImageTooLarge(ImageUnfit):
+    """Image {image_id} has {size_bytes} bytes when unpacked, over {limit_bytes}."""
+
+
+class ChecksumDiffers(ImageUnfit):
+    """The data of image {image_id} has another {algorithm} than Glance says."""
+
+
+class DataTruncated(ImageUnfit):
+    """Glance sent {received_bytes} of the {size_bytes} bytes of image {image_id}."""
+
+
+class SignatureInvalid(ImageUnfit):
+    """The signature of image {image_id} is not valid: {reason}."""
+
+
+class KeyManagerUnavailable(Error):
+    """The key manager gave no certificate for image {image_id}: {reason}."""
+
+    retryable = True
+
+
+class ScratchFull(Error):
+    """The scratch folder has no room for {size_bytes} bytes of image {image_id} ({free_bytes} free)."""
+
+    retryable = True
+
+
+class ConversionFailed(Error):
+    """qemu-img did not convert image {image_id}: {reason}."""
+
+
 class GlanceUnavailable(Error):
     """Glance did not answer: {reason}."""
 

@@ -4,10 +4,22 @@
 Each function raises ``ValueError`` for what Glance's API does not describe.
 """
 
+import hashlib
+import re
 from typing import Any
 
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import GlanceLocation
+from rbdcloner.model import ImageSignature
+
+# On every host, so that all give the same image the same checksum. Those of
+# any length (shake) have none that could be compared.
+_ALGORITHMS = frozenset(
+    name
+    for name in hashlib.algorithms_guaranteed
+    if hashlib.new(name, usedforsecurity=False).digest_size
+)
+_HEX = re.compile('[0-9a-fA-F]+')
 
 
 def image(body: Any, image_id: str) -> GlanceImage:
@@ -35,6 +47,12 @@ def image(body: Any, image_id: str) -> GlanceImage:
         owner=_field(body, 'owner', str, ''),
         members=frozenset(),
         locations=listed,
+        container_format=_field(body, 'container_format', str, ''),
+        checksum=_checksum(body),
+        stores=_names(body, 'stores'),
+        copying_to=_names(body, 'os_glance_importing_to_stores'),
+        not_copied_to=_names(body, 'os_glance_failed_import'),
+        signature=_signature(body),
     )
 
 
@@ -66,6 +84,39 @@ def members(body: Any) -> frozenset[str]:
         _field(member, 'member_id', str)
         for member in _field(body, 'members', list)
     )
+
+
+def _checksum(body: Any) -> str:
+    """Return the best that Glance has and every host can compute."""
+    algorithm = _field(body, 'os_hash_algo', str, '')
+    digests = {
+        'md5': _field(body, 'checksum', str, ''),
+        algorithm: _field(body, 'os_hash_value', str, ''),
+    }
+    for name in (algorithm, 'md5'):
+        if digests[name] and name in _ALGORITHMS:
+            if not _HEX.fullmatch(digests[name]):
+                raise ValueError('a checksum is not hexadecimal')
+            return f'{name}:{digests[name].lower()}'
+    return ''
+
+
+def _signature(body: Any) -> ImageSignature | None:
+    fields = {
+        'value': _field(body, 'img_signature', str, ''),
+        'hash_method': _field(body, 'img_signature_hash_method', str, ''),
+        'key_type': _field(body, 'img_signature_key_type', str, ''),
+        'certificate_uuid': _field(
+            body, 'img_signature_certificate_uuid', str, ''
+        ),
+    }
+    return ImageSignature(**fields) if all(fields.values()) else None
+
+
+def _names(body: Any, name: str) -> frozenset[str]:
+    """Return the parts of a text that commas separate."""
+    parts = _field(body, name, str, '').split(',')
+    return frozenset(part for part in parts if part)
 
 
 def _field(body: Any, name: str, kind: type, missing: Any = None) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 from glanceclient import exc as glance_errors
 from glanceclient.v2 import client
+from keystoneauth1 import adapter as keystone_adapter
 from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1 import session as keystone_session
 import requests
@@ -30,6 +31,12 @@ _IMAGE_ID = re.compile('[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}')
 
 # A Glance that refuses this service, or is too old, stays so for a while.
 _REFUSED_S = 60
+
+# What a download holds in memory at once, or a few times that.
+_PIECE_BYTES = 1 << 20
+
+# "I have it there", "I am at it", "I know no such store or method".
+_NO_COPY = frozenset({400, 409})
 
 # "Not for you" or "not here": the next place may do.
 _NEXT_PLACE = frozenset({400, 401, 403, 404, 405, 409, 501})
@@ -48,6 +55,8 @@ class Glance:
         # Requests are made on the HTTP client: images.get() would ask for
         # the schema too, get_image_locations() for the versions each time.
         self._http = client.Client(session=session, **adapter).http_client
+        # That one reads whole whatever is not called application/octet-stream.
+        self._data = keystone_adapter.Adapter(session, **adapter)
         self._refused_until = 0.0
 
     def get(self, image_id: str, project_id: str = '') -> GlanceImage:
@@ -81,6 +90,73 @@ class Glance:
         _check(image_id)
         with _translated(f'listing who shares image {image_id}', image_id):
             return answers.members(self._ask(f'/v2/images/{image_id}/members'))
+
+    @contextlib.contextmanager
+    def download(self, image_id: str) -> Iterator[Iterator[bytes]]:
+        """Give the image's data in pieces of up to 1 MiB, as Glance sends it.
+
+        What the pieces raise, too, is one of the errors below. Nothing is
+        asked for twice: half of an image is not continued. The connection
+        is closed with the context, read to its end or not. Whether it was
+        all is for :mod:`rbdcloner.images.verification` to say.
+
+        :raises InvalidArgument: *image_id* is not a uuid.
+        :raises ImageNotFound: Glance has no such image, or hides it.
+        :raises GlanceForbidden: the service's credentials are refused.
+        :raises GlanceUnavailable: no answer, one without data, a broken
+            connection, or nothing for as long as the session's timeout.
+        """
+        _check(image_id)
+        act = f'downloading image {image_id}'
+        with _translated(act, image_id):
+            response = self._open(image_id)
+        with contextlib.closing(response):
+            pieces = response.iter_content(_PIECE_BYTES)
+            yield _each_translated(pieces, act, image_id)
+
+    def copy_to(self, image_id: str, store: str) -> bool:
+        """Have Glance copy the image to *store*, which takes its time.
+
+        Soon the image's ``copying_to`` has the store, and in the end its
+        ``stores`` or its ``not_copied_to``; none of them if Glance dies.
+        Returns whether Glance began; else the image says why: it is there,
+        or on its way, or Glance knows no such store or does not copy.
+
+        :raises InvalidArgument: *image_id* is not a uuid.
+        :raises ImageNotFound: Glance has no such image, or hides it.
+        :raises GlanceForbidden: the service's credentials are refused.
+        :raises GlanceUnavailable: no answer; Glance may have begun.
+        """
+        _check(image_id)
+        wanted = {'method': {'name': 'copy-image'}, 'stores': [store]}
+        with _translated(f'copying image {image_id}', image_id):
+            try:
+                self._http.post(f'/v2/images/{image_id}/import', data=wanted)
+            except glance_errors.HTTPException as exc:
+                if exc.code not in _NO_COPY:
+                    raise
+                return False
+        return True
+
+    def _open(self, image_id: str) -> requests.Response:
+        """Ask for the data, as it is: what is packed is bounded by nothing."""
+        response = self._data.get(
+            f'/v2/images/{image_id}/file',
+            headers={
+                'Accept': 'application/octet-stream',
+                'Accept-Encoding': 'identity',
+            },
+            stream=True,
+            raise_exc=False,
+        )
+        if response.status_code == 200 and (
+            response.headers.get('Content-Encoding', 'identity') == 'identity'
+        ):
+            return response
+        response.close()
+        if response.status_code >= 400:
+            raise glance_errors.from_response(response)
+        raise ValueError('not the data that was asked for')
 
     def _located(self, image: GlanceImage) -> GlanceImage:
         """Prefer what Glance tells services to what stands in the image.
@@ -122,6 +198,18 @@ def _check(image_id: str) -> None:
         raise errors.InvalidArgument(
             argument='image_id', reason='it is not a uuid'
         )
+
+
+def _each_translated(
+    pieces: Iterator[bytes], act: str, image_id: str
+) -> Iterator[bytes]:
+    """Give the pieces; what their user raises meanwhile is left alone."""
+    while True:
+        with _translated(act, image_id):
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
 
 
 @contextlib.contextmanager

@@ -31,6 +31,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.asked.append(self.path)
         self.server.answer(self)
 
+    do_POST = do_GET
+
     def log_message(self, *arguments):
         pass
 

@@ -178,9 +178,13 @@ class Glance(server.Server):
         data: str | pathlib.Path | bytes | IO[bytes],
         disk_format: str = 'raw',
         visibility: str = 'public',
+        store: str | None = None,
         **properties: Any,
     ) -> Any:
-        """Make an active image of a file (path or open) or of bytes."""
+        """Make an active image of a file (path or open) or of bytes.
+
+        In the default store, or in *store*.
+        """
         images = self.client().images
         image = images.create(
             name=name,
@@ -192,10 +196,10 @@ class Glance(server.Server):
         if isinstance(data, str | pathlib.Path):
             with open(data, 'rb') as opened:
                 size_bytes = os.path.getsize(data)
-                images.upload(image.id, opened, image_size=size_bytes)
+                images.upload(image.id, opened, size_bytes, backend=store)
         else:
             source = io.BytesIO(data) if isinstance(data, bytes) else data
-            images.upload(image.id, source)
+            images.upload(image.id, source, backend=store)
         return self._when_active(image.id)
 
     def _when_active(self, image_id: str, timeout_s: float = 60) -> Any:

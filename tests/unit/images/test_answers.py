@@ -7,6 +7,7 @@ import pytest
 
 from rbdcloner.images import answers
 from rbdcloner.model import GlanceLocation
+from rbdcloner.model import ImageSignature
 
 IMAGE_ID = '250ccb46-7d46-47f7-a2d9-9130db92e2c0'
 ACTIVE = {
@@ -20,6 +21,19 @@ ACTIVE = {
     'locations': [{'url': 'rbd://f/p/i/s', 'metadata': {'store': 'rbd'}}],
     'direct_url': 'rbd://other',
     'tags': [],
+    'container_format': 'bare',
+    'checksum': 'D41D',
+    'os_hash_algo': 'sha512',
+    'os_hash_value': 'CF83',
+    'stores': 'fast,slow',
+    'os_glance_importing_to_stores': 'far',
+    'os_glance_failed_import': '',
+}
+SIGNED = {
+    'img_signature': 'c2lnbmVk',
+    'img_signature_hash_method': 'SHA-256',
+    'img_signature_key_type': 'RSA-PSS',
+    'img_signature_certificate_uuid': 'a-certificate',
 }
 QUEUED = {'id': IMAGE_ID, 'status': 'queued', 'visibility': 'public'}
 
@@ -38,6 +52,43 @@ def test_what_a_queued_image_lacks_is_empty():
     image = answers.image(QUEUED, IMAGE_ID)
     assert (image.disk_format, image.size_bytes) == ('', 0)
     assert image.locations == ()
+    assert (image.container_format, image.checksum) == ('', '')
+    assert image.stores == frozenset()
+    assert image.signature is None
+
+
+@pytest.mark.parametrize(
+    ('changes', 'checksum'),
+    [
+        ({}, 'sha512:cf83'),
+        ({'os_hash_algo': None, 'os_hash_value': None}, 'md5:d41d'),
+        ({'os_hash_algo': 'unheard-of'}, 'md5:d41d'),
+        ({'os_hash_algo': 'shake_128'}, 'md5:d41d'),
+        ({'os_hash_algo': 'md5', 'checksum': None}, 'md5:cf83'),
+        ({'os_hash_value': None, 'checksum': None}, ''),
+        ({'os_hash_algo': 'unheard-of', 'checksum': None}, ''),
+    ],
+)
+def test_the_best_checksum_is_taken_that_can_be_computed(changes, checksum):
+    image = answers.image({**ACTIVE, **changes}, IMAGE_ID)
+    assert image.checksum == checksum
+
+
+def test_stores_are_told_by_what_they_have():
+    image = answers.image(ACTIVE, IMAGE_ID)
+    assert image.stores == {'fast', 'slow'}
+    assert image.copying_to == {'far'}
+    assert image.not_copied_to == frozenset()
+
+
+def test_a_signature_is_taken_over_when_it_is_whole():
+    image = answers.image({**ACTIVE, **SIGNED}, IMAGE_ID)
+    assert image.signature == ImageSignature(
+        'c2lnbmVk', 'SHA-256', 'RSA-PSS', 'a-certificate'
+    )
+    for name in SIGNED:
+        partly = {**ACTIVE, **SIGNED, name: None}
+        assert answers.image(partly, IMAGE_ID).signature is None
 
 
 @pytest.mark.parametrize('listed', [None, []])
@@ -66,6 +117,15 @@ def test_the_direct_url_is_the_last_resort(listed):
         {'locations': [{'url': None}]},
         {'locations': [{'url': 'x', 'metadata': []}]},
         {'direct_url': []},
+        {'container_format': []},
+        {'checksum': 7},
+        {'os_hash_algo': []},
+        {'os_hash_value': 'not hexadecimal'},
+        {'stores': ['fast']},
+        {'os_glance_importing_to_stores': 1},
+        {'os_glance_failed_import': {}},
+        {'img_signature': b'signed'},
+        {'img_signature_key_type': 1},
     ],
 )
 def test_an_image_of_wrong_types_is_refused(changes):
@@ -91,7 +151,8 @@ json = strategies.recursive(
     lambda inner: (
         strategies.lists(inner)
         | strategies.dictionaries(
-            strategies.sampled_from([*ACTIVE, 'url', 'members']), inner
+            strategies.sampled_from([*ACTIVE, *SIGNED, 'url', 'members']),
+            inner,
         )
     ),
 )

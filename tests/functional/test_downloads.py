@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Glance with two stores gives its data, and copies it across."""
+
+import hashlib
+import os
+import time
+
+from glanceclient import client as glance_client
+from keystoneauth1 import noauth
+from keystoneauth1 import session
+import pytest
+
+from rbdcloner import errors
+from rbdcloner.images import glance
+from tests import stack
+from tests.functional import test_glance
+from tests.stack import glance as glance_server
+from tests.unit.images import sessions
+
+# What Keystone's middleware would write: a copy is a task, and has an owner.
+ASKER = {
+    'X-Identity-Status': 'Confirmed',
+    'X-User-Id': 'rbdcloner',
+    'X-Project-Id': 'service',
+    'X-Roles': 'admin',
+}
+SIZE_BYTES = (5 << 20) + 7
+UNKNOWN = test_glance.UNKNOWN
+
+
+class OwnedGlance(glance_server.Glance):
+    """A Glance that believes who says who he is."""
+
+    def client(self):
+        made = session.Session(
+            noauth.NoAuth(endpoint=self.url), additional_headers=ASKER
+        )
+        return glance_client.Client(
+            '2', session=made, endpoint_override=self.url
+        )
+
+    def _prepare(self):
+        default = self._default_conf()['paste_deploy']['config_file']
+        paste = self.folder / 'paste.ini'
+        paste.write_text(
+            default.read_text().replace(' unauthenticated-context', ' context')
+        )
+        super()._prepare()
+
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory):
+    shared = stack.shared()
+    folder = tmp_path_factory.mktemp('two-stores')
+    (folder / 'far').mkdir()
+    conf = {
+        'DEFAULT': {
+            'enabled_backends': 'rbd:rbd,far:file',
+            'enabled_import_methods': '[glance-direct,copy-image]',
+        },
+        'far': {'filesystem_store_datadir': folder / 'far'},
+        'paste_deploy': {'config_file': folder / 'stack/glance/paste.ini'},
+        # Two threads of a copy are too many for SQLite.
+        'database': {'connection': shared.databases['mariadb'].create()},
+    }
+    with OwnedGlance(folder / 'stack', shared.ceph, conf=conf) as one:
+        yield one
+
+
+@pytest.fixture(scope='module')
+def images(server):
+    asker, adapter = sessions.of(server.url, 10)
+    asker.additional_headers.update(ASKER)
+    return glance.Glance(asker, adapter)
+
+
+def copied(images, image_id, store):
+    """Return the image once Glance has copied it, or could not."""
+    deadline = time.monotonic() + 60
+    while True:
+        image = images.image(image_id)
+        if store in image.stores | image.not_copied_to:
+            return image
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_data_comes_as_it_was_sent_with_what_proves_it(server, images):
+    data = os.urandom(SIZE_BYTES)
+    made = server.upload('data', data)
+    image = images.image(made.id)
+    assert image.checksum == f'sha512:{hashlib.sha512(data).hexdigest()}'
+    assert (image.container_format, image.size_bytes) == ('bare', SIZE_BYTES)
+    with images.download(made.id) as pieces:
+        assert b''.join(pieces) == data
+
+
+def test_what_has_no_data_cannot_be_downloaded(server, images):
+    queued = server.client().images.create(
+        name='queued', disk_format='raw', container_format='bare'
+    )
+    with pytest.raises(errors.GlanceUnavailable), images.download(queued.id):
+        pass
+    with pytest.raises(errors.ImageNotFound), images.download(UNKNOWN):
+        pass
+
+
+def test_an_image_is_copied_to_another_store_once(server, images):
+    made = server.upload('to be copied', os.urandom(SIZE_BYTES), store='far')
+    assert images.image(made.id).stores == {'far'}
+    assert images.copy_to(made.id, 'rbd')
+    assert not images.copy_to(made.id, 'rbd')
+    image = copied(images, made.id, 'rbd')
+    assert image.stores == {'far', 'rbd'}
+    assert image.not_copied_to == frozenset()
+    assert any(one.url.startswith('rbd://') for one in image.locations)
+    assert not images.copy_to(made.id, 'rbd')
+
+
+def test_a_store_that_nobody_knows_is_copied_to_by_nobody(server, images):
+    made = server.upload('not to be copied', os.urandom(SIZE_BYTES))
+    assert not images.copy_to(made.id, 'unheard-of')
+    with pytest.raises(errors.ImageNotFound):
+        images.copy_to(UNKNOWN, 'far')
