@@ -32,7 +32,7 @@ def inspected(data, said, piece_bytes=MIB, limit_bytes=LIMIT_BYTES):
     return watcher.disk()
 
 
-def refused(error, data, said, match=''):
+def refused(error, data, said, match=None):
     for piece_bytes in (MIB, 65_521):
         with pytest.raises(error, match=match) as caught:
             inspected(data, said, piece_bytes)
