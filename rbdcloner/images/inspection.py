@@ -7,7 +7,8 @@ or anybody else opens them; nothing is parsed here. What they check:
 ====== ==================================================================
 qcow2  no backing file, no external data file, no unknown feature
 vmdk   monolithicSparse or streamOptimized, no extent with a slash in its
-       name, and of a footer that it is the header's
+       name, and of a footer that it is the header's; not whether it has
+       a parent, so its text is searched for one here
 luks   nothing without its key: refused here
 qed    always refused
 gpt    whether its partition table is sane, which is nothing to a service
@@ -208,6 +209,8 @@ class Inspection:
             raise self._unsafe(_told(exc)) from exc
         except format_inspector.ImageFormatError as exc:
             raise self._unsafe(f'its {said} header is not whole') from exc
+        if said == 'vmdk' and _has_parent(self._inspectors[said]):
+            raise self._unsafe('it has a parent')
         if not self._size_bytes(said):
             raise self._unsafe('it has no size')
 
@@ -231,6 +234,12 @@ class Inspection:
 
     def _unsafe(self, reason: str) -> errors.ImageUnsafe:
         return errors.ImageUnsafe(image_id=self._image.id, reason=reason)
+
+
+def _has_parent(inspector: format_inspector.FileInspector) -> bool:
+    """Tell whether qemu would open a backing file: a field like any other."""
+    text = getattr(inspector, 'desc_text', None) or ''
+    return 'parentfilenamehint' in text
 
 
 def _told(exc: format_inspector.SafetyCheckFailed) -> str:

@@ -155,6 +155,24 @@ def extent_elsewhere(sound, path):
     return path
 
 
+def with_parent(sound, path, victim):
+    """A sparse vmdk that is a difference to a file of the host."""
+    data = sound.read_bytes()
+    begin, end = 512, 21 * 512
+    text = (
+        data[begin:end]
+        .rstrip(b'\0')
+        .replace(
+            b'parentCID=ffffffff',
+            f'parentCID=12345678\nparentFileNameHint="{victim}"'.encode(),
+        )
+    )
+    path.write_bytes(
+        data[:begin] + text.ljust(end - begin, b'\0') + data[end:]
+    )
+    return path
+
+
 # CVE-2024-32498: a qcow2 that names files of the host.
 
 
@@ -185,13 +203,20 @@ def with_data_file(path, data_file):
     return path
 
 
-def encrypted(path, kind='qcow2'):
-    options = 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10'
-    if kind == 'luks':
-        options = 'key-secret=s,iter-time=10'
+def encrypted(path):
+    """A qcow2 that is encrypted in the old way, which is the quick one."""
+    qemu_img(
+        *('create', '--object', 'secret,id=s,data=abcdefgh', '-f', 'qcow2'),
+        *('-o', 'encrypt.format=aes,encrypt.key-secret=s', path, MIB),
+    )
+    return path
+
+
+def luks(path):
+    options = 'key-secret=s,iter-time=10'
     qemu_img(
         *('create', '--object', 'secret,id=s,data=abcdefgh'),
-        *('-f', kind, '-o', options, path, MIB),
+        *('-f', 'luks', '-o', options, path, MIB),
     )
     return path
 
@@ -212,8 +237,8 @@ def zipped(data, folder):
 
 PACKERS = {
     'gzip': lambda data, folder: gzip.compress(data),
-    'bzip2': lambda data, folder: bz2.compress(data),
-    'xz': lambda data, folder: lzma.compress(data),
+    'bzip2': lambda data, folder: bz2.compress(data, 1),
+    'xz': lambda data, folder: lzma.compress(data, preset=0),
     'zip': zipped,
     # Nothing in Python writes it: a frame of one raw block.
     'zstd': lambda data, folder: (

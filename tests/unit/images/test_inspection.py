@@ -171,6 +171,18 @@ def test_a_vmdk_with_an_extent_elsewhere_is_unsafe(made, tmp_path):
     refused(errors.ImageUnsafe, trap.read_bytes(), 'vmdk', 'extent')
 
 
+def test_a_vmdk_with_a_parent_is_unsafe(made, tmp_path):
+    sound = tmp_path / 'sound'
+    sound.write_bytes(made['vmdk'])
+    trap = specimens.with_parent(sound, tmp_path / 'trap', VICTIM)
+    refused(errors.ImageUnsafe, trap.read_bytes(), 'vmdk', 'parent')
+
+
+def test_a_vmdk_that_qemu_reads_in_another_way_is_unsafe(tmp_path):
+    trap = specimens.two_faced_vmdk(tmp_path / 'trap', VICTIM)
+    refused(errors.ImageUnsafe, trap.read_bytes(), 'vmdk', 'no size')
+
+
 @pytest.mark.parametrize(('offset', 'data'), [(4, b'\x09'), (28, b'\x02')])
 def test_a_vmdk_whose_header_is_strange_is_unsafe(made, offset, data):
     strange = bytearray(made['vmdk'])
@@ -225,8 +237,9 @@ def test_a_qcow2_of_another_version_is_unsafe(made, version):
 # Others
 
 
-def test_what_is_encrypted_is_unsafe(tmp_path):
-    data = specimens.encrypted(tmp_path / 'luks', 'luks').read_bytes()
+@pytest.mark.parametrize('version', [1, 2])
+def test_what_is_encrypted_is_unsafe(version):
+    data = b'LUKS\xba\xbe' + struct.pack('>H', version) + bytes(MIB)
     refused(errors.ImageUnsafe, data, 'raw', 'encrypted')
 
 

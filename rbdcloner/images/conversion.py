@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""qemu-img: a second look at an image, and its data as a raw disk.
+
+It is the only program that takes images apart, and sees none that
+:mod:`rbdcloner.images.inspection` has not let pass. It is always told the
+format, may open the one file as a file, has limits of memory and processor
+time, and dies with the thread that waits for it. Its command line holds names
+and the path of a ceph.conf, and no key.
+
+Rejected: oslo.concurrency's execute(), which gives its output only at the end;
+its limits are used.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import json
+import pathlib
+import shutil
+import signal
+import time
+from typing import Any
+
+from oslo_concurrency import processutils
+
+from rbdcloner import errors
+from rbdcloner.images import program
+from rbdcloner.model import GlanceImage
+
+#: Called with (bytes done, bytes in all), about once a second and whenever
+#: qemu-img tells; what it raises ends qemu-img, and is raised.
+Progress = Callable[[int, int], None]
+
+_MIB = 1 << 20
+_GIB = 1 << 30
+
+# qemu-img's names where they differ from Glance's.
+_DRIVERS = {'vhd': 'vpc', 'iso': 'raw'}
+
+# To look, Nova's limits: a header that needs more is a trap.
+_LOOK_LIMITS = processutils.ProcessLimits(
+    address_space=_GIB, cpu_time=30, core_file_size=0
+)
+_LOOK_S = 60
+_FACTS_BYTES = _MIB
+
+# With librbd qemu-img takes 0.57 GiB of addresses for an image of any size, of
+# which stacks of 20 threads; on larger hosts there may be a hundred threads.
+_ADDRESS_BYTES = 4 * _GIB
+# A GiB takes 1.5 s, packed or not; slower hosts have their time.
+_CPU_S = 60
+_CPU_S_PER_GIB = 60
+
+_TICK_S = 1.0
+_REASON_CHARACTERS = 200
+
+
+def inspect(path: pathlib.Path, image: GlanceImage, limit_bytes: int) -> int:
+    """Return the size of the disk in the file, if qemu may open all of it.
+
+    It is what :func:`convert` writes: of raw data that of the file, up to
+    the next 512 bytes. Opens the file's header, and no other file. Whether
+    the data is all there is not looked at: qemu takes what a file lacks for
+    zeros, in most formats.
+
+    :raises ImageUnsafe: the disk is encrypted, or not all in this file, or
+        qemu-img does not open it.
+    :raises ImageTooLarge: it has more than *limit_bytes*.
+    :raises ConfigurationError: there is no qemu-img.
+    """
+    facts = _facts(path, image)
+    reason = _danger(facts, path, image)
+    if reason:
+        raise errors.ImageUnsafe(image_id=image.id, reason=reason)
+    size_bytes = int(facts['virtual-size'])
+    if size_bytes > limit_bytes:
+        raise errors.ImageTooLarge(
+            image_id=image.id, size_bytes=size_bytes, limit_bytes=limit_bytes
+        )
+    return size_bytes
+
+
+def convert(
+    path: pathlib.Path,
+    image: GlanceImage,
+    target: Mapping[str, str],
+    progress: Progress,
+    *,
+    size_bytes: int,
+    bytes_per_s: int = 0,
+    stalled_s: float = 300,
+) -> None:
+    """Write the disk in the file, of *size_bytes*, to *target*.
+
+    *target* are qemu's options of an image that exists, is large enough and
+    is all zeros: what is zero is not written. No more than *bytes_per_s* are
+    written in a second, if that is not 0. What was written before an error
+    stays.
+
+    :raises ConversionFailed: qemu-img says so, was killed, or did nothing for
+        *stalled_s*.
+    :raises ConfigurationError: there is no qemu-img.
+    """
+    limits = processutils.ProcessLimits(
+        address_space=_ADDRESS_BYTES,
+        cpu_time=_CPU_S + _CPU_S_PER_GIB * size_bytes // _GIB,
+        core_file_size=0,
+    )
+    rate = ['-r', str(bytes_per_s)] if bytes_per_s else []
+    words = [
+        *('qemu-img', 'convert', '-p', '-n', '--target-is-zero', *rate),
+        # Not the default "unsafe", which leaves out the flush at the end.
+        *('-t', 'writeback', '--image-opts', '--target-image-opts'),
+        *(_options(_source(path, image)), _options(target)),
+    ]
+    _available('qemu-img', 'setpriv')
+    with program.Program(words, limits) as running:
+        _attend(running, image, progress, size_bytes, stalled_s)
+    if running.code:
+        raise _failed(image, _told(running))
+    progress(size_bytes, size_bytes)
+
+
+def _attend(
+    running: program.Program,
+    image: GlanceImage,
+    progress: Progress,
+    size_bytes: int,
+    stalled_s: float,
+) -> None:
+    """Return when it has ended; percents are of data, and far between."""
+    seen, since = (0.0, 0), time.monotonic()
+    while running.look(_TICK_S):
+        now = (running.percent, running.read_bytes())
+        if now != seen:
+            seen, since = now, time.monotonic()
+        elif time.monotonic() - since > stalled_s:
+            raise _failed(image, f'it did nothing for {stalled_s:.0f} s')
+        progress(int(size_bytes * running.percent / 100), size_bytes)
+
+
+def _facts(path: pathlib.Path, image: GlanceImage) -> dict[str, Any]:
+    words = ['qemu-img', 'info', '--output=json', '--image-opts']
+    words.append(_options(_source(path, image)))
+    _available('qemu-img', 'setpriv')
+    deadline = time.monotonic() + _LOOK_S
+    with program.Program(words, _LOOK_LIMITS) as running:
+        while running.look(_TICK_S):
+            if time.monotonic() > deadline or len(running.out) > _FACTS_BYTES:
+                break
+    if running.code:
+        reason = f'qemu-img does not open it ({_told(running)})'
+        raise errors.ImageUnsafe(image_id=image.id, reason=reason)
+    facts: dict[str, Any] = json.loads(running.out)
+    return facts
+
+
+def _danger(
+    facts: dict[str, Any], path: pathlib.Path, image: GlanceImage
+) -> str:
+    special = facts.get('format-specific', {}).get('data', {})
+    extents = {one['filename'] for one in special.get('extents', ())}
+    dangers = {
+        'it has a backing file': 'backing-filename' in facts,
+        'it has a data file': 'data-file' in special,
+        'it has extents elsewhere': bool(extents - {str(path)}),
+        'it is encrypted': facts.get('encrypted', False),
+        f'it is {facts["format"]}': facts['format'] != _driver(image),
+    }
+    return ', '.join(reason for reason, found in dangers.items() if found)
+
+
+def _source(path: pathlib.Path, image: GlanceImage) -> dict[str, str]:
+    return {
+        'driver': _driver(image),
+        'file.driver': 'file',
+        'file.filename': str(path),
+    }
+
+
+def _driver(image: GlanceImage) -> str:
+    return _DRIVERS.get(image.disk_format, image.disk_format)
+
+
+def _options(options: Mapping[str, str]) -> str:
+    """Return options as qemu reads them, where a comma is written twice."""
+    return ','.join(
+        f'{name}={value.replace(",", ",,")}' for name, value in options.items()
+    )
+
+
+def _available(*names: str) -> None:
+    for name in names:
+        if not shutil.which(name):
+            raise errors.ConfigurationError(
+                problem=f'There is no program {name}',
+                remedy='Install it (in Debian: qemu-utils, util-linux)',
+            )
+
+
+def _told(running: program.Program) -> str:
+    """Return why it failed, as one line of bounded length.
+
+    Of a long one the end: qemu begins with all the options that it was given.
+    """
+    if running.code is not None and running.code < 0:
+        return f'{signal.Signals(-running.code).name} ended it'
+    lines = running.err.decode(errors='replace').splitlines() or ['']
+    line = lines[-1].removeprefix('qemu-img: ')
+    told = ''.join(one if one.isprintable() else '?' for one in line)
+    return told[-_REASON_CHARACTERS:] or f'it exited {running.code}'
+
+
+def _failed(image: GlanceImage, reason: str) -> errors.ConversionFailed:
+    return errors.ConversionFailed(image_id=image.id, reason=reason)
