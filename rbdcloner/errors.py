@@ -135,6 +135,18 @@ class ConversionFailed(Error):
     """qemu-img did not convert image {image_id}: {reason}."""
 
 
+class ImageImporting(ImageError):
+    """Image {image_id} is being imported ({done_bytes} of {total_bytes} bytes); {waits}."""
+
+    # Two more facts are for who asks again: ``beat``, a text that changes
+    # with whatever comes on, and ``again_s``, when to ask.
+    retryable = True
+
+
+class ImportRefused(ImageError):
+    """Image {image_id} is not imported: {reason}."""
+
+
 class GlanceUnavailable(Error):
     """Glance did not answer: {reason}."""
 
@@ -247,6 +259,10 @@ class HolderLate(Error):
 
 class FlattenNotFound(Error):
     """There is no flatten {id}."""
+
+
+class BaseNotFound(Error):
+    """There is no base {uuid}."""
 
 
 class DatabaseUnavailable(Error):
