@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import enum
 
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
@@ -51,6 +52,9 @@ class Kind(enum.StrEnum):
     ADOPTED = 'adopted'
     """A Glance image that others made, deleted while children need it."""
 
+    BASE = 'base'
+    """A Glance image that cannot be cloned, imported by the service."""
+
 
 class Purpose(enum.StrEnum):
     """What a snapshot is there for, and with what it goes."""
@@ -67,6 +71,9 @@ class Purpose(enum.StrEnum):
     CALLER = 'caller'
     """A caller asked for it; it goes when one asks, or with its disk."""
 
+    BASE = 'base'
+    """The service made it to clone a base; it goes with its image."""
+
 
 class FlattenReason(enum.StrEnum):
     """Why a child is flattened."""
@@ -76,6 +83,21 @@ class FlattenReason(enum.StrEnum):
     WAITED = 'waited'
     RELEASE = 'release'
     ASKED = 'asked'
+
+
+class Way(enum.StrEnum):
+    """How the data of a Glance image comes into the cluster."""
+
+    UNDECIDED = ''
+
+    COPY = 'copy'
+    """Glance copies it to its store in this cluster."""
+
+    STREAM = 'stream'
+    """It is raw, and written as it comes."""
+
+    CONVERT = 'convert'
+    """It is downloaded, and converted into the cluster."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -320,6 +342,41 @@ class Flatten:
     retry_at: datetime.datetime | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Base:
+    """A row: a Glance image that is, or was, imported into one cluster.
+
+    ``checksum`` is Glance's, as ``sha512:…``, empty when it has none: with
+    another one the image is another. ``clone`` is the RBD image that is made
+    now or was made last, ``None`` while there is none. ``slot``, ``fence``
+    and the lease are as a :class:`Flatten`'s. ``updated_at`` is when it last
+    came on, not when its lease was renewed.
+    """
+
+    id: int
+    uuid: str
+    fsid: str
+    glance_image_id: str
+    checksum: str
+    state: BaseState
+    clone: Clone | None
+    way: Way
+    done_bytes: int
+    total_bytes: int
+    reason: str
+    slot: int | None
+    owner: str
+    fence: int
+    lease_expires_at: datetime.datetime | None
+    attempts: int
+    retry_at: datetime.datetime | None
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+
+    def __str__(self) -> str:
+        return f'base {self.uuid} of image {self.glance_image_id}'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The states of a clone, a parent and a flatten, and what may follow what.
+"""The states of a clone, a parent, a flatten and a base, and what may follow.
 
-This is the only home of the state machine: :mod:`rbdcloner.db.lineage` asks
-:func:`may_follow` at its one door, and ``python -m rbdcloner.states`` draws
-it for the documentation.
+This is the only home of the state machines: :mod:`rbdcloner.db.lineage` asks
+:func:`may_follow` at its one door, and :func:`base_may_follow` at that of
+bases; ``python -m rbdcloner.states`` draws both for the documentation.
 """
 
+from collections.abc import Collection
+from collections.abc import Mapping
 import enum
+from typing import TypeVar
+
+_Each = TypeVar('_Each', bound=enum.StrEnum)
 
 
 class State(enum.StrEnum):
@@ -78,6 +83,28 @@ class FlattenState(enum.StrEnum):
     """It is not wanted any more; the child keeps its parent."""
 
 
+class BaseState(enum.StrEnum):
+    """How far the import of a Glance image into a base has come."""
+
+    WANTED = 'wanted'
+    """Somebody asked for it; nobody is at work, first or again."""
+
+    RUNNING = 'running'
+    """A worker imports; a dead one leaves it so until its lease ends."""
+
+    READY = 'ready'
+    """The base's image is READY, its snapshot ACTIVE: disks are cloned."""
+
+    COPIED = 'copied'
+    """Glance has the image in this cluster now; it is cloned from there."""
+
+    DROPPED = 'dropped'
+    """The base was given up; its image goes as what is deleted does."""
+
+    REFUSED = 'refused'
+    """The image must not, or cannot, be imported; not tried again."""
+
+
 _FOLLOWERS: dict[State, frozenset[State]] = {
     State.RESERVED: frozenset(
         {
@@ -111,24 +138,61 @@ LIVE = frozenset(State) - FINAL - {State.RETIRED}
 #: Somebody is at work; a dead worker can leave a row here.
 IN_PROGRESS = LIVE - {State.IMPORTING, State.READY}
 
+_BASE_FOLLOWERS: dict[BaseState, frozenset[BaseState]] = {
+    BaseState.WANTED: frozenset(
+        {BaseState.RUNNING, BaseState.REFUSED, BaseState.DROPPED}
+    ),
+    BaseState.RUNNING: frozenset(
+        {
+            BaseState.WANTED,
+            BaseState.READY,
+            BaseState.COPIED,
+            BaseState.REFUSED,
+            BaseState.DROPPED,
+        }
+    ),
+    BaseState.READY: frozenset({BaseState.DROPPED}),
+    BaseState.COPIED: frozenset(),
+    BaseState.DROPPED: frozenset(),
+    BaseState.REFUSED: frozenset(),
+}
+
+#: The import is to come, or the base is there: there is one such row.
+LIVE_BASES = frozenset(s for s, after in _BASE_FOLLOWERS.items() if after)
+
 
 def may_follow(before: State, after: State) -> bool:
-    """Tell whether a row in *before* may be moved to *after*."""
+    """Tell whether a clone's row in *before* may be moved to *after*."""
     return after in _FOLLOWERS[before]
 
 
+def base_may_follow(before: BaseState, after: BaseState) -> bool:
+    """Tell whether a base's row in *before* may be moved to *after*."""
+    return after in _BASE_FOLLOWERS[before]
+
+
 def draw() -> str:
-    """Return the machine in Graphviz's language."""
-    lines = ['digraph clone {']
-    for state in State:
-        shape = 'doublecircle' if state in FINAL else 'circle'
-        style = ', style=dashed' if state in IN_PROGRESS else ''
-        lines.append(f'  {state} [shape={shape}{style}];')
+    """Return the machines in Graphviz's language."""
+    clones = _drawn('clone', _FOLLOWERS, IN_PROGRESS)
+    bases = _drawn('base', _BASE_FOLLOWERS, {BaseState.RUNNING})
+    return f'{clones}\n{bases}'
+
+
+def _drawn(
+    name: str,
+    followers: Mapping[_Each, Collection[_Each]],
+    in_progress: Collection[_Each],
+) -> str:
+    lines = [f'digraph {name} {{']
+    for state, after in followers.items():
+        shape = 'circle' if after else 'doublecircle'
+        style = ', style=dashed' if state in in_progress else ''
+        lines.append(f'  "{state}" [shape={shape}{style}];')
     lines += [
-        f'  {before} -> {after};'
-        for before in State
-        for after in State
-        if may_follow(before, after)
+        f'  "{before}" -> "{after}";'
+        for before, among in followers.items()
+        for after in followers
+        if after in among
     ]
     return '\n'.join([*lines, '}'])
 

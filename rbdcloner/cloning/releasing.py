@@ -19,6 +19,9 @@ from rbdcloner.states import State
 
 _CHILDREN_NAMED = 5
 
+#: Once made, these go when they are asked to, or with their images.
+_STAY = (Purpose.CALLER, Purpose.GLANCE, Purpose.BASE)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Releaser:
@@ -31,13 +34,13 @@ class Releaser:
         """Give back what is the service's own on a parent without a child.
 
         An edge is removed, a protection of ours taken off; what a caller
-        named, or Glance expects, too, if its removal has begun or it was
-        never made. Nothing of a parent that has children, or that goes with
-        its image.
+        named, Glance expects or a base has, too, if its removal has begun or
+        it was never made. Nothing of a parent that has children, or that
+        goes with its image.
         """
         if not _goes_by_itself(parent):
             return
-        stays = parent.purpose in (Purpose.CALLER, Purpose.GLANCE)
+        stays = parent.purpose in _STAY
         try:
             releasing = self.lineage.releasing(parent, as_left=stays)
             self._give_back(releasing, parent.purpose is not Purpose.ADOPTED)
@@ -111,7 +114,7 @@ def _goes_by_itself(parent: Parent) -> bool:
     match parent.purpose:
         case Purpose.EDGE:
             return True
-        case Purpose.CALLER | Purpose.GLANCE:
+        case Purpose.CALLER | Purpose.GLANCE | Purpose.BASE:
             return parent.state is not ParentState.ACTIVE
         case Purpose.ADOPTED:
             return parent.protector is Protector.SERVICE
