@@ -230,6 +230,55 @@ class FlattenRow(Base):
     updated_at: orm.Mapped[_Moment]
 
 
+class BaseRow(Base):
+    """A Glance image that is, or was, imported into one cluster.
+
+    ``live`` is 1 while the state is one of
+    :data:`rbdcloner.states.LIVE_BASES`, else NULL: an image has one such row.
+    ``slot`` is as in ``flattens``. ``clone_id`` is the row of the RBD image
+    that is made now, or was made last.
+    """
+
+    __tablename__ = 'bases'
+    __table_args__ = (
+        sa.UniqueConstraint('uuid', name='uq_bases_uuid'),
+        sa.UniqueConstraint(
+            'glance_image_id',
+            'checksum',
+            'fsid',
+            'live',
+            name='uq_bases_live_image',
+        ),
+        sa.UniqueConstraint('slot', name='uq_bases_slot'),
+        sa.Index('ix_bases_state', 'state', 'id'),
+        sa.Index('ix_bases_clone', 'clone_id'),
+        _options(),
+    )
+
+    id: orm.Mapped[int] = orm.mapped_column(_Serial, primary_key=True)
+    uuid: orm.Mapped[str] = orm.mapped_column(sa.String(36))
+    fsid: orm.Mapped[_Id]
+    glance_image_id: orm.Mapped[_Id]
+    checksum: orm.Mapped[_Name]
+    state: orm.Mapped[_Word]
+    live: orm.Mapped[_Flag]
+    clone_id: orm.Mapped[int | None] = orm.mapped_column(
+        _Serial, sa.ForeignKey('clones.id')
+    )
+    slot: orm.Mapped[int | None] = orm.mapped_column(sa.SmallInteger())
+    way: orm.Mapped[_Word]
+    done_bytes: orm.Mapped[_Big]
+    total_bytes: orm.Mapped[_Big]
+    reason: orm.Mapped[str] = orm.mapped_column(sa.Text())
+    owner: orm.Mapped[_Host]
+    fence: orm.Mapped[_Big]
+    lease_expires_at: orm.Mapped[_Until]
+    attempts: orm.Mapped[_Count]
+    retry_at: orm.Mapped[_Until]
+    created_at: orm.Mapped[_Moment]
+    updated_at: orm.Mapped[_Moment]
+
+
 class DutyRow(Base):
     """Periodic work, which whoever comes first after ``due_at`` does."""
 
@@ -306,6 +355,7 @@ class RecreationRow(Base):
 parents = cast(sa.Table, ParentRow.__table__)
 clones = cast(sa.Table, CloneRow.__table__)
 flattens = cast(sa.Table, FlattenRow.__table__)
+bases = cast(sa.Table, BaseRow.__table__)
 duties = cast(sa.Table, DutyRow.__table__)
 workers = cast(sa.Table, WorkerRow.__table__)
 deletions = cast(sa.Table, DeletionRow.__table__)

@@ -15,6 +15,7 @@ from rbdcloner.db import migration
 from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Filters
+from rbdcloner.model import FlattenReason
 from rbdcloner.model import Kind
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
@@ -247,12 +248,48 @@ def _shape(engine, names):
     }
 
 
-def test_what_the_release_before_has_stays_as_it_was(empty):
+@pytest.mark.parametrize(
+    ('revision', 'new'),
+    [
+        ('0002', {'workers', 'deletions', 'recreations', 'bases'}),
+        ('0003', {'bases'}),
+    ],
+)
+def test_what_the_release_before_has_stays_as_it_was(empty, revision, new):
     """So it runs on, and its rows are written, on the newer schema."""
-    migration.upgrade(empty, '0002')
+    migration.upgrade(empty, revision)
     names = sorted(sa.inspect(empty).get_table_names())
     before = _shape(empty, names)
     migration.upgrade(empty)
     assert _shape(empty, names) == before
     added = set(sa.inspect(empty).get_table_names()) - set(names)
-    assert added == {'workers', 'deletions', 'recreations'}
+    assert added == new
+
+
+def _contents(engine, names):
+    """Return every row of tables."""
+    metadata = sa.MetaData()
+    with engine.connect() as connection:
+        return {
+            name: connection.execute(
+                sa.select(sa.Table(name, metadata, autoload_with=connection))
+            ).all()
+            for name in names
+            if name != 'alembic_version'
+        }
+
+
+def test_the_rows_of_the_release_before_stay_as_they_were(empty):
+    migration.upgrade(empty, '0003')
+    _write(empty, 'parents')
+    _write_clones(empty)
+    lineage = Lineage(empty)
+    lineage.register_worker('me', 'a-host', 1, '1', '1.0')
+    (disk, *_) = lineage.page(Filters())
+    lineage.note_deletion('a-call', disk.image)
+    lineage.want_flatten(disk, FlattenReason.ASKED)
+    names = sorted(sa.inspect(empty).get_table_names())
+    before = _contents(empty, names)
+    assert all(before[name] for name in ('workers', 'deletions', 'flattens'))
+    migration.upgrade(empty)
+    assert _contents(empty, names) == before
