@@ -4,6 +4,7 @@
 Where a clone's row is locked too, it is locked before the flatten's.
 """
 
+from collections.abc import Collection
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from rbdcloner.db import ancestry
 from rbdcloner.db import changing
 from rbdcloner.db import clock
 from rbdcloner.db import rows
+from rbdcloner.db import slots
 from rbdcloner.db import tables
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import flattens
@@ -47,19 +49,46 @@ class Flattening(Database):
         """
         changing.keep(connection, clone, clones.c.attached == 1)
         live = (flattens.c.clone_id == clone.id, flattens.c.live == 1)
-        known = one(connection, *live)
+        known = _one(connection, *live)
         if known is None:
             ancestry.done(connection, _insert(clone, why, forced))
-            known = one(connection, *live)
+            known = _one(connection, *live)
         elif forced and not known.forced:
             here = (flattens.c.id == known.id, flattens.c.live == 1)
             statement = sa.update(flattens).where(*here).values(forced=True)
             connection.execute(statement.values(updated_at=clock.utc_now()))
-            known = one(connection, *live)
+            known = _one(connection, *live)
         if known is None:
             # Done or cancelled just now, after it was there.
             raise changing.moved(clone)
         return known
+
+    def next_flatten(
+        self,
+        owner: str,
+        lease_s: float,
+        limit: int,
+        shut_out: Collection[str] | None = None,
+    ) -> Flatten | None:
+        """Take a flatten to run, as :func:`rbdcloner.db.slots.take`.
+
+        :raises HolderLate: another is late, and *shut_out* was not given, or
+            lacks one of its addresses.
+        """
+        return slots.tried(
+            lambda: self._next_flatten(owner, lease_s, limit, shut_out)
+        )
+
+    @writes
+    def _next_flatten(
+        self,
+        connection: sa.Connection,
+        owner: str,
+        lease_s: float,
+        limit: int,
+        shut_out: Collection[str] | None,
+    ) -> Flatten | None:
+        return slots.take(connection, _QUEUE, owner, lease_s, limit, shut_out)
 
     @writes
     def flatten_progress(
@@ -126,7 +155,7 @@ class Flattening(Database):
         id_ = flatten if isinstance(flatten, int) else flatten.id
         here = flattens.c.id == id_
         connection.execute(_cancelling(reason).where(here))
-        return flatten_of(connection, id_)
+        return _flatten_of(connection, id_)
 
     @writes
     def cancel_flattens_of(
@@ -182,7 +211,7 @@ def _insert(clone: Clone, why: FlattenReason, forced: bool) -> sa.Insert:
     )
 
 
-def one(
+def _one(
     connection: sa.Connection, *conditions: sa.ColumnElement[bool]
 ) -> Flatten | None:
     """Return the oldest flatten under *conditions*, if there is one."""
@@ -193,12 +222,12 @@ def one(
     return None if row is None else rows.flatten(row)
 
 
-def flatten_of(connection: sa.Connection, id_: int) -> Flatten:
+def _flatten_of(connection: sa.Connection, id_: int) -> Flatten:
     """Return the flatten with an id.
 
     :raises FlattenNotFound: it has no row.
     """
-    known = one(connection, flattens.c.id == id_)
+    known = _one(connection, flattens.c.id == id_)
     if known is None:
         raise errors.FlattenNotFound(id=id_)
     return known
@@ -218,8 +247,8 @@ def _run_on(
     )
     statement = statement.values(**values, updated_at=clock.utc_now())
     if not connection.execute(statement).rowcount:
-        raise moved(flatten.id, f'running, fence {flatten.fence}')
-    return flatten_of(connection, flatten.id)
+        raise _moved(flatten.id, f'running, fence {flatten.fence}')
+    return _flatten_of(connection, flatten.id)
 
 
 def _cancelling(reason: str) -> sa.Update:
@@ -235,6 +264,9 @@ def _cancelling(reason: str) -> sa.Update:
     )
 
 
-def moved(id_: int, expected: str) -> errors.RowMoved:
+def _moved(id_: int, expected: str) -> errors.RowMoved:
     """Return the error that a flatten is not as it was left."""
     return errors.RowMoved(name=f'flatten {id_}', expected=expected)
+
+
+_QUEUE = slots.Queue(flattens, _one, lambda flatten: str(flatten.clone.image))

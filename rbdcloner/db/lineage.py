@@ -16,7 +16,6 @@ from rbdcloner.db.releasing import Releasing
 from rbdcloner.db.removal import Removals
 from rbdcloner.db.reservation import Reservations
 from rbdcloner.db.search import Search
-from rbdcloner.db.slots import Slots
 from rbdcloner.db.snapshots import Snapshots
 from rbdcloner.db.waiting import Waiting
 from rbdcloner.db.workers import Workers
@@ -33,7 +32,6 @@ class Lineage(
     Releasing,
     Snapshots,
     Flattening,
-    Slots,
     Duties,
     Workers,
     Deletions,
