@@ -45,8 +45,13 @@ def current(engine: sa.Engine) -> str | None:
     :raises DatabaseUnavailable: it cannot be reached.
     """
     with failures.named(), engine.connect() as connection:
-        context = runtime.MigrationContext.configure(connection)
-        return context.get_current_revision()
+        return revision_of(connection)
+
+
+def revision_of(connection: sa.Connection) -> str | None:
+    """Return as :func:`current`, in a transaction."""
+    context = runtime.MigrationContext.configure(connection)
+    return context.get_current_revision()
 
 
 def needed() -> str:

@@ -43,20 +43,7 @@ class Releasing(Database):
             )
         if now.state not in (ParentState.ACTIVE, ParentState.PLANNED):
             return now
-        # A statement of its own, begun after the lock was had: whoever took
-        # a child before has committed, and this statement sees it; whoever
-        # comes later waits, and then finds no active parent. Within one
-        # statement, or under REPEATABLE READ on PostgreSQL, the count would
-        # be of a moment before the lock, and miss a child.
-        children = connection.scalars(
-            sa.select(clones.c.name)
-            .where(clones.c.parent_id == parent.id, clones.c.attached == 1)
-            .limit(_CHILDREN_NAMED)
-        ).all()
-        if children:
-            raise errors.ParentHasChildren(
-                parent=str(parent.snapshot), children=', '.join(children)
-            )
+        refuse_children(connection, parent)
         return ancestry.updated(
             connection, now, {'state': ParentState.RELEASING}
         )
@@ -91,6 +78,27 @@ class Releasing(Database):
             'protector': Protector.NOBODY,
         }
         return _moved_on(connection, parent, values)
+
+
+def refuse_children(connection: sa.Connection, parent: Parent) -> None:
+    """Raise if *parent*, whose row is locked, has children.
+
+    :raises ParentHasChildren: an attached child is recorded.
+    """
+    # A statement of its own, begun after the lock was had: whoever took a
+    # child before has committed, and this statement sees it; whoever comes
+    # later waits, and then finds no active parent. Within one statement, or
+    # under REPEATABLE READ on PostgreSQL, the count would be of a moment
+    # before the lock, and miss a child.
+    children = connection.scalars(
+        sa.select(clones.c.name)
+        .where(clones.c.parent_id == parent.id, clones.c.attached == 1)
+        .limit(_CHILDREN_NAMED)
+    ).all()
+    if children:
+        raise errors.ParentHasChildren(
+            parent=str(parent.snapshot), children=', '.join(children)
+        )
 
 
 def _moved_on(

@@ -29,24 +29,34 @@ from rbdcloner.states import State
 # A request that plans a snapshot comes back to it sooner.
 _MIN_IDLE_PLAN_S = 150.0
 
-_children = clones.alias('children')
+#: The clones that :func:`below` asks for.
+children = clones.alias('children')
 _snapshots = parents.alias('snapshots')
 
-# An attached child, through any row of the image's snapshots.
-_HAS_CHILDREN = (
-    sa.select(sa.literal(1))
-    .select_from(_snapshots)
-    .join(_children, _children.c.parent_id == _snapshots.c.id)
-    .where(
-        _snapshots.c.image_id == clones.c.image_id,
-        _snapshots.c.pool == clones.c.pool,
-        _snapshots.c.namespace == clones.c.namespace,
-        _snapshots.c.fsid == clones.c.fsid,
-        _children.c.attached == 1,
+
+def below(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
+    """Return whether a clone has :data:`children` under *conditions*.
+
+    Through any row of its image's snapshots.
+    """
+    return (
+        sa.select(sa.literal(1))
+        .select_from(_snapshots)
+        .join(children, children.c.parent_id == _snapshots.c.id)
+        .where(
+            _snapshots.c.image_id == clones.c.image_id,
+            _snapshots.c.pool == clones.c.pool,
+            _snapshots.c.namespace == clones.c.namespace,
+            _snapshots.c.fsid == clones.c.fsid,
+            *conditions,
+        )
+        .correlate(clones)
+        .exists()
     )
-    .correlate(clones)
-    .exists()
-)
+
+
+#: An attached child, through any row of the image's snapshots.
+HAS_CHILDREN = below(children.c.attached == 1)
 
 
 class Waiting(Database):
@@ -117,7 +127,7 @@ class Waiting(Database):
                 clones.c.state == State.RETIRED,
                 UNHELD,
                 DUE,
-                sa.not_(_HAS_CHILDREN),
+                sa.not_(HAS_CHILDREN),
             )
             .order_by(clones.c.updated_at, clones.c.id)
             .limit(limit)
@@ -135,7 +145,7 @@ class Waiting(Database):
             rows.CLONES.where(
                 clones.c.state == State.RETIRED,
                 clones.c.id > marker,
-                _HAS_CHILDREN,
+                HAS_CHILDREN,
             )
             .order_by(clones.c.id)
             .limit(limit)
