@@ -13,10 +13,12 @@ from rbdcloner.db import clock
 from rbdcloner.db import rows
 from rbdcloner.db import tables
 from rbdcloner.db.leases import Leases
+from rbdcloner.db.tables import bases
 from rbdcloner.db.tables import clones
 from rbdcloner.db.transaction import writes
 from rbdcloner.model import Clone
 from rbdcloner.model import Kind
+from rbdcloner.states import BaseState
 from rbdcloner.states import State
 
 
@@ -81,7 +83,8 @@ class Door(Leases):
         What is None stays, but that a READY one goes back to nothing. With an
         owner the row stays held by it, or is taken, which raises the fence,
         if nobody else holds it; without, the lease ends. The attempts at
-        what the old state asked for are forgotten.
+        what the old state asked for are forgotten. A base whose image is
+        DELETING is DROPPED: nobody takes a child of it any more.
 
         :raises CreationOutdated: a later deletion than *after*, the last that
             the caller knows of, concerns the name, and is not *call*'s own.
@@ -110,11 +113,14 @@ class Door(Leases):
         values |= {k: v for k, v in changes.items() if v is not None}
         statement = sa.update(clones).where(*conditions).values(values)
         try:
-            return changing.changed(connection, clone, statement)
+            moved = changing.changed(connection, clone, statement)
         except exception.DBDuplicateEntry as exc:
             raise errors.DiskExists(
                 name=clone.image.name, pool=clone.image.pool
             ) from exc
+        if clone.kind is Kind.BASE and state is State.DELETING:
+            _drop_base_of(connection, moved)
+        return moved
 
     move = writes(_moved)
 
@@ -122,6 +128,19 @@ class Door(Leases):
 def disks_instance(clone: Clone) -> str:
     """Return the instance that *clone* is a disk of; empty if it is none."""
     return clone.instance_uuid if clone.kind is Kind.DISK else ''
+
+
+def _drop_base_of(connection: sa.Connection, clone: Clone) -> None:
+    connection.execute(
+        sa.update(bases)
+        .where(bases.c.clone_id == clone.id, bases.c.state == BaseState.READY)
+        .values(
+            state=BaseState.DROPPED,
+            live=None,
+            reason=clone.reason or 'its image is removed',
+            updated_at=clock.utc_now(),
+        )
+    )
 
 
 def _entering(state: State) -> dict[str, Any]:

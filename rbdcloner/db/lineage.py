@@ -8,6 +8,7 @@ they are put together.
 
 from rbdcloner.db.adoption import Adoption
 from rbdcloner.db.ancestry import Ancestry
+from rbdcloner.db.base_images import BaseImages
 from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.duty import Duties
 from rbdcloner.db.flattening import Flattening
@@ -26,6 +27,7 @@ class Lineage(
     Imports,
     Adoption,
     Removals,
+    BaseImages,
     Search,
     Waiting,
     Ancestry,

@@ -8,9 +8,11 @@ import sqlalchemy as sa
 
 from rbdcloner.db import clock
 from rbdcloner.db import tables
+from rbdcloner.db.tables import bases
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import flattens
 from rbdcloner.db.tables import parents
+from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Flatten
@@ -21,7 +23,9 @@ from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
+from rbdcloner.model import Way
 from rbdcloner.model import Worker
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
@@ -51,6 +55,7 @@ _PARENT_LABELS = [
 _FLATTEN_LABELS = [
     column.label(f'flatten_{column.name}_') for column in flattens.c
 ]
+_BASE_LABELS = [column.label(f'base_{column.name}_') for column in bases.c]
 _TREE = clones.outerjoin(parents, clones.c.parent_id == parents.c.id)
 
 #: Clones with their parents: :func:`clone_and_parent` wants its rows.
@@ -59,6 +64,11 @@ CLONES = sa.select(*clones.c, *_PARENT_LABELS).select_from(_TREE)
 #: Flattens with their clones: :func:`flatten` wants its rows.
 FLATTENS = sa.select(*_FLATTEN_LABELS, *clones.c, *_PARENT_LABELS).select_from(
     flattens.join(_TREE, flattens.c.clone_id == clones.c.id)
+)
+
+#: Bases with their images' clones: :func:`base` wants its rows.
+BASES = sa.select(*_BASE_LABELS, *clones.c).select_from(
+    bases.outerjoin(clones, bases.c.clone_id == clones.c.id)
 )
 
 #: The database's clock, as the tables have times.
@@ -134,6 +144,34 @@ def flatten(row: sa.Row[Any]) -> Flatten:
         reason=own['reason'],
         done_objects=own['done_objects'],
         total_objects=own['total_objects'],
+        slot=own['slot'],
+        owner=own['owner'],
+        fence=own['fence'],
+        lease_expires_at=own['lease_expires_at'],
+        attempts=own['attempts'],
+        retry_at=own['retry_at'],
+        created_at=own['created_at'],
+        updated_at=own['updated_at'],
+    )
+
+
+def base(row: sa.Row[Any]) -> Base:
+    """Return the base in a row of :data:`BASES`."""
+    facts = row._mapping
+    own = {c.name: facts[f'base_{c.name}_'] for c in bases.c}
+    return Base(
+        id=own['id'],
+        uuid=own['uuid'],
+        fsid=own['fsid'],
+        glance_image_id=own['glance_image_id'],
+        checksum=own['checksum'],
+        state=BaseState(own['state']),
+        # An image that is imported descends from none.
+        clone=None if own['clone_id'] is None else clone(row, None),
+        way=Way(own['way']),
+        done_bytes=own['done_bytes'],
+        total_bytes=own['total_bytes'],
+        reason=own['reason'],
         slot=own['slot'],
         owner=own['owner'],
         fence=own['fence'],

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db import clock
 from rbdcloner.db import workers
+from rbdcloner.model import Base
 from rbdcloner.model import Flatten
 from rbdcloner.states import FlattenState
 
@@ -28,7 +29,7 @@ _MAX_TRIES = 32
 _WANTED = FlattenState.WANTED.value
 _RUNNING = FlattenState.RUNNING.value
 
-_Row = TypeVar('_Row', bound=Flatten)
+_Row = TypeVar('_Row', bound=Flatten | Base)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def _oldest(connection: sa.Connection, queue: Queue[_Row]) -> _Row | None:
 
 
 def _free_slot(
-    connection: sa.Connection, table: sa.Table, row: Flatten, limit: int
+    connection: sa.Connection, table: sa.Table, row: Flatten | Base, limit: int
 ) -> int | None:
     """Return a slot for *row*, its own if it has one; None if none is."""
     others = sa.select(table.c.slot).where(
@@ -144,7 +145,7 @@ def _free_slot(
 
 
 def _as_left(
-    table: sa.Table, row: Flatten
+    table: sa.Table, row: Flatten | Base
 ) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         table.c.id == row.id,

@@ -11,17 +11,27 @@ from rbdcloner import errors
 from rbdcloner.db import clock
 from rbdcloner.db import reservation
 from rbdcloner.db import tables
+from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
+from rbdcloner.states import LIVE_BASES
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
+from tests.lineage_suite.bases import CHECKSUM
+from tests.lineage_suite.bases import make
+from tests.lineage_suite.bases import reserve_image
+from tests.lineage_suite.bases import run
+from tests.lineage_suite.bases import snapshot_of
+from tests.lineage_suite.bases import want
 from tests.lineage_suite.claims import EXPIRED
 from tests.lineage_suite.claims import FACTS
+from tests.lineage_suite.claims import FSID
 from tests.lineage_suite.claims import REQUEST
 from tests.lineage_suite.claims import THREADS
 from tests.lineage_suite.claims import Claims
@@ -232,6 +242,114 @@ class TestRace(Claims):
                 assert not attached
             for one in lineage.flattens([FlattenState.WANTED]):
                 lineage.cancel_flatten(one, 'over')
+
+    def test_one_image_gets_one_base(self, lineage, rounds):
+        for number in range(rounds // 10):
+            outcomes = together(
+                *[lambda number=number: want(lineage, f'image{number}')]
+                * THREADS
+            )
+            known = lineage.bases(glance_image_id=f'image{number}')
+            assert outcomes == known * THREADS
+            assert len(known) == 1
+
+    def test_one_image_gets_one_base_while_another_ends(self, lineage, rounds):
+        for _ in range(rounds // 10):
+            lineage.want_base(FSID, 'a-qcow2', CHECKSUM, 5, True)
+            running = run(lineage)
+            outcomes = together(
+                lambda running=running: lineage.refuse_base(running, 'why'),
+                *[
+                    lambda: lineage.want_base(
+                        FSID, 'a-qcow2', CHECKSUM, 5, True
+                    )
+                ]
+                * (THREADS - 1),
+            )
+            for one in outcomes[1:]:
+                # It ended just when it was wanted: who asks again is served.
+                assert isinstance(one, Base | errors.RowMoved), one
+            live = [b for b in lineage.bases() if b.state in LIVE_BASES]
+            assert len(live) <= 1
+            lineage.drop_base(want(lineage), 'over')
+
+    def test_no_more_imports_run_than_slots(self, lineage, rounds):
+        """Of two managers and one slot, at each moment one has it."""
+        for number in range(rounds // 5):
+            want(lineage, f'image{number}')
+            first, second = together(
+                lambda: lineage.next_base('me', 30, 1),
+                lambda: lineage.next_base('other', 30, 1),
+            )
+            (running,) = lineage.bases([BaseState.RUNNING])
+            assert [first, second].count(None) == 1
+            assert running in (first, second)
+            lineage.refuse_base(running, 'why')
+
+    def test_a_late_import_is_taken_over_once(self, lineage, rounds):
+        want(lineage)
+        for number in range(rounds // 10):
+            late = lineage.next_base('late', EXPIRED, 1, ())
+            assert late.fence == 2 * number + 1
+            taken = together(
+                *[lambda: lineage.next_base('me', 2, 1, shut_out=())] * 8
+            )
+            (mine,) = [one for one in taken if one is not None]
+            assert mine.fence == late.fence + 1
+            lineage.base_progress(mine, 0, 0, EXPIRED)
+
+    def test_a_base_that_is_dropped_has_no_child(
+        self, lineage, reserve, rounds
+    ):
+        ends = set()
+        for number in range(rounds // 5):
+            base = make(lineage, f'image{number}')
+            parent = snapshot_of(lineage, base)
+            child, dropped = together(
+                lambda parent=parent, number=number: reserve(
+                    name=f'disk{number}', of=parent
+                ),
+                lambda base=base: lineage.drop_base(base, 'why'),
+            )
+            ends.add(type(child))
+            if isinstance(child, Clone):
+                assert isinstance(dropped, errors.ParentHasChildren)
+                assert lineage.parent_of_base(base) == parent
+            else:
+                assert isinstance(child, errors.ParentReleased)
+                assert dropped.state is BaseState.DROPPED
+                assert dropped.clone.state is State.DELETING
+        assert ends <= {Clone, errors.ParentReleased}
+
+    def test_a_base_is_made_or_dropped(self, lineage, rounds):
+        for number in range(rounds // 5):
+            base = run(lineage, f'image{number}')
+            image = reserve_image(lineage, base)
+            made, dropped = together(
+                lambda base=base, image=image: lineage.base_made(
+                    base, image, 'id', 1
+                ),
+                lambda base=base: lineage.drop_base(base, 'why'),
+            )
+            assert dropped.state is BaseState.DROPPED
+            if isinstance(made, Base):
+                assert dropped.clone.state is State.DELETING
+            else:
+                assert isinstance(made, errors.RowMoved)
+                assert dropped.clone.state is State.RESERVED
+
+    def test_a_base_and_its_image_are_deleted_at_once(self, lineage, rounds):
+        for number in range(rounds // 5):
+            base = make(lineage, f'image{number}')
+            dropped, deleting = together(
+                lambda base=base: lineage.drop_base(base, 'why'),
+                lambda base=base: lineage.move(base.clone, State.DELETING),
+            )
+            assert dropped.state is BaseState.DROPPED
+            assert isinstance(deleting, Clone | errors.RowMoved)
+            now = lineage.base(base.uuid)
+            assert now.state is BaseState.DROPPED
+            assert now.clone.state is State.DELETING
 
     def test_a_duty_is_taken_by_one(self, lineage, engine, rounds):
         due = sa.update(tables.duties).values(due_at=clock.utc_now())

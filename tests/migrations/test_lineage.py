@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lineage suite on every database engine, as an operator has it."""
 
+from tests.lineage_suite.bases import TestBase
+from tests.lineage_suite.bases import TestBaseImage
+from tests.lineage_suite.bases import TestWithoutBases
 from tests.lineage_suite.clones import TestAbandoned
 from tests.lineage_suite.clones import TestFind
 from tests.lineage_suite.clones import TestHold
@@ -28,6 +31,8 @@ __all__ = [
     'TestAbandoned',
     'TestAdoptDisk',
     'TestAdoptImage',
+    'TestBase',
+    'TestBaseImage',
     'TestDeletion',
     'TestDuty',
     'TestFind',
@@ -46,5 +51,6 @@ __all__ = [
     'TestSnapshot',
     'TestTree',
     'TestUnneeded',
+    'TestWithoutBases',
     'TestWorker',
 ]

@@ -8,9 +8,12 @@ from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason
+from rbdcloner.model import Image
 from rbdcloner.model import Kind
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
+from rbdcloner.model import Way
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
 from rbdcloner.states import State
 from tests.lineage_suite.claims import FACTS
@@ -99,6 +102,42 @@ def any_order(lineage):
     lineage.held()
 
 
+def imports(lineage):
+    """Run each query about bases once."""
+    lineage.want_base(FSID, 'g', 'md5:1', 1)
+    for again in (False, True):
+        lineage.want_base(FSID, 'g', 'md5:1', 1, again)
+        base = lineage.next_base('me', 30, 1)
+        base = lineage.base_progress(base, 1, 2, 30, Way.STREAM)
+        base = lineage.refuse_base(base, 'why')
+    base = lineage.want_base(FSID, 'g', 'md5:1', 1, True)
+    lineage.put_back_base(lineage.next_base('me', 30, 1), 'why')
+    lineage.drop_base(base, 'why')
+    lineage.want_base(FSID, 'g', 'md5:1', 1)
+    base = lineage.next_base('me', 30, 1)
+    clone = lineage.reserve_base_image(
+        base, 1, 'images', CloneFormat.V2, 'me', 30
+    )
+    planned = lineage.plan_snapshot(
+        Image(FSID, 'images', '', clone.image.name, 'base-id'),
+        'snap',
+        Purpose.BASE,
+        Protector.SERVICE,
+        size_bytes=1,
+    )
+    lineage.made_snapshot(planned, seen(planned.snapshot.image, 'snap', 5))
+    base = lineage.base_made(base, clone, 'base-id', 1)
+    assert lineage.parent_of_base(base) is not None
+    lineage.base(base.uuid)
+    lineage.bases()
+    lineage.bases([BaseState.READY])
+    lineage.bases(glance_image_id='g')
+    lineage.bases_beat()
+    assert lineage.childless_bases() == lineage.idle_bases(0, 10) == [base]
+    lineage.drop_base(base, 'why')
+    lineage.unneeded_parents(0, 10)
+
+
 @pytest.fixture
 def plans(engine):
     """How SQLite runs each statement."""
@@ -111,6 +150,7 @@ def plans(engine):
 
     everything(Lineage(engine))
     any_order(Lineage(engine))
+    imports(Lineage(engine))
     event.remove(engine, 'before_cursor_execute', keep)
     with engine.connect() as connection:
         return {

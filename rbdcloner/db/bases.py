@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which Glance images are imported, or are to be.
+
+An image of one checksum has one live row in a cluster: that it is wanted, runs
+or is there. On the schema of the release before nothing is imported.
+"""
+
+from collections.abc import Sequence
+import uuid
+
+import sqlalchemy as sa
+
+from rbdcloner import errors
+from rbdcloner import states
+from rbdcloner.db import ancestry
+from rbdcloner.db import clock
+from rbdcloner.db import migration
+from rbdcloner.db import rows
+from rbdcloner.db.tables import bases
+from rbdcloner.db.transaction import Database
+from rbdcloner.db.transaction import reads
+from rbdcloner.db.transaction import writes
+from rbdcloner.model import Base
+from rbdcloner.model import Way
+from rbdcloner.states import BaseState
+
+_LIVE = sorted(states.LIVE_BASES)
+
+
+class Bases(Database):
+    """How :class:`~rbdcloner.db.lineage.Lineage` finds and wants bases."""
+
+    _bases_are_there = False
+
+    def want_base(
+        self,
+        fsid: str,
+        glance_image_id: str,
+        checksum: str,
+        total_bytes: int,
+        again: bool = False,
+    ) -> Base:
+        """Have an image imported: its live row, or a new WANTED one.
+
+        One that was refused last is returned, and stays so, unless *again*.
+        A known base, the common case, costs one read.
+
+        :raises DatabaseRevision: the schema has no place for bases.
+        :raises RowMoved: it was there, and has come to its end just now.
+        """
+        known = self.find_base(fsid, glance_image_id, checksum)
+        if known is not None and _stays(known, again):
+            return known
+        return self._want_base(
+            fsid, glance_image_id, checksum, total_bytes, again
+        )
+
+    @reads
+    def find_base(
+        self,
+        connection: sa.Connection,
+        fsid: str,
+        glance_image_id: str,
+        checksum: str,
+    ) -> Base | None:
+        """Return the live row of an image, else the newest of the others."""
+        if not self._are_there(connection):
+            return None
+        return _newest(connection, fsid, glance_image_id, checksum)
+
+    @reads
+    def base(self, connection: sa.Connection, uuid: str) -> Base:
+        """Return the row with a uuid.
+
+        :raises BaseNotFound: there is none.
+        """
+        known = None
+        if self._are_there(connection):
+            known = one(connection, bases.c.uuid == uuid)
+        if known is None:
+            raise errors.BaseNotFound(uuid=uuid)
+        return known
+
+    @reads
+    def bases(
+        self,
+        connection: sa.Connection,
+        states: Sequence[BaseState] = (),
+        glance_image_id: str = '',
+        marker: int = 0,
+        limit: int = 100,
+    ) -> list[Base]:
+        """Return bases with id > *marker*, by id, at most *limit*.
+
+        Those in *states* and of a Glance image, or all.
+        """
+        if not self._are_there(connection):
+            return []
+        conditions = [bases.c.id > marker]
+        if states:
+            conditions.append(bases.c.state.in_(states))
+        if glance_image_id:
+            conditions.append(bases.c.glance_image_id == glance_image_id)
+        return page(connection, limit, *conditions)
+
+    @reads
+    def bases_beat(self, connection: sa.Connection) -> str:
+        """Return a text that changes when any live base comes on.
+
+        It does not where only leases are renewed.
+        """
+        if not self._are_there(connection):
+            return ''
+        statement = sa.select(
+            sa.func.count(),
+            sa.func.sum(bases.c.fence),
+            sa.func.sum(bases.c.done_bytes),
+            sa.func.max(bases.c.updated_at),
+        ).where(bases.c.state.in_(_LIVE))
+        return ' '.join(map(str, connection.execute(statement).one()))
+
+    @writes
+    def _want_base(
+        self,
+        connection: sa.Connection,
+        fsid: str,
+        glance_image_id: str,
+        checksum: str,
+        total_bytes: int,
+        again: bool,
+    ) -> Base:
+        if not self._are_there(connection):
+            raise errors.DatabaseRevision(
+                current=migration.revision_of(connection),
+                needed=migration.needed(),
+            )
+        known = _newest(connection, fsid, glance_image_id, checksum)
+        if known is not None and _stays(known, again):
+            return known
+        statement = _insert(fsid, glance_image_id, checksum, total_bytes)
+        ancestry.done(connection, statement)
+        known = _newest(connection, fsid, glance_image_id, checksum)
+        if known is None or not _stays(known, False):
+            raise errors.RowMoved(
+                name=f'image {glance_image_id}', expected=BaseState.WANTED
+            )
+        return known
+
+    def _are_there(self, connection: sa.Connection) -> bool:
+        """Tell whether the schema has a place for bases."""
+        if not self._bases_are_there:
+            self._bases_are_there = sa.inspect(connection).has_table(
+                bases.name
+            )
+        return self._bases_are_there
+
+
+def _stays(base: Base, again: bool) -> bool:
+    """Tell whether *base* answers who wants one."""
+    if base.state is BaseState.REFUSED:
+        return not again
+    return base.state in states.LIVE_BASES
+
+
+def _newest(
+    connection: sa.Connection, fsid: str, glance_image_id: str, checksum: str
+) -> Base | None:
+    """Return the live row of an image, else the newest of the others."""
+    statement = rows.BASES.where(
+        bases.c.glance_image_id == glance_image_id,
+        bases.c.checksum == checksum,
+        bases.c.fsid == fsid,
+    )
+    statement = statement.order_by(bases.c.live.is_(None), bases.c.id.desc())
+    row = connection.execute(statement.limit(1)).one_or_none()
+    return None if row is None else rows.base(row)
+
+
+def _insert(
+    fsid: str, glance_image_id: str, checksum: str, total_bytes: int
+) -> sa.Insert:
+    return sa.insert(bases).values(
+        uuid=str(uuid.uuid4()),
+        fsid=fsid,
+        glance_image_id=glance_image_id,
+        checksum=checksum,
+        state=BaseState.WANTED,
+        live=1,
+        way=Way.UNDECIDED,
+        done_bytes=0,
+        total_bytes=total_bytes,
+        reason='',
+        owner='',
+        fence=0,
+        attempts=0,
+        created_at=clock.utc_now(),
+        updated_at=clock.utc_now(),
+    )
+
+
+def page(
+    connection: sa.Connection, limit: int, *conditions: sa.ColumnElement[bool]
+) -> list[Base]:
+    """Return the bases under *conditions*, by id, at most *limit*."""
+    statement = rows.BASES.where(*conditions).order_by(bases.c.id).limit(limit)
+    return [rows.base(row) for row in connection.execute(statement)]
+
+
+def one(
+    connection: sa.Connection, *conditions: sa.ColumnElement[bool]
+) -> Base | None:
+    """Return the oldest base under *conditions*, if there is one."""
+    return next(iter(page(connection, 1, *conditions)), None)
