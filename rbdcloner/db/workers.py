@@ -21,6 +21,7 @@ from rbdcloner.db import ancestry
 from rbdcloner.db import clock
 from rbdcloner.db import rows
 from rbdcloner.db import tables
+from rbdcloner.db.tables import bases
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import flattens
 from rbdcloner.db.tables import workers
@@ -177,6 +178,13 @@ class Workers(Database):
                 flattens.c.state == states.FlattenState.RUNNING,
             ),
         )
+        if sa.inspect(connection).has_table(bases.name):
+            statement = statement.where(
+                ~sa.exists().where(
+                    bases.c.owner == workers.c.owner,
+                    bases.c.state == states.BaseState.RUNNING,
+                )
+            )
         return connection.execute(statement).rowcount
 
     @reads

@@ -298,6 +298,14 @@ class TestBase(Claims):
         assert len(set(beats)) == len(beats)
         assert lineage.bases_beat() == beats[-1]
 
+    def test_a_worker_that_imports_is_not_forgotten(self, lineage):
+        lineage.register_worker('me', 'host', 1, '1', '1.0')
+        running = run(lineage)
+        time.sleep(0.01)
+        assert lineage.forget_workers(0) == 0
+        lineage.refuse_base(running, 'why')
+        assert lineage.forget_workers(0) == 1
+
 
 class TestBaseImage(Claims):
     def test_a_reservation_holds_the_image(self, lineage):
@@ -502,6 +510,11 @@ class TestWithoutBases(Claims):
     def test_nothing_is_wanted(self, lineage):
         with pytest.raises(errors.DatabaseRevision):
             want(lineage)
+
+    def test_nobody_is_kept_for_an_import(self, lineage):
+        lineage.register_worker('me', 'host', 1, '1', '1.0')
+        time.sleep(0.01)
+        assert lineage.forget_workers(0) == 1
 
     def test_bases_are_there_once_it_is_migrated(self, lineage, engine):
         assert lineage.bases() == []
