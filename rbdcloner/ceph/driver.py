@@ -27,6 +27,7 @@ from collections.abc import Collection
 import contextlib
 from typing import Protocol
 
+from rbdcloner.ceph.open_image import OpenImage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Descent
 from rbdcloner.model import Image
@@ -43,34 +44,6 @@ Progress = Callable[[int, int], bool]
 
 #: Returns if the calling thread may change something in Ceph now.
 Permit = Callable[[], None]
-
-
-class OpenImage(Protocol):
-    """An RBD image opened to write; not shared by threads."""
-
-    def facts(self) -> ImageFacts:
-        """Return what the image is, with its id, from memory."""
-
-    def tag(self, uuid: str) -> None:
-        """Write the uuid of the clone row that owns the image onto it."""
-
-    def resize(self, size_bytes: int) -> None:
-        """Make the image *size_bytes* long; nothing if it is.
-
-        :raises OutOfSpace: the pool takes no writes.
-        """
-
-    def take_snapshot(self, name: str) -> SnapshotFacts:
-        """Take a snapshot of the image; nothing if *name* is there.
-
-        :raises OutOfSpace: the pool takes no writes.
-        """
-
-    def protect(self, name: str) -> None:
-        """Make the snapshot *name* protected; nothing if it is.
-
-        :raises SnapshotNotFound: there is no such snapshot.
-        """
 
 
 class Driver(Protocol):

@@ -21,7 +21,7 @@ import logging
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.ceph.driver import OpenImage
+from rbdcloner.ceph.open_image import OpenImage
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.removing import Remover
 from rbdcloner.cloning.removing import when_closed

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface to an RBD image that is open to write.
+
+The driver (:mod:`.driver`) opens it, and says what every verb may raise and
+when it asks for its permit.
+"""
+
+from typing import Protocol
+
+from rbdcloner.model import ImageFacts
+from rbdcloner.model import SnapshotFacts
+
+
+class OpenImage(Protocol):
+    """An RBD image opened to write; not shared by threads."""
+
+    def facts(self) -> ImageFacts:
+        """Return what the image is, with its id, from memory."""
+
+    def tag(self, uuid: str) -> None:
+        """Write the uuid of the clone row that owns the image onto it."""
+
+    def resize(self, size_bytes: int) -> None:
+        """Make the image *size_bytes* long; nothing if it is.
+
+        :raises OutOfSpace: the pool takes no writes.
+        """
+
+    def take_snapshot(self, name: str) -> SnapshotFacts:
+        """Take a snapshot of the image; nothing if *name* is there.
+
+        :raises OutOfSpace: the pool takes no writes.
+        """
+
+    def protect(self, name: str) -> None:
+        """Make the snapshot *name* protected; nothing if it is.
+
+        :raises SnapshotNotFound: there is no such snapshot.
+        """
