@@ -1,174 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver's verbs, done by librbd.
+"""The driver, done by librbd: the verbs that change Ceph.
 
-Each verb opens what it needs and closes it: no two calls share an open image.
-What only looks opens read-only, since an open to write is a watch.
+Those that look are in :mod:`.reading`.
 """
 
-from collections.abc import Collection
 from collections.abc import Iterator
-from collections.abc import Mapping
 import contextlib
 import errno
 import time
-from typing import Any
 
 import rbd
 
 from rbdcloner import errors
-from rbdcloner.ceph import descent
 from rbdcloner.ceph import flattening
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import notes
-from rbdcloner.ceph import probing
 from rbdcloner.ceph import removing
 from rbdcloner.ceph import snapshots
-from rbdcloner.ceph.connection import Connections
-from rbdcloner.ceph.connection import Handle
-from rbdcloner.ceph.connection import Recorder
 from rbdcloner.ceph.connection import translated
-from rbdcloner.ceph.driver import Permit
 from rbdcloner.ceph.driver import Progress
 from rbdcloner.ceph.opening import LibrbdImage
+from rbdcloner.ceph.reading import Reading
 from rbdcloner.model import CloneFormat
-from rbdcloner.model import Descent
 from rbdcloner.model import Image
-from rbdcloner.model import ImageFacts
-from rbdcloner.model import PoolFacts
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 
-#: Longer than anybody is stopped and wakes again: a day.
-_SHUT_OUT_S = 86400
-#: Nobody's, by RFC 5737.
-_NOBODYS_ADDRESS = '192.0.2.1:0/1'
 
-#: So long after a clone, its pool is taken to have space.
-_SPACE_PROVED_S = 1.0
-
-
-class LibrbdDriver:
+class LibrbdDriver(Reading):
     """One cluster, reached with one key; safe to use from many threads."""
-
-    def __init__(
-        self,
-        conffile: str,
-        user: str,
-        timeout_s: float,
-        clone_format: CloneFormat = CloneFormat.V2,
-        keyring: str = '',
-        permit: Permit = lambda: None,
-        recorder: Recorder | None = None,
-    ) -> None:
-        self._connections = Connections(
-            conffile,
-            user,
-            timeout_s,
-            clone_format,
-            keyring,
-            recorder,
-        )
-        self._permit = permit
-        self._cloned_at: dict[str, float] = {}
-        self._fsid = ''
-
-    def connect(self) -> None:
-        """Connect to the cluster; nothing if that is done.
-
-        To be called after the process was forked.
-
-        :raises CephAuthentication: the key is wrong, or there is none.
-        :raises ConfigurationError: there is no configuration file.
-        """
-        with self._connections.use() as handle:
-            self._fsid = handle.fsid
-
-    def close(self) -> None:
-        """Disconnect, once the calls in progress have ended."""
-        self._connections.close()
-
-    @property
-    def fsid(self) -> str:
-        return self._fsid
-
-    def shut_out(self, addresses: Collection[str]) -> None:
-        with translated('shut a client out', ''):
-            self._connections.shut_out(addresses, _SHUT_OUT_S)
-
-    def may_shut_out(self) -> bool:
-        """Tell whether the key may do that, by doing it for a second.
-
-        It is done to an address that nobody has.
-        """
-        try:
-            with translated('shut a client out', ''):
-                self._connections.shut_out([_NOBODYS_ADDRESS], 1)
-        except errors.CephForbidden:
-            return False
-        return True
-
-    def probe(self, pool: str) -> PoolFacts:
-        with self._handle(f'probe {pool}', pool) as handle:
-            return probing.probe(pool, handle)
-
-    def find_snapshot(
-        self, pool: str, namespace: str, image: str, snapshot: str
-    ) -> SnapshotFacts:
-        parent = Image(self.fsid, pool, namespace, image)
-        with self._opened(parent, 'look at') as opened:
-            return looking.snapshot_facts(parent, opened, snapshot)
-
-    def find_image(self, image: Image) -> ImageFacts | None:
-        try:
-            with (
-                self._ioctx('look at', image) as ioctx,
-                looking.opened(ioctx, image) as opened,
-            ):
-                row = looking.tag(ioctx, opened.id())
-                return looking.image_facts(image, opened, row)
-        except errors.RbdImageNotFound:
-            return None
-
-    def find_parent(self, image: Image) -> Descent | None:
-        with self._handle(f'look above {image}', image.pool) as handle:
-            return descent.find(handle, image)
-
-    def is_trashed(self, image: Image) -> bool:
-        with self._ioctx('look for', image) as ioctx:
-            return looking.trash_entry(ioctx, image.id) is not None
-
-    def watchers(self, image: Image) -> list[str]:
-        try:
-            with self._opened(image, 'look at') as opened:
-                return looking.watchers(opened)
-        except errors.RbdImageNotFound:
-            return []
-
-    def used_bytes(self, image: Image) -> int:
-        with self._opened(image, 'measure') as opened:
-            return looking.used_bytes(opened)
-
-    def images(self, pool: str) -> dict[str, str]:
-        with self._handle('list the images', pool) as handle:
-            found = rbd.RBD().list2(handle.ioctx(pool))
-            return {one['id']: one['name'] for one in found}
-
-    def snapshots(self, image: Image) -> list[SnapshotFacts]:
-        try:
-            with self._opened(image, 'list the snapshots of') as opened:
-                return looking.snapshots(image, opened)
-        except errors.RbdImageNotFound:
-            return []
-
-    def notes(
-        self,
-        pool: str,
-        prefix: str = '',
-        after: str = '',
-        limit: int = 100,
-    ) -> dict[str, str]:
-        with self._handle('read the notes', pool) as handle:
-            return notes.read(handle.ioctx(pool), prefix, after, limit)
 
     def strike_note(self, pool: str, name: str, text: str) -> None:
         with self._handle('strike a note', pool) as handle:
@@ -260,15 +120,6 @@ class LibrbdDriver:
             self._permit()
             snapshots.unprotect(opened, snapshot)
 
-    def children(self, snapshot: Snapshot) -> list[Image]:
-        try:
-            with self._opened(
-                snapshot.image, 'list the children of'
-            ) as opened:
-                return looking.children(self.fsid, opened, snapshot)
-        except errors.RbdImageNotFound:
-            return []
-
     def trash(self, image: Image) -> None:
         with self._ioctx('trash', image) as ioctx:
             self._permit()
@@ -321,49 +172,3 @@ class LibrbdDriver:
             raise errors.SnapshotUnprotected(
                 pool=image.pool, image=image.name, snapshot=parent.name
             )
-
-    def _has_space(self, image: Image) -> bool:
-        cloned_at = self._cloned_at.get(image.pool)
-        if cloned_at and time.monotonic() - cloned_at < _SPACE_PROVED_S:
-            return True
-        with self._handle(f'write beside {image}', image.pool) as handle:
-            return probing.has_space(handle.ioctx(image.pool, image.namespace))
-
-    @contextlib.contextmanager
-    def _handle(
-        self,
-        act: str,
-        pool: str,
-        answers: Mapping[int, errors.Error] | None = None,
-        clone_format: CloneFormat | None = None,
-    ) -> Iterator[Handle]:
-        with (
-            translated(act, pool, answers),
-            self._connections.use(clone_format) as handle,
-        ):
-            yield handle
-
-    @contextlib.contextmanager
-    def _ioctx(
-        self,
-        verb: str,
-        image: Image,
-        answers: Mapping[int, errors.Error] | None = None,
-    ) -> Iterator[Any]:
-        act = f'{verb} {image}'
-        with self._handle(act, image.pool, answers) as handle:
-            yield handle.ioctx(image.pool, image.namespace)
-
-    @contextlib.contextmanager
-    def _opened(
-        self,
-        image: Image,
-        verb: str,
-        writable: bool = False,
-        answers: Mapping[int, errors.Error] | None = None,
-    ) -> Iterator[Any]:
-        with (
-            self._ioctx(verb, image, answers) as ioctx,
-            looking.opened(ioctx, image, writable) as opened,
-        ):
-            yield opened
