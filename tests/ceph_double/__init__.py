@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An in-memory Ceph cluster behind the driver's interface, for unit tests.
 
-The suite ``tests/driver_suite.py`` proves it and librbd alike. Beside the
+The suite ``tests/driver_suite`` proves it and librbd alike. Beside the
 driver's verbs it has what others do to a cluster (:mod:`.others`) and what
 can go wrong: :attr:`CephDouble.on_act` is told of each elementary act before
 and after it, and may raise; :meth:`CephDouble.fail` makes acts fail. A watch
