@@ -9,11 +9,11 @@ that was open when a test died (a ``BaseException``) stays, as a killed
 client's does, until :meth:`CephDouble.expire_watches`.
 """
 
+from tests.ceph_double.cluster import ACTS
+from tests.ceph_double.cluster import FSID
+from tests.ceph_double.cluster import Access
+from tests.ceph_double.cluster import When
 from tests.ceph_double.double import CephDouble
-from tests.ceph_double.held import ACTS
-from tests.ceph_double.held import FSID
-from tests.ceph_double.held import Access
 from tests.ceph_double.held import Half
-from tests.ceph_double.held import When
 
 __all__ = ['ACTS', 'FSID', 'Access', 'CephDouble', 'Half', 'When']

@@ -13,12 +13,12 @@ from rbdcloner import errors
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
-from tests.ceph_double.held import Cluster
+from tests.ceph_double import pages
+from tests.ceph_double.cluster import Cluster
 from tests.ceph_double.held import Half
 from tests.ceph_double.held import HeldImage
 from tests.ceph_double.held import HeldSnapshot
 from tests.ceph_double.held import data_of
-from tests.ceph_double.held import now
 
 
 class Others(Cluster):
@@ -142,9 +142,7 @@ class Others(Cluster):
     def write(self, image: Image, offset: int, data: bytes) -> None:
         """Write *data* into *image*."""
         with self._lock:
-            held = self._image(image)
-            held.data.update(enumerate(data, start=offset))
-            held.modified_at = now()
+            self._image(image).write(offset, data)
 
     def read(
         self, image: Image, offset: int, length: int, snapshot: str = ''
@@ -154,10 +152,7 @@ class Others(Cluster):
             held: HeldImage | HeldSnapshot = self._image(image)
             if snapshot:
                 _, held = self._snapshot(Snapshot(image, snapshot))
-            data = data_of(held)
-            return bytes(
-                data.get(at, 0) for at in range(offset, offset + length)
-            )
+            return pages.read(data_of(held), offset, length)
 
     @contextlib.contextmanager
     def reading(
