@@ -5,6 +5,7 @@ The driver (:mod:`.driver`) opens it, and says what every verb may raise and
 when it asks for its permit.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from rbdcloner.model import ImageFacts
@@ -24,6 +25,20 @@ class OpenImage(Protocol):
         """Make the image *size_bytes* long; nothing if it is.
 
         :raises OutOfSpace: the pool takes no writes.
+        """
+
+    def write(self, blocks: Iterable[tuple[int, bytes]]) -> None:
+        """Write each of *blocks*, an offset and its data, into the image.
+
+        When it returns all of it is on the disks. Eight blocks are on their
+        way at once, and as many copies of theirs in memory: *blocks* should
+        be made as they are asked for, of one object each (:mod:`.blocks`).
+        The permit is asked before each. Whatever is raised, also by *blocks*,
+        is raised once nothing is on its way any more; what was written stays,
+        and which part of the rest was, nobody knows.
+
+        :raises OutOfSpace: the pool takes no writes.
+        :raises CephRefused: a block goes past the image's end.
         """
 
     def take_snapshot(self, name: str) -> SnapshotFacts:

@@ -2,12 +2,14 @@
 """An image that is open to write, and what is done to it while it is."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import contextlib
 from typing import Any
 
 from rbdcloner import errors
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import snapshots
+from rbdcloner.ceph import writing
 from rbdcloner.ceph.connection import translated
 from rbdcloner.ceph.driver import Permit
 from rbdcloner.model import Image
@@ -61,6 +63,10 @@ class LibrbdImage:
                 raise errors.OutOfSpace(pool=self._image.pool)
             self._permit()
             self._opened.resize(size_bytes)
+
+    def write(self, blocks: Iterable[tuple[int, bytes]]) -> None:
+        with self._translated('write into'):
+            writing.write(self._image, self._opened, blocks, self._permit)
 
     def take_snapshot(self, name: str) -> SnapshotFacts:
         with self._translated('take a snapshot of'):

@@ -27,6 +27,7 @@ ACTS = (
     'clone',
     'tag',
     'resize',
+    'write',
     'take_snapshot',
     'remove_snapshot',
     'rollback',

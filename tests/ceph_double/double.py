@@ -2,6 +2,7 @@
 """The driver's verbs, done in memory; the driver says what they do."""
 
 from collections.abc import Collection
+from collections.abc import Iterable
 import contextlib
 import dataclasses
 
@@ -41,6 +42,15 @@ class DoubleOpenImage:
             return
         with self._ceph._act('resize', self._image.pool, takes_space=True):
             self._image.size_bytes = size_bytes
+
+    def write(self, blocks: Iterable[tuple[int, bytes]]) -> None:
+        for offset, data in blocks:
+            with self._ceph._act('write', self._image.pool, takes_space=True):
+                if offset + len(data) > self._image.size_bytes:
+                    raise errors.CephRefused(
+                        act=f'write into {self._noun}', reason='it ends before'
+                    )
+                self._image.write(offset, data)
 
     def take_snapshot(self, name: str) -> SnapshotFacts:
         return self._ceph.take_snapshot(self._noun, name)

@@ -21,6 +21,7 @@ from tests.driver_suite.removing import RemovalSuite
 from tests.driver_suite.removing import RetirementSuite
 from tests.driver_suite.snapshots import ProtectionSuite
 from tests.driver_suite.snapshots import SnapshotSuite
+from tests.driver_suite.writing import WriteSuite
 
 
 class WholeSuite(
@@ -29,6 +30,7 @@ class WholeSuite(
     NotesSuite,
     CloneSuite,
     OpenSuite,
+    WriteSuite,
     ProtectionSuite,
     AboveSuite,
     ChildrenSuite,

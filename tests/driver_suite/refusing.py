@@ -44,9 +44,28 @@ class PermitSuite(DriverSuite):
         with self.driver.open(child) as opened:
             self.assertAsks(opened.tag, 'the-tag')
             self.assertAsks(opened.resize, 16 * MIB)
+            self.assertAsks(opened.write, [(0, b'data')])
             self.assertAsks(opened.take_snapshot, 'inside')
             self.assertAsks(opened.protect, 'inside')
         self.assertEqual('the-tag', self.found(child).tag)
+
+    def test_writing_asks_before_each_block(self):
+        new = self.image(self.name('new'))
+        self.driver.create(new, 16 * MIB)
+
+        def written():
+            yield 0, b'first'
+            yield 4 * MIB, b'second'
+            self.allowed = False
+            yield 8 * MIB, b'third'
+
+        before = self.asked
+        with self.driver.open(new) as opened:
+            self.assertRaises(errors.LeaseLost, opened.write, written())
+        self.assertEqual(before + 3, self.asked)
+        self.allowed = True
+        read = [self.cluster.read(new, at * 4 * MIB, 2) for at in range(3)]
+        self.assertEqual([b'fi', b'se', bytes(2)], read)
 
     def test_removing_asks(self):
         parent = self.parent()
@@ -150,6 +169,8 @@ class RefusalSuite(DriverSuite):
         parent = self.parent()
         child = self.child(parent, pool)
         another = self.image(self.name('child'), pool)
+        new = self.image(self.name('new'), pool)
+        self.driver.create(new, 64 * MIB)
         own = self.driver.take_snapshot(child, 'own')
         with self.cluster.filled(pool):
             self.assertTrue(self.driver.probe(pool).full)
@@ -166,6 +187,9 @@ class RefusalSuite(DriverSuite):
                 self.assertRaises(errors.OutOfSpace, opened.resize, 16 * MIB)
                 opened.resize(8 * MIB)
             self.assertEqual(8 * MIB, self.found(child).size_bytes)
+            with self.driver.open(new) as opened:
+                written = [(at * 4 * MIB, b'data') for at in range(12)]
+                self.assertRaises(errors.OutOfSpace, opened.write, written)
             for verb, *nouns in (
                 (self.driver.take_snapshot, child, 'another'),
                 (self.driver.flatten, child, go_on),
