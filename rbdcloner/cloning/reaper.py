@@ -111,8 +111,11 @@ class Reaper:
         return gone
 
     def _ask_glance(self, clone: Clone) -> None:
-        """Raise unless Glance, too, has forgotten its image."""
-        if clone.kind is Kind.DISK:
+        """Raise unless Glance, too, has forgotten its image.
+
+        What is Glance's to hand out: not a disk, nor what is imported.
+        """
+        if clone.kind in (Kind.DISK, Kind.BASE):
             return
         if self.adopter.has_data(clone.glance_image_id):
             raise errors.ImageInGlance(image_id=clone.glance_image_id)
