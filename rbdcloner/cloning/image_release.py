@@ -81,8 +81,8 @@ class ImageRelease:
         """Have the image moved to the trash; its rows, DELETING.
 
         One for each RBD image that Glance has of it; those that are in the
-        trash are left out. Its data is destroyed when no child needs it and
-        Glance has forgotten it.
+        trash are left out, and so is its base. Its data is destroyed when no
+        child needs it and Glance has forgotten it.
 
         :raises DiskBusy: somebody is at work on it.
         """
@@ -127,7 +127,7 @@ class ImageRelease:
                 self.clone_format,
                 trashed=False,
             )
-        if clone.state not in LIVE or clone.kind is Kind.DISK:
+        if clone.state not in LIVE or clone.kind in (Kind.DISK, Kind.BASE):
             return None
         if clone.state is State.DELETING:
             return clone

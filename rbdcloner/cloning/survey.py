@@ -144,7 +144,9 @@ class Survey:
                 '-p %s %s" brings it back, a deletion removes it',
                 clone.image, clone.image.pool, clone.image.id,
             )  # fmt: skip
-        elif not self._adopter.has_data(clone.glance_image_id):
+        elif clone.kind is Kind.BASE or not self._adopter.has_data(
+            clone.glance_image_id
+        ):
             self._engine.remove(clone)
 
     def _look_below_in_turn(self, clone: Clone) -> None:

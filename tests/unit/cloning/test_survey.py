@@ -14,9 +14,12 @@ from rbdcloner.model import FlattenReason
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
 from rbdcloner.states import State
+from tests.unit.cloning import bases
 from tests.unit.cloning import service
+from tests.unit.cloning import tree
 
 
 class SurveyTest(testtools.TestCase):
@@ -151,3 +154,36 @@ class DepthTest(testtools.TestCase):
             [(images[0], FlattenReason.DEPTH)],
             [(each.clone.image.name, each.why) for each in wanted],
         )
+
+
+class BaseTest(testtools.TestCase):
+    """Of an image that the service imported, and Glance still has."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.service = self.useFixture(service.Service())
+        self.importer = bases.Importer(self.service)
+        self.base = self.importer.make()
+        self.disk = self.importer.disk_of(self.base)
+
+    def image(self) -> Image:
+        return self.base.clone.image
+
+    def test_a_base_that_others_trash_is_imported_anew(self) -> None:
+        self.service.ceph.trash(self.image())
+        process = self.importer.process
+        process.survey.look()
+        self.assertIsNone(process.lineage.parent_of_base(self.base))
+        now = process.lineage.base(self.base.uuid)
+        self.assertIs(BaseState.DROPPED, now.state)
+        self.assertIs(State.RETIRED, now.clone.state)
+        self.importer.disk_of(self.importer.make())
+        process.engine.remove(self.disk)
+        process.sweep_until_quiet()
+        self.assertNotIn(self.image().id, self.service.ceph.trashed('vms'))
+
+    def test_what_is_retired_of_an_image_is_not_its_base(self) -> None:
+        release = tree.release(self.importer.process)
+        self.assertEqual([], release.retire(self.importer.image_id))
+        now = self.importer.lineage.base(self.base.uuid)
+        self.assertEqual(self.base, now)
