@@ -17,6 +17,7 @@ import dataclasses
 import datetime
 import math
 import os
+import random
 import threading
 import time
 from typing import Any
@@ -42,10 +43,13 @@ _NO_RETRY = 0
 _SHORTEST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 2.0
 
+_BACKOFF = tenacity.wait_random_exponential(_SHORTEST_WAIT_S, _LONGEST_WAIT_S)
+
 #: Another worker, or this one a little later, may do it.
 _PASSING = (
     errors.DiskBusy,
     errors.HolderLate,
+    errors.ImageImporting,
     errors.RequestExpired,
     errors.RoomNeeded,
     errors.RowMoved,
@@ -72,16 +76,23 @@ class Request:
 class _Call:
     """A request that is sent until ``deadline``, by the monotonic clock.
 
-    Or until nothing was ``heard`` for ``silence_s``. ``after`` is the last
-    deletion of what it creates that it was told of.
+    That is ``timeout_s`` after it began, or after something came on that it
+    waits for: then ``beat`` changes. Or it ends when nothing was ``heard`` for
+    ``silence_s``. ``after`` is the last deletion of what it creates that it
+    was told of.
     """
 
     request: Request
-    deadline: float
+    timeout_s: float
     silence_s: float
+    deadline: float = 0.0
+    beat: str = ''
     id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     heard: float = dataclasses.field(default_factory=time.monotonic)
     after: int = 0
+
+    def __post_init__(self) -> None:
+        self.deadline = self.heard + self.timeout_s
 
     @property
     def left_s(self) -> float:
@@ -109,8 +120,11 @@ class _Call:
                 # It has said that it is at work, and then nothing more.
                 self.heard = ended - PATIENCE_S
             raise
-        except errors.Error:
+        except errors.Error as exc:
             self.heard = time.monotonic()
+            beat = exc.kwargs.get('beat', self.beat)
+            if beat != self.beat:
+                self.beat, self.deadline = beat, self.heard + self.timeout_s
             raise
 
     def learns_of(self, deletion: int) -> bool:
@@ -161,14 +175,10 @@ class Calls:
             asked again about until the deadline, where it is worth it.
         :raises ServiceUnavailable: nobody answered until the deadline.
         """
-        call = _Call(
-            request, time.monotonic() + self._timeout_s, self._silence_s
-        )
+        call = _Call(request, self._timeout_s, self._silence_s)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_passing),
-            wait=tenacity.wait_random_exponential(
-                _SHORTEST_WAIT_S, _LONGEST_WAIT_S
-            ),
+            wait=_pause_s,
             stop=call.is_over,
             reraise=True,
         )
@@ -304,6 +314,15 @@ def _is_passing(exc: BaseException) -> bool:
     if isinstance(exc, errors.RoomNeeded):
         return bool(exc.kwargs.get('awaited', True))
     return isinstance(exc, (_Unanswered, *_PASSING))
+
+
+def _pause_s(state: tenacity.RetryCallState) -> float:
+    """Return how long to wait before the next attempt."""
+    answer = state.outcome and state.outcome.exception()
+    if isinstance(answer, errors.ImageImporting):
+        # Not all of those who wait for it at once.
+        return float(answer.kwargs['again_s']) * random.uniform(0.75, 1.25)
+    return float(_BACKOFF(state))
 
 
 def _local(exc: errors.Error) -> errors.Error:

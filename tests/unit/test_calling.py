@@ -26,6 +26,17 @@ def no_room(awaited: bool) -> errors.RoomNeeded:
     )
 
 
+def importing(beat: str) -> errors.ImageImporting:
+    return errors.ImageImporting(
+        image_id='an-image',
+        done_bytes=1,
+        total_bytes=2,
+        waits='ask again',
+        beat=beat,
+        again_s=0.3,
+    )
+
+
 class Endpoint:
     """Answers with one thing after the other, the last again and again."""
 
@@ -124,6 +135,19 @@ class CallsTest(wire.WireTest):
         self.answers(BUSY, BUSY, BUSY, BUSY, 'done')
         client = self.client(timeout_s=60, silence_s=5)
         self.assertEqual('done', self.call(client))
+
+    def test_what_comes_on_is_waited_for_beyond_the_deadline(self) -> None:
+        self.answers(*(importing(beat) for beat in '1234567'), 'done')
+        began = time.monotonic()
+        self.assertEqual('done', self.call(self.client(timeout_s=1)))
+        self.assertThat(time.monotonic() - began, matchers.GreaterThan(1))
+
+    def test_what_does_not_come_on_is_given_up(self) -> None:
+        self.answers(importing('the same'))
+        raised = self.assertRaises(
+            errors.ImageImporting, self.call, self.client(timeout_s=1)
+        )
+        self.assertEqual('the same', raised.kwargs['beat'])
 
     def test_cap_says_what_may_be_sent(self) -> None:
         capped = calling.Calls(lambda: self.transport, '1.2', 1)
