@@ -37,6 +37,9 @@ from rbdcloner.states import State
 _HELD = sorted(states.IN_PROGRESS | {State.IMPORTING, State.RETIRED})
 
 
+_MAY_RUN_S = 60.0
+
+
 class Workers(Database):
     """What :class:`~rbdcloner.db.lineage.Lineage` knows of the workers."""
 
@@ -197,6 +200,25 @@ class Workers(Database):
             workers.c.host, workers.c.started_at, workers.c.owner
         )
         return [rows.worker(row) for row in connection.execute(statement)]
+
+    @reads
+    def has_workers_before(
+        self, connection: sa.Connection, rpc_version: tuple[int, int]
+    ) -> bool:
+        """Tell whether a worker may run that knows only an older version.
+
+        One that has not been seen for a minute does not.
+        """
+        if not self._recorded(connection):
+            return False
+        statement = sa.select(workers.c.rpc_version).where(
+            workers.c.stopped_at.is_(None),
+            workers.c.seen_at > clock.utc_after(-_MAY_RUN_S),
+        )
+        return any(
+            tuple(map(int, known.split('.'))) < rpc_version
+            for known in connection.scalars(statement.distinct())
+        )
 
     @reads
     def held(self, connection: sa.Connection) -> list[Clone]:

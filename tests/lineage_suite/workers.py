@@ -62,6 +62,17 @@ class TestWorker(Workers):
         assert (worker.stopped_at, worker.shut_out_at) == (None, None)
         assert worker.started_at <= worker.seen_at <= worker.looked_at
 
+    def test_one_that_knows_less_is_told_from_the_others(
+        self, lineage, register, age
+    ):
+        assert not lineage.has_workers_before((1, 3))
+        register()
+        assert not lineage.has_workers_before((1, 2))
+        assert lineage.has_workers_before((1, 3))
+        assert lineage.has_workers_before((1, 10))
+        age('me', 3600)
+        assert not lineage.has_workers_before((1, 3))
+
     def test_times_are_by_the_database(self, lineage, register):
         before = lineage.now()
         register()
