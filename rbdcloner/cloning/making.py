@@ -96,8 +96,29 @@ class Maker:
                 )
                 raise
             except _UNDONE as exc:
-                self._give_up(clone, exc)
+                self.give_up(clone, exc)
                 raise
+
+    def give_up(self, clone: Clone, exc: errors.Error) -> None:
+        """Undo what was made for a RESERVED row; a failure is left for later.
+
+        :raises RowMoved: the row is another's by now.
+        """
+        clone = self.holder.taken(
+            self.lineage.move,
+            clone,
+            State.UNDOING,
+            reason=errors.reason_of(exc),
+        )
+        try:
+            self.remover.undo(clone)
+        except errors.Error:
+            LOG.warning(
+                'What was made of %s for clone %s could not be removed yet',
+                clone.image,
+                clone.uuid,
+                exc_info=True,
+            )
 
     def resize(self, clone: Clone, size_bytes: int) -> Clone:
         """Make a RESIZING row's child *size_bytes* long; the row, READY.
@@ -187,12 +208,16 @@ class Maker:
         except _PARENT_GONE as exc:
             raise _gone(clone, exc.name) from exc
 
-    def _expose(self, clone: Clone, image: Image, opened: OpenImage) -> None:
-        """Give a Glance image the protected snapshot that Glance expects."""
+    def expose(self, clone: Clone, image: Image, opened: OpenImage) -> None:
+        """Give an image that others clone its protected snapshot.
+
+        Of the name that Glance expects, for a base as well.
+        """
+        is_base = clone.kind is Kind.BASE
         planned = self.lineage.plan_snapshot(
             image,
             GLANCE_NAME,
-            Purpose.GLANCE,
+            Purpose.BASE if is_base else Purpose.GLANCE,
             Protector.SERVICE,
             clone=clone,
             size_bytes=clone.size_bytes,
@@ -245,27 +270,10 @@ class Maker:
             if clone.parent and not _descends(facts, clone.parent):
                 raise _gone(clone, 'another image has its name')
             if clone.kind is Kind.IMAGE:
-                self._expose(clone, facts.image, child)
+                self.expose(clone, facts.image, child)
             else:
                 child.resize(clone.size_bytes)
         return facts.image.id
-
-    def _give_up(self, clone: Clone, exc: errors.Error) -> None:
-        clone = self.holder.taken(
-            self.lineage.move,
-            clone,
-            State.UNDOING,
-            reason=errors.reason_of(exc),
-        )
-        try:
-            self.remover.undo(clone)
-        except errors.Error:
-            LOG.warning(
-                'What was made of %s for clone %s could not be removed yet',
-                clone.image,
-                clone.uuid,
-                exc_info=True,
-            )
 
     def _cleared(self, clone: Clone) -> Clone:
         """Remove what a maker left; the row without an image id."""
