@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Glance's word that it deleted an image, heard at once.
+"""Glance's word that it deleted an image, heard at once; and ours of imports.
 
 The survey finds the same without it, only later: so nothing here is tried
-again, and nothing waits for the broker that Glance sends to.
+again, and nothing waits for the broker that Glance sends to. Who hears of our
+imports may miss some, too: the rows are the truth.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import oslo_messaging as messaging
 from oslo_messaging.notify.listener import NotificationServer
 
 from rbdcloner import errors
+from rbdcloner import model
 
 LOG = logging.getLogger(__name__)
 
@@ -60,6 +62,43 @@ def server(
     return messaging.get_notification_listener(
         sent, targets, [Deletions(follow)], pool=pool or None
     )
+
+
+def sender(
+    conf: cfg.ConfigOpts, host: str
+) -> Callable[[str, model.Base], None]:
+    """Return what notifies of an import: of an event's name, and the base.
+
+    By the drivers of [oslo_messaging_notifications]; without one, nobody.
+    """
+    if not conf.oslo_messaging_notifications.driver:
+        return lambda event, base: None
+    notifier = messaging.Notifier(
+        messaging.get_notification_transport(conf), f'rbdcloner.{host}'
+    )
+
+    def send(event: str, base: model.Base) -> None:
+        tell = notifier.error if event == 'error' else notifier.info
+        try:
+            tell({}, f'rbdcloner.import.{event}', _told(base))
+        except Exception as exc:
+            # It lets kombu's and amqp's own errors pass.
+            LOG.warning('Nobody is told of %s: %s', base, type(exc).__name__)
+
+    return send
+
+
+def _told(base: model.Base) -> dict[str, Any]:
+    return {
+        'uuid': base.uuid,
+        'image_id': base.glance_image_id,
+        'checksum': base.checksum,
+        'state': str(base.state),
+        'way': str(base.way),
+        'done_bytes': base.done_bytes,
+        'total_bytes': base.total_bytes,
+        'reason': base.reason,
+    }
 
 
 class Deletions:
