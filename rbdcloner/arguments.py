@@ -2,6 +2,7 @@
 """What a caller may send: types, ranges and names, checked before any work."""
 
 from collections.abc import Mapping
+import dataclasses
 import re
 from typing import Any
 
@@ -25,6 +26,9 @@ MAX_POOL_NAME = 128
 MAX_LOCATION = 4096
 
 MAX_PAGE = 1000
+
+#: Whether an image that cannot be cloned is imported.
+NEVER, ALLOWED = IMPORTS = ('never', 'allowed')
 
 _NAME = re.compile(
     r'[^/@\s\x00-\x1f\x7f](?:[^/@\x00-\x1f\x7f]*[^/@\s\x00-\x1f\x7f])?'
@@ -104,7 +108,11 @@ def size(value: Any) -> int:
 
 def disk_request(**given: Any) -> DiskRequest:
     """Return the checked request of ``create_disk``."""
-    return _request(uuid('image_id', given.pop('image_id')), given)
+    imports = given.pop('import_')
+    if imports not in IMPORTS:
+        raise _invalid('import_', 'one of ' + ', '.join(IMPORTS))
+    request = _request(uuid('image_id', given.pop('image_id')), given)
+    return dataclasses.replace(request, imports=imports == ALLOWED)
 
 
 def import_request(**given: Any) -> DiskRequest:

@@ -179,6 +179,73 @@ FLATTEN: list[cfg.Opt] = [
     ),
 ]
 
+IMPORTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'pool',
+        default='',
+        help='Where images are imported to that cannot be cloned as they are. '
+        'Empty: the first of "disk_pools", by name.',
+    ),
+    cfg.IntOpt(
+        'limit',
+        default=2,
+        min=0,
+        mutable=True,
+        help='How many images are imported at once in the whole cluster. 0: '
+        'none, and disks of them are refused.',
+    ),
+    cfg.IntOpt(
+        'mib_per_s',
+        default=0,
+        min=0,
+        mutable=True,
+        help='How many MiB of an image each import downloads, and writes, in '
+        'a second. 0: as many as it can.',
+    ),
+    cfg.StrOpt(
+        'scratch_dir',
+        default='/var/lib/rbdcloner/scratch',
+        help='Where images that are not raw are kept while they are '
+        'converted. Each host has its own.',
+    ),
+    cfg.IntOpt(
+        'scratch_mib',
+        default=102400,
+        min=1,
+        mutable=True,
+        help='How many MiB the imports of one host may take there at once. '
+        'Blocks are reserved before a download begins.',
+    ),
+    cfg.IntOpt(
+        'max_size_gib',
+        default=2048,
+        min=1,
+        mutable=True,
+        help='The largest disk that an image may be unpacked to, in GiB.',
+    ),
+    cfg.StrOpt(
+        'glance_store',
+        default='',
+        help="Glance's name of its store in this cluster, if it may be asked "
+        'to copy raw images there from its other stores ("copy-image" is then '
+        'among its enabled_import_methods). Empty: it is not asked.',
+    ),
+    cfg.BoolOpt(
+        'verify_signatures',
+        default=False,
+        help='Import only images whose signature is valid, by the certificate '
+        'that they name in the key manager of group [key_manager].',
+    ),
+    cfg.IntOpt(
+        'base_idle_days',
+        default=0,
+        min=0,
+        mutable=True,
+        help='After how many days without a disk an imported image is given '
+        'up. 0: when Glance has it no more.',
+    ),
+]
+
 NOTIFICATIONS: list[cfg.Opt] = [
     cfg.ListOpt(
         'topics',
@@ -236,6 +303,7 @@ _OWN: dict[str | None, list[cfg.Opt]] = {
     None: MANAGER,
     'ceph': CEPH,
     'flatten': FLATTEN,
+    'imports': IMPORTS,
     'metrics': METRICS,
     'notifications': NOTIFICATIONS,
     'upgrade_levels': rpc.UPGRADE_LEVELS,

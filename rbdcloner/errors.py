@@ -147,6 +147,12 @@ class ImportRefused(ImageError):
     """Image {image_id} is not imported: {reason}."""
 
 
+class ImportStopped(ImageError):
+    """Importing image {image_id} was stopped."""
+
+    retryable = True
+
+
 class GlanceUnavailable(Error):
     """Glance did not answer: {reason}."""
 

@@ -14,6 +14,7 @@ import oslo_messaging as messaging
 from rbdcloner import arguments
 from rbdcloner import metrics
 from rbdcloner import rpc
+from rbdcloner.cloning.bases import Outlook
 from rbdcloner.cloning.eligibility import Verdict
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.importing import Imports
@@ -60,12 +61,14 @@ class Manager:
         }
 
     def is_cloneable(self, ctxt: Context, image_id: str) -> Answer:
-        verdict = self.engine.is_cloneable(
+        verdict, outlook = self.engine.is_cloneable(
             arguments.uuid('image_id', image_id)
         )
         for _url, refusal in verdict.refusals:
             metrics.REFUSALS.labels(refusal).inc()
-        return _pack_verdict(verdict)
+        return _pack_verdict(verdict) | {
+            'import': outlook and _pack_outlook(outlook)
+        }
 
     def create_disk(
         self,
@@ -77,6 +80,7 @@ class Manager:
         instance_uuid: str,
         project_id: str,
         host: str,
+        import_: str = arguments.NEVER,
     ) -> Answer:
         request = arguments.disk_request(
             image_id=image_id,
@@ -87,6 +91,7 @@ class Manager:
             project_id=project_id,
             host=host,
             after=rpc.Caller.unpack(ctxt).after,
+            import_=import_,
         )
         return _pack(self.engine.create_disk(request))
 
@@ -303,6 +308,15 @@ def _pack_parent(parent: Parent) -> Answer:
         'snapshot': parent.snapshot.name,
         'snapshot_id': parent.snapshot.id,
         'size_bytes': parent.size_bytes,
+    }
+
+
+def _pack_outlook(outlook: Outlook) -> Answer:
+    base = outlook.base
+    return {
+        'way': str(outlook.way),
+        'reason': outlook.reason,
+        'base': base and str(base.state),
     }
 
 

@@ -264,7 +264,7 @@ class DiskRequest:
     the same each time that the call is sent; or of ``adopt_disk``, without a
     size, and with an ``image_id`` if it is known. ``after`` is the number of
     the last deletion that he knows of, 0 if none; ``None`` when he does not
-    say.
+    say. ``imports``: what cannot be cloned is imported.
     """
 
     image_id: str
@@ -276,6 +276,7 @@ class DiskRequest:
     host: str
     after: int | None = None
     call: str = ''
+    imports: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ class API:
       when it is ``retired``.
     * 1.2 - Add ``begin_import``, ``finish_import`` and ``adopt_disk``; a disk
       may be ``importing``.
-    * 1.3 - Add ``wait`` to ``delete_disks``.
+    * 1.3 - Add ``wait`` to ``delete_disks`` and ``import_`` to
+      ``create_disk``; ``is_cloneable`` says what an import would come to.
     """
 
     def __init__(
@@ -106,7 +107,10 @@ class API:
 
         Returns ``cloneable``; ``location`` and ``size_bytes`` of what would
         be cloned, or ``None``; and ``refusals``, a list of ``location``,
-        ``reason`` (a code such as ``other-cluster``) and ``message``.
+        ``reason`` (a code such as ``other-cluster``) and ``message``. For
+        what is not cloneable ``import`` has the ``way`` that it would come
+        (``copy``, ``stream`` or ``convert``), the ``reason`` if it would not,
+        and the state of its ``base`` or ``None``.
 
         :raises ImageNotFound: Glance has no such image.
         :raises ImageNotActive: the image has no data, or no more.
@@ -124,27 +128,35 @@ class API:
         instance_uuid: str,
         project_id: str,
         host: str,
+        import_: str = 'never',
     ) -> Disk:
         """Make a copy-on-write disk of a Glance image; the disk, ready.
 
+        With *import_* ``allowed`` an image that cannot be cloned is imported
+        once for the whole cluster and cloned then: the call takes as long as
+        that comes on, whatever its deadline. Managers that know nothing of
+        that refuse it as ``never`` does.
+
         :raises ImageError: the image cannot be used (not found, not active,
-            hidden, forbidden to the project, not cloneable, larger than the
-            disk): nothing was made.
+            hidden, forbidden to the project, not cloneable, not fit for an
+            import, larger than the disk): nothing was made.
+        :raises ImageImporting: the import has not come on for a deadline.
         :raises DiskDiffers: the name is a disk made by another request.
         :raises NameTaken: the name is an image that this service did not make.
         :raises OutOfSpace: the pool is full: nothing is left of the disk.
         """
-        return self._call(
-            ctxt,
-            'create_disk',
-            image_id=image_id,
-            name=name,
-            size_bytes=size_bytes,
-            pool=pool,
-            instance_uuid=instance_uuid,
-            project_id=project_id,
-            host=host,
-        )
+        given: dict[str, Any] = {
+            'image_id': image_id,
+            'name': name,
+            'size_bytes': size_bytes,
+            'pool': pool,
+            'instance_uuid': instance_uuid,
+            'project_id': project_id,
+            'host': host,
+        }
+        if import_ == 'never' or not self._calls.may_send('1.3'):
+            return self._call(ctxt, 'create_disk', **given)
+        return self._call(ctxt, 'create_disk', '1.3', **given, import_=import_)
 
     def begin_import(
         self,

@@ -18,6 +18,7 @@ import tenacity
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.cloning import eligibility
+from rbdcloner.cloning.bases import Outlook
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.making import Maker
 from rbdcloner.cloning.parents import Parents
@@ -52,8 +53,13 @@ class Engine:
     clone_format: CloneFormat
     disk_pools: Collection[str]
 
-    def is_cloneable(self, image_id: str) -> eligibility.Verdict:
-        """Tell whether disks can be cloned from the image, or why not."""
+    def is_cloneable(
+        self, image_id: str
+    ) -> tuple[eligibility.Verdict, Outlook | None]:
+        """Tell whether disks can be cloned from the image, or why not.
+
+        And what would come of importing one that cannot.
+        """
         return self.parents.judge(image_id)
 
     def create_disk(self, request: DiskRequest) -> Clone:

@@ -28,6 +28,7 @@ import tenacity
 from rbdcloner import errors
 from rbdcloner.cloning.fencing import Fence
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import Flatten
 
@@ -42,7 +43,10 @@ _HANGS_S = 600.0
 _LOOK_AGAIN_S = 0.5
 
 _Rest = TypeVar('_Rest')
-_Row = TypeVar('_Row', bound=Clone | Flatten | None)
+#: What can be held.
+Held = Base | Clone | Flatten
+
+_Row = TypeVar('_Row', bound=Held | None)
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -209,6 +213,15 @@ class Holder:
         except errors.HolderLate:
             return None
 
+    def next_base(self, limit: int) -> Base | None:
+        """Take the image to import; as :meth:`next_flatten`."""
+        try:
+            return self._fence.taking(
+                self.taken, self.lineage.next_base, limit=limit
+            )
+        except errors.HolderLate:
+            return None
+
     @contextlib.contextmanager
     def working_on(self, clone: Clone, long: bool = False) -> Iterator[None]:
         """Keep the row; let it go, with the reason, when the work fails.
@@ -223,12 +236,11 @@ class Holder:
             self.lineage.let_go(clone, errors.reason_of(exc))
             raise
 
-    def hold_on(self, row: Clone | Flatten, ask: Callable[[], object]) -> Hold:
+    def hold_on(self, row: Held, ask: Callable[[], object]) -> Hold:
         """Return the hold on a row that was taken; *ask* renews it."""
         with self._lock:
             until = self._until.pop(_key(row), 0.0)
-        image = row.clone.image if isinstance(row, Flatten) else row.image
-        return Hold(str(image), row.fence, self.lease_s, until, math.inf, ask)
+        return Hold(_name(row), row.fence, self.lease_s, until, math.inf, ask)
 
     @contextlib.contextmanager
     def _kept(self, clone: Clone, long: bool) -> Iterator[None]:
@@ -260,7 +272,7 @@ class Holder:
                 name=str(clone.image), expected=f'fence {clone.fence}'
             )
 
-    def _note(self, row: Clone | Flatten, asked_at: float) -> None:
+    def _note(self, row: Held, asked_at: float) -> None:
         with self._lock:
             # Of what is taken and then not worked on, nothing else is told.
             for key, until in list(self._until.items()):
@@ -329,5 +341,14 @@ class Holder:
                 hold.lost = True
 
 
-def _key(row: Clone | Flatten) -> tuple[type, int, int]:
+def _key(row: Held) -> tuple[type, int, int]:
     return (type(row), row.id, row.fence)
+
+
+def _name(row: Held) -> str:
+    match row:
+        case Flatten():
+            return str(row.clone.image)
+        case Clone():
+            return str(row.image)
+    return str(row)

@@ -20,6 +20,7 @@ from rbdcloner.model import Flatten
 from rbdcloner.model import FlattenReason
 from rbdcloner.model import Kind
 from rbdcloner.model import Parent
+from rbdcloner.model import Purpose
 from rbdcloner.states import LIVE
 from rbdcloner.states import State
 from rbdcloner.states import may_follow
@@ -46,7 +47,7 @@ class ImageRelease:
 
     def users(self, glance_image_id: str) -> Iterator[Clone]:
         """Yield the rows of the image's children that need it."""
-        for parent in self.lineage.parents(glance_image_id=glance_image_id):
+        for parent in self._glances(glance_image_id):
             marker = 0
             attached = Filters(parent_id=parent.id, attached=True)
             while page := self.lineage.page(attached, marker, _ROWS_AT_ONCE):
@@ -71,7 +72,7 @@ class ImageRelease:
     def images(self, glance_image_id: str) -> list[Clone]:
         """Return the rows of the Glance image's own RBD images, not final."""
         found = {}
-        for parent in self.lineage.parents(glance_image_id=glance_image_id):
+        for parent in self._glances(glance_image_id):
             clone = self.lineage.find_by_image(parent.snapshot.image)
             if clone is not None and clone.kind is not Kind.DISK:
                 found[clone.id] = clone
@@ -104,13 +105,22 @@ class ImageRelease:
             raise errors.NotRetired(image=str(image), state=clone.state)
         if not image.id:
             raise errors.NotRetired(image=str(image), state='never made')
+        if clone.kind is Kind.BASE:
+            # Who wants it again has it imported again.
+            raise errors.NotRetired(image=str(image), state='a dropped base')
         held = self.lineage.hold(clone, self.owner, _LEASE_S)
         return self.lineage.move(held, State.RESTORING)
+
+    def _glances(self, glance_image_id: str) -> Iterator[Parent]:
+        """Yield the snapshots of Glance's own data, not of a base's copy."""
+        for parent in self.lineage.parents(glance_image_id=glance_image_id):
+            if parent.purpose is not Purpose.BASE:
+                yield parent
 
     def _parents(self, glance_image_id: str) -> Iterator[Parent]:
         """Yield one parent of each RBD image of the Glance image, in use."""
         known = set()
-        for parent in self.lineage.parents(glance_image_id=glance_image_id):
+        for parent in self._glances(glance_image_id):
             if parent.snapshot.image.id in known:
                 continue
             if self.lineage.has_children(parent):

@@ -14,6 +14,8 @@ import cachetools
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.bases import Bases
+from rbdcloner.cloning.bases import Outlook
 from rbdcloner.cloning.eligibility import Location
 from rbdcloner.cloning.eligibility import Refusal
 from rbdcloner.cloning.eligibility import Verdict
@@ -61,6 +63,7 @@ class Parents:
         releaser: Releaser,
         repairer: Repairer,
         headroom: Headroom,
+        bases: Bases,
         clone_format: CloneFormat,
     ) -> None:
         self._ceph = ceph
@@ -69,26 +72,32 @@ class Parents:
         self._releaser = releaser
         self._repairer = repairer
         self._headroom = headroom
+        self._bases = bases
         self._clone_format = clone_format
         self._known: MutableMapping[str, Parent] = cachetools.TTLCache(
             _REMEMBERED_IMAGES, _REMEMBERED_S
         )
         self._lock = threading.Lock()
 
-    def judge(self, image_id: str) -> Verdict:
+    def judge(self, image_id: str) -> tuple[Verdict, Outlook | None]:
         """Tell whether the image can be cloned, and from where or why not.
+
+        If not, what would come of importing it.
 
         :raises ImageError: the image is not one that anybody may use.
         """
         image = self._images.get(image_id)
         check_usable(image)
-        return judge(image, self._ceph)
+        verdict = judge(image, self._ceph)
+        if verdict.cloneable:
+            return verdict, None
+        return verdict, self._bases.outlook(image)
 
     def of(self, request: DiskRequest) -> Parent:
         """Return the active, protected parent for *request*'s disk.
 
         :raises ImageError: the project may not use the image, it cannot be
-            cloned, or it is larger than the disk.
+            cloned, or is being imported, or it is larger than the disk.
         :raises ParentReleased: the snapshot is being released now.
         :raises RoomNeeded: the chain above it is too deep.
         """
@@ -97,7 +106,7 @@ class Parents:
         with self._lock:
             parent = self._known.get(image.id)
         if parent is None:
-            parent = self._adopt(image)
+            parent = self._adopt(image, request.imports)
             with self._lock:
                 self._known[image.id] = parent
         if parent.size_bytes > request.size_bytes:
@@ -130,9 +139,13 @@ class Parents:
             self._help_release(facts.snapshot)
             raise
 
-    def _adopt(self, image: GlanceImage) -> Parent:
+    def _adopt(self, image: GlanceImage, imports: bool) -> Parent:
         verdict = judge(image, self._ceph)
         facts = verdict.facts or self._repaired(image, verdict)
+        if facts is None and imports:
+            parent = self._bases.parent_of(image)
+            self._headroom.for_child(parent)
+            return parent
         if facts is None:
             raise errors.ImageNotCloneable(
                 image_id=image.id, summary=verdict.summary

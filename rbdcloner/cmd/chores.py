@@ -21,6 +21,8 @@ LOG = logging.getLogger(__name__)
 
 #: How soon a flatten begins that was asked for elsewhere.
 _FLATTENS_EVERY_S = 2
+#: How soon an import begins that was asked for.
+_IMPORTS_EVERY_S = 1
 #: How soon after its lease somebody's work is taken over.
 _TAKES_OVER_EVERY_S = 5.0
 #: How soon what nova-compute noted is adopted.
@@ -74,6 +76,8 @@ class Chores:
             self._thread('survey', self._survey, self._survey_every_s),
             self._thread('adoption', self._adopt, _ADOPTS_EVERY_S),
             self._thread('flattening', self._flatten, _FLATTENS_EVERY_S),
+            self._thread('import', self._import, _IMPORTS_EVERY_S),
+            self._thread('upkeep', self._keep_up, self._survey_every_s),
             self._thread('retirement', self._retire, every_s, self._begun),
             self._thread('reaper', self._reap, every_s, self._retired),
         ]
@@ -138,6 +142,17 @@ class Chores:
         while not self._stopping.is_set():
             if not self._rooms.flattener.run_next(self._stopping):
                 return
+
+    def _import(self) -> None:
+        while not self._stopping.is_set():
+            if not self._rooms.importer.run_next(self._stopping):
+                return
+
+    def _keep_up(self) -> None:
+        holder = self._rooms.recovery.holder
+        every_s = self._survey_every_s
+        if holder.lineage.take_duty('bases', holder.owner, every_s):
+            self._rooms.upkeep.look(self._stopping)
 
     def _adopt(self) -> None:
         holder = self._rooms.recovery.holder

@@ -3,7 +3,9 @@
 
 import dataclasses
 import os
+import pathlib
 import socket
+from typing import Protocol
 import uuid
 
 from oslo_config import cfg
@@ -13,8 +15,14 @@ import rbdcloner
 from rbdcloner import notifications
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.cloning import eligibility
 from rbdcloner.cloning import holding
 from rbdcloner.cloning.adopting import Adopter
+from rbdcloner.cloning.base_data import Data
+from rbdcloner.cloning.base_data import Downloads
+from rbdcloner.cloning.base_import import BaseImporter
+from rbdcloner.cloning.base_upkeep import BaseUpkeep
+from rbdcloner.cloning.bases import Bases
 from rbdcloner.cloning.disk_adoption import DiskAdoption
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.fencing import Fence
@@ -37,10 +45,21 @@ from rbdcloner.cloning.survey import Survey
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.images import session
+from rbdcloner.images import verification
 from rbdcloner.images.glance import Glance
 from rbdcloner.images.remembered import RememberingGlance
+from rbdcloner.images.scratch import Scratch
 from rbdcloner.manager import Manager
+from rbdcloner.model import Base
 from rbdcloner.model import CloneFormat
+from rbdcloner.model import GlanceImage
+
+_MIB, _GIB = 2**20, 2**30
+_DAY_S = 24 * 3600
+
+
+class Glances(Images, Downloads, Protocol):
+    """What the rooms together need of Glance."""
 
 
 def lineage(conf: cfg.ConfigOpts) -> Lineage:
@@ -78,6 +97,8 @@ class Service:
     survey: Survey
     flattener: Flattener
     noted: Noted
+    importer: BaseImporter
+    upkeep: BaseUpkeep
 
 
 def service(
@@ -93,7 +114,7 @@ def service(
 
 
 def rooms(
-    conf: cfg.ConfigOpts, driver: Driver, holder: Holder, images: Images
+    conf: cfg.ConfigOpts, driver: Driver, holder: Holder, images: Glances
 ) -> Service:
     """Return the rooms over what talks to the outside."""
     rows = holder.lineage
@@ -104,11 +125,19 @@ def rooms(
     headroom = Headroom(rows, _limits(conf))
     clone_format = CloneFormat(conf.ceph.clone_format)
     disk_pools = frozenset(conf.ceph.disk_pools)
+    bases = _bases(conf, rows, driver.fsid)
     engine = Engine(
         fsid=driver.fsid,
         lineage=rows,
         parents=Parents(
-            driver, rows, images, releaser, repairer, headroom, clone_format
+            driver,
+            rows,
+            images,
+            releaser,
+            repairer,
+            headroom,
+            bases,
+            clone_format,
         ),
         maker=maker,
         remover=remover,
@@ -117,13 +146,14 @@ def rooms(
         disk_pools=disk_pools,
     )
     image_pools = frozenset(conf.ceph.image_pools)
+    base_pool = conf.imports.pool or min(disk_pools)
     snapshots = Snapshots(engine, driver, releaser, headroom, image_pools)
     adopter = Adopter(driver, rows, images, clone_format)
     survey = Survey(
         engine,
         adopter,
         repairer,
-        disk_pools | image_pools,
+        disk_pools | image_pools | {base_pool},
         conf.flatten.retired_after,
         conf.flatten.alert_children,
     )
@@ -152,6 +182,39 @@ def rooms(
             conf.flatten.mib_per_s,
         ),
         noted,
+        BaseImporter(
+            driver,
+            rows,
+            maker,
+            holder,
+            _data(conf, driver, images),
+            base_pool,
+            clone_format,
+            conf.imports.limit,
+            conf.imports.glance_store,
+            notifications.sender(conf, conf.host),
+        ),
+        BaseUpkeep(
+            rows, images, remover, conf.imports.base_idle_days * _DAY_S
+        ),
+    )
+
+
+def _data(conf: cfg.ConfigOpts, driver: Driver, images: Downloads) -> Data:
+    imports = conf.imports
+
+    def signatures(image: GlanceImage) -> verification.Verifier | None:
+        if not imports.verify_signatures:
+            return None
+        return verification.verifier_of(image, verification.credentials(conf))
+
+    return Data(
+        driver,
+        images,
+        Scratch(pathlib.Path(imports.scratch_dir), imports.scratch_mib * _MIB),
+        imports.max_size_gib * _GIB,
+        imports.mib_per_s,
+        signatures,
     )
 
 
@@ -161,6 +224,29 @@ def adopter(conf: cfg.ConfigOpts, rows: Lineage) -> tuple[LibrbdDriver, Noted]:
     driver.connect()
     holder = Holder(rows, owner(), conf.lease)
     return driver, rooms(conf, driver, holder, glance(conf)).noted
+
+
+def wanted_base(
+    conf: cfg.ConfigOpts, rows: Lineage, image_id: str
+) -> Base | None:
+    """Have an image imported, for a command; None if it can be cloned.
+
+    :raises ImageError: it is not to be had, or not fit for an import.
+    """
+    driver = ceph(conf)
+    driver.connect()
+    try:
+        image = glance(conf).look(image_id)
+        eligibility.check_usable(image)
+        if eligibility.judge(image, driver).cloneable:
+            return None
+        return _bases(conf, rows, driver.fsid).want(image, again=True)
+    finally:
+        driver.close()
+
+
+def _bases(conf: cfg.ConfigOpts, rows: Lineage, fsid: str) -> Bases:
+    return Bases(rows, fsid, conf.imports.limit, conf.imports.glance_store)
 
 
 def listener(

@@ -7,8 +7,10 @@ was changed in Glance holds here some seconds later.
 
 from collections.abc import Callable
 from collections.abc import Hashable
+from collections.abc import Iterator
 from collections.abc import MutableMapping
 from concurrent import futures
+import contextlib
 import dataclasses
 import threading
 from typing import Generic
@@ -51,6 +53,16 @@ class RememberingGlance:
         For who only watches: what is kept is what requests are decided by.
         """
         return self._asked.image(image_id)
+
+    def download(
+        self, image_id: str
+    ) -> contextlib.AbstractContextManager[Iterator[bytes]]:
+        """Give the image's data; as :meth:`Glance.download`."""
+        return self._asked.download(image_id)
+
+    def copy_to(self, image_id: str, store: str) -> bool:
+        """Have Glance copy the image; as :meth:`Glance.copy_to`."""
+        return self._asked.copy_to(image_id, store)
 
     def forget(self, image_id: str) -> None:
         """Ask Glance again next time."""

@@ -23,6 +23,8 @@ UNFINISHED = (
     "WHERE state IN ('planned', 'releasing')",
     'SELECT clone_id, state, reason FROM flattens '
     "WHERE state IN ('wanted', 'running')",
+    'SELECT glance_image_id, state, reason FROM bases '
+    "WHERE state IN ('wanted', 'running')",
 )
 #: A watch of who was killed lasts for 30 s.
 SETTLES_S = 60

@@ -80,6 +80,11 @@ class Glance(server.Server):
         """The image endpoint."""
         return f'http://127.0.0.1:{self.settings["port"]}'
 
+    @property
+    def access_log(self) -> pathlib.Path:
+        """A line for each request that was answered."""
+        return self.stack_folder / 'log' / f'{self.name}-access.log'
+
     def _program(self, name: str) -> pathlib.Path:
         return pathlib.Path(self.settings['venv']) / 'bin' / name
 
@@ -90,6 +95,7 @@ class Glance(server.Server):
             *('--workers', 1, '--threads', 8, '--timeout', 0),
             *('--graceful-timeout', 10, '--no-control-socket'),
             *('--worker-tmp-dir', self.folder),
+            *('--access-logfile', self.access_log),
             'glance.wsgi.api:application',
         ]
         environment = {'OS_GLANCE_CONFIG_DIR': str(self.folder)}

@@ -136,6 +136,7 @@ class Manager(server.Server):
             },
             'database': {'connection': self._database_url},
             'ceph': {'conf': cluster.conf, 'user': 'rbdcloner'},
+            'imports': {'scratch_dir': self.folder / 'scratch'},
         }
         if 'glance' in self._servers.servers:
             url = self._servers.glance.url

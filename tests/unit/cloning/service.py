@@ -7,8 +7,10 @@ Ceph, same database, nothing else in common.
 
 import atexit
 from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import pathlib
 import shutil
@@ -27,6 +29,8 @@ from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.cloning import holding
+from rbdcloner.cloning.base_import import BaseImporter
+from rbdcloner.cloning.base_upkeep import BaseUpkeep
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
@@ -53,6 +57,7 @@ from rbdcloner.states import State
 from tests import ceph_double
 
 MIB = 2**20
+_PIECE_BYTES = MIB // 4
 PROJECT = uuid.uuid4().hex
 LEASE_S = 5.0
 
@@ -61,22 +66,34 @@ _LEASES_END = (
     'WHERE lease_expires_at IS NOT NULL',
     'UPDATE flattens SET lease_expires_at = :then '
     'WHERE lease_expires_at IS NOT NULL',
+    'UPDATE bases SET lease_expires_at = :then '
+    'WHERE lease_expires_at IS NOT NULL',
 )
 _TIME_PASSES = (
     *_LEASES_END,
     'UPDATE clones SET retry_at = :then WHERE retry_at IS NOT NULL',
     'UPDATE flattens SET retry_at = :then WHERE retry_at IS NOT NULL',
+    'UPDATE bases SET retry_at = :then WHERE retry_at IS NOT NULL',
+    'UPDATE bases SET updated_at = :then',
+    "UPDATE clones SET updated_at = :then WHERE state = 'deleted'",
     'UPDATE parents SET updated_at = :then',
     "UPDATE clones SET created_at = :then WHERE state = 'ready'",
 )
 
 
 class KnownImages:
-    """Glance's answers; the real one is in the functional tests."""
+    """Glance's answers; the real one is in the functional tests.
+
+    ``on_piece`` is called in the middle of a download, ``on_copy`` when an
+    image is to be copied.
+    """
 
     def __init__(self) -> None:
         self.images: dict[str, GlanceImage] = {}
+        self.data: dict[str, bytes] = {}
         self.forgotten: list[str] = []
+        self.on_piece: Callable[[], object] | None = None
+        self.on_copy: Callable[[str], object] = lambda image_id: None
 
     def get(self, image_id: str, project_id: str = '') -> GlanceImage:
         try:
@@ -89,6 +106,21 @@ class KnownImages:
 
     def forget(self, image_id: str) -> None:
         self.forgotten.append(image_id)
+
+    @contextlib.contextmanager
+    def download(self, image_id: str) -> Iterator[Iterator[bytes]]:
+        self.get(image_id)
+        yield self._pieces(self.data[image_id])
+
+    def copy_to(self, image_id: str, store: str) -> bool:
+        self.on_copy(image_id)
+        return True
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        for begin in range(0, len(data), _PIECE_BYTES):
+            yield data[begin : begin + _PIECE_BYTES]
+            if self.on_piece is not None:
+                self.on_piece()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +135,8 @@ class Process:
     reaper: Reaper
     survey: Survey
     flattener: Flattener
+    importer: BaseImporter
+    upkeep: BaseUpkeep
     lineage: Lineage
 
     def sweep_until_quiet(self, *but: State) -> None:
@@ -184,8 +218,17 @@ class Service(fixtures.Fixture):
             cls._template = folder / 'empty.sqlite'
         return cls._template
 
-    def process(self, on_commit: Callable[[], None] | None = None) -> Process:
-        """Return a new process; *on_commit* runs before each COMMIT."""
+    def process(
+        self,
+        on_commit: Callable[[], None] | None = None,
+        **imports: object,
+    ) -> Process:
+        """Return a new process; *on_commit* runs before each COMMIT.
+
+        *imports* are options of group [imports].
+        """
+        for option, value in imports.items():
+            self._conf.set_override(option, value, 'imports')
         engine = self._connect()
         self.addCleanup(engine.dispose)
         if on_commit:
@@ -204,6 +247,8 @@ class Service(fixtures.Fixture):
             reaper=rooms.reaper,
             survey=rooms.survey,
             flattener=rooms.flattener,
+            importer=rooms.importer,
+            upkeep=rooms.upkeep,
             lineage=lineage,
         )
 
@@ -234,6 +279,25 @@ class Service(fixtures.Fixture):
         location = f'rbd://{self.ceph.fsid}/images/{image_id}/snap'
         self.register_image(image_id, location, size_bytes, **facts)
         return image_id
+
+    def add_elsewhere(self, data: bytes) -> str:
+        """Put a raw image into Glance that lies in no Ceph; its id."""
+        image_id = str(uuid.uuid4())
+        self.register_image(image_id, 'file:///elsewhere', 0)
+        self.change_data(image_id, data)
+        return image_id
+
+    def change_data(self, image_id: str, data: bytes, **facts: object) -> None:
+        """Let Glance have other data of an image, as it knows."""
+        self.glance.data[image_id] = data
+        digest = hashlib.sha512(data).hexdigest()
+        known = {'size_bytes': len(data), 'checksum': f'sha512:{digest}'}
+        self.change_image(image_id, **known | facts)
+
+    def change_image(self, image_id: str, **facts: object) -> None:
+        """Let Glance say something else of an image."""
+        known = self.glance.images[image_id]
+        self.glance.images[image_id] = dataclasses.replace(known, **facts)
 
     def register_image(
         self, image_id: str, location: str, size_bytes: int, **facts: object
