@@ -32,7 +32,12 @@ EXIT_CODES = (
 NOT_FOUND = 3
 
 _USAGE = 2
-_NOT_FOUND_ERRORS = (errors.DiskNotFound, errors.FlattenNotFound)
+_NOT_FOUND_ERRORS = (
+    errors.BaseNotFound,
+    errors.DiskNotFound,
+    errors.FlattenNotFound,
+    errors.ImageNotFound,
+)
 _COMMANDS = 'rbdcloner.manage'
 
 

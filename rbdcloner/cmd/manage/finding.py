@@ -11,6 +11,7 @@ from oslo_utils import uuidutils
 
 from rbdcloner import errors
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Flatten
@@ -19,7 +20,7 @@ from rbdcloner.states import FINAL
 from rbdcloner.states import LIVE
 from rbdcloner.states import State
 
-Row = TypeVar('Row', Clone, Flatten)
+Row = TypeVar('Row', Base, Clone, Flatten)
 
 _ROWS_AT_ONCE = 500
 _LIMIT = 100
@@ -40,6 +41,24 @@ def add_page(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar='ID',
         help='only rows after the one with this ID',
+    )
+
+
+def add_waiting(parser: argparse.ArgumentParser) -> None:
+    """Add how long to wait for the managers."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        '--no-wait',
+        action='store_true',
+        help='return at once; the managers do it in the background',
+    )
+    group.add_argument(
+        '--timeout',
+        type=count,
+        default=0,
+        metavar='SECONDS',
+        help='wait no longer (exit code 1); default: until it is done or '
+        'refused. Ctrl-C ends the waiting, nothing else',
     )
 
 

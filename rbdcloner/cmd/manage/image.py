@@ -73,7 +73,7 @@ class Release(OfManage, lister.Lister):
             help='with --flatten: also disks that a guest has open, whose '
             'client then does the copying',
         )
-        _add_waiting(parser)
+        finding.add_waiting(parser)
         self._parser = parser
         return parser
 
@@ -194,7 +194,7 @@ class Restore(OfManage, command.Command):
         parser.add_argument(
             '--pool', default='', help='the pool; needed if several had it'
         )
-        _add_waiting(parser)
+        finding.add_waiting(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
@@ -216,23 +216,6 @@ class Restore(OfManage, command.Command):
             return 0
         moves = progress.Moves(self.app.lineage, restoring, (State.READY,))
         return 0 if self.watch(moves.look, parsed_args.timeout) else 1
-
-
-def _add_waiting(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        '--no-wait',
-        action='store_true',
-        help='return at once; the managers do it in the background',
-    )
-    group.add_argument(
-        '--timeout',
-        type=finding.count,
-        default=0,
-        metavar='SECONDS',
-        help='wait no longer (exit code 1); default: until it is done or '
-        'refused. Ctrl-C ends the waiting, nothing else',
-    )
 
 
 def _are(number: int) -> str:

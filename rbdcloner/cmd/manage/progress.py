@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage.watching import Status
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Flatten
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
 from rbdcloner.states import State
 
@@ -17,6 +19,7 @@ from rbdcloner.states import State
 UNFINISHED = (FlattenState.WANTED, FlattenState.RUNNING)
 
 _ROWS_AT_ONCE = 500
+_BAR = 30
 
 
 class Flattens:
@@ -62,6 +65,27 @@ class Flattens:
             self._done += 1
         else:
             self._refused.append(f'{now.clone.image} was not: {now.reason}')
+
+
+class Import:
+    """An image that is imported."""
+
+    def __init__(self, lineage: Lineage, base: Base) -> None:
+        self._lineage = lineage
+        self._base = base
+
+    def look(self) -> Status:
+        """Tell how far it is, with a bar, or what it waits for."""
+        base = self._lineage.base(self._base.uuid)
+        named = f'Image {base.glance_image_id}'
+        if base.state in (BaseState.READY, BaseState.COPIED):
+            return Status(f'{named} is {base.state}', over=True, done=True)
+        if base.state is BaseState.RUNNING:
+            return Status(f'{named} {_bar(base)}')
+        if base.state is BaseState.WANTED:
+            waits = base.reason or 'waiting for a manager'
+            return Status(f'{named}: {waits}')
+        return Status(f'{named} is {base.state}: {base.reason}', over=True)
 
 
 class Moves:
@@ -112,6 +136,17 @@ def percent(flatten: Flatten) -> int:
     if not flatten.total_objects:
         return 0
     return min(100 * flatten.done_objects // flatten.total_objects, 100)
+
+
+def _bar(base: Base) -> str:
+    share = (
+        min(base.done_bytes / base.total_bytes, 1) if base.total_bytes else 0
+    )
+    filled = int(_BAR * share)
+    return (
+        f'[{"#" * filled}{"." * (_BAR - filled)}] {100 * share:.0f} %, '
+        f'{columns.size(base.done_bytes)} of {columns.size(base.total_bytes)}'
+    )
 
 
 def _doings(unfinished: Sequence[Flatten]) -> list[str]:

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""base list, show, import, drop: images imported once, to clone disks from."""
+
+import argparse
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+from cliff import command
+from cliff import lister
+from cliff import show
+
+from rbdcloner import errors
+from rbdcloner.cmd import compose
+from rbdcloner.cmd.manage import columns
+from rbdcloner.cmd.manage import finding
+from rbdcloner.cmd.manage import progress
+from rbdcloner.cmd.manage.app import OfManage
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Base
+from rbdcloner.states import LIVE_BASES
+from rbdcloner.states import BaseState
+
+_ROWS_AT_ONCE = 500
+
+_BRIEF: dict[str, Callable[[Base], Any]] = {
+    'ID': lambda base: base.id,
+    'Image': lambda base: base.glance_image_id,
+    'State': lambda base: str(base.state),
+    'Way': lambda base: str(base.way),
+    'Done': lambda base: columns.Size(base.done_bytes),
+    'Total': lambda base: columns.Size(base.total_bytes),
+    'Base': lambda base: _image(base),
+    'Run By': lambda base: _runner(base),
+    'Reason': lambda base: base.reason,
+    'Next Attempt': lambda base: columns.moment(base.retry_at),
+}
+
+_FULL: dict[str, Callable[[Base], Any]] = {
+    'id': lambda base: base.id,
+    'uuid': lambda base: base.uuid,
+    'fsid': lambda base: base.fsid,
+    'glance_image_id': lambda base: base.glance_image_id,
+    'checksum': lambda base: base.checksum,
+    'state': lambda base: str(base.state),
+    'way': lambda base: str(base.way),
+    'done_bytes': lambda base: base.done_bytes,
+    'total_bytes': lambda base: base.total_bytes,
+    'base': lambda base: _image(base),
+    'base_uuid': lambda base: base.clone.uuid if base.clone else '',
+    'slot': lambda base: base.slot or '',
+    'run_by': lambda base: _runner(base),
+    'reason': lambda base: base.reason,
+    'attempts': lambda base: base.attempts,
+    'retry_at': lambda base: columns.moment(base.retry_at),
+    'created_at': lambda base: columns.moment(base.created_at),
+    'updated_at': lambda base: columns.moment(base.updated_at),
+}
+
+
+class List(OfManage, lister.Lister):
+    """List images that were, are or wait to be imported.
+
+    With --all also those that were dropped, refused, or copied by Glance.
+    """
+
+    _listed = 0
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the page."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--all', action='store_true', help='also what is over'
+        )
+        finding.add_page(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterator[list[Any]]]:
+        """Return the rows' values, read page by page."""
+        states = () if parsed_args.all else sorted(LIVE_BASES)
+        found = finding.limited(
+            _rows(self.app.lineage, states, parsed_args.marker),
+            parsed_args.limit,
+            self.app.stderr,
+        )
+        shown = _BRIEF if parsed_args.formatter == 'table' else _FULL
+        return tuple(shown), (
+            [value(base) for value in shown.values()]
+            for base in self._counted(found)
+        )
+
+    def afterwards(self, parsed_args: argparse.Namespace) -> int:
+        """Tell persons that an empty table is no failure."""
+        whole = not (parsed_args.all or parsed_args.marker)
+        if parsed_args.formatter == 'table' and whole and not self._listed:
+            self.say('No image has been imported, nor waits for it.')
+        return 0
+
+    def _counted(self, found: Iterator[Base]) -> Iterator[Base]:
+        for base in found:
+            self._listed += 1
+            yield base
+
+
+class Show(OfManage, show.ShowOne):
+    """Show all that is recorded of an image's import, the newest."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the image."""
+        return _with_image(super().get_parser(prog_name))
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        """Return the row's values."""
+        base = _newest(self.app.lineage, parsed_args.image)
+        return tuple(_FULL), [value(base) for value in _FULL.values()]
+
+
+class Import(OfManage, command.Command):
+    """Import an image now, so that its first disk is as fast as the next.
+
+    The managers do it, a few at a time in the whole cluster. An image that
+    can be cloned as it is needs no import. One that was refused is tried
+    again. Asks Glance with the managers' configuration.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the image, and how long to wait."""
+        parser = _with_image(super().get_parser(prog_name))
+        finding.add_waiting(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        """Ask for it, and wait until it is there."""
+        base = self._want(parsed_args.image)
+        if base is None:
+            self.say(
+                f'Image {parsed_args.image} can be cloned as it is: there is '
+                'nothing to import.'
+            )
+            return 0
+        if parsed_args.no_wait and base.state is not BaseState.READY:
+            self.say('See "rbdcloner-manage base list".')
+            return 0
+        imported = progress.Import(self.app.lineage, base)
+        return 0 if self.watch(imported.look, parsed_args.timeout) else 1
+
+    def _want(self, image_id: str) -> Base | None:
+        return compose.wanted_base(self.app.conf, self.app.lineage, image_id)
+
+
+class Drop(OfManage, command.Command):
+    """Give up an image's base, or its import; never while a disk needs it.
+
+    The next disk of the image, or "base import", imports it again.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the image."""
+        return _with_image(super().get_parser(prog_name))
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        """Drop it; what is over already stays as it is."""
+        base = _newest(self.app.lineage, parsed_args.image)
+        if base.state in LIVE_BASES:
+            base = self.app.lineage.drop_base(
+                base, 'an administrator dropped it'
+            )
+        self.app.stdout.write(
+            f'The base of image {base.glance_image_id} is {base.state}.\n'
+        )
+        return int(base.state is not BaseState.DROPPED)
+
+
+def _with_image(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument('image', metavar='IMAGE', help="Glance's id of it")
+    return parser
+
+
+def _newest(lineage: Lineage, image_id: str) -> Base:
+    """Return the image's live base, else the newest.
+
+    :raises BaseNotFound: there never was one.
+    """
+    found = list(_rows(lineage, (), 0, image_id))
+    if not found:
+        raise errors.BaseNotFound(uuid=f'of image {image_id}')
+    live = [base for base in found if base.state in LIVE_BASES]
+    return (live or found)[-1]
+
+
+def _rows(
+    lineage: Lineage,
+    states: Sequence[BaseState],
+    marker: int,
+    image_id: str = '',
+) -> Iterator[Base]:
+    while page := lineage.bases(
+        states, image_id, marker=marker, limit=_ROWS_AT_ONCE
+    ):
+        yield from page
+        marker = page[-1].id
+
+
+def _image(base: Base) -> str:
+    return str(base.clone.image) if base.clone else ''
+
+
+def _runner(base: Base) -> str:
+    return base.owner if base.state is BaseState.RUNNING else ''
