@@ -32,6 +32,16 @@ OPTIONS: list[cfg.Opt] = [
         'have rabbit_quorum_queue = false, add ?rabbit_quorum_queue=false.',
     ),
     cfg.StrOpt(
+        'import',
+        dest='import_',
+        default='allowed',
+        choices=[
+            ('allowed', 'the managers import it once, for all hosts'),
+            ('never', 'Nova downloads and converts it, for each disk'),
+        ],
+        help='What becomes of an image that cannot be cloned.',
+    ),
+    cfg.StrOpt(
         'images_pool',
         default='images',
         help='The pool of Glance that snapshots of disks become images in.',
