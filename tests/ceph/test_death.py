@@ -164,6 +164,19 @@ class DeathV1Test(testtools.TestCase):
             _cluster.write(made, 0, b'whole')
             self.assertEqual(b'whole', _cluster.read(made, 0, 5))
 
+    def test_death_while_writing(self):
+        made = []
+        for named in self.children('write', DEATHS_OF_EACH_ACT):
+            self.driver.create(named, 1024 * 4 * MIB)
+            made.append(self.driver.find_image(named).image)
+        self.die_in('write', made, 0.5)
+        for image in made:
+            by_name = dataclasses.replace(image, id='')
+            self.assertEqual(image, self.driver.find_image(by_name).image)
+            self.remove(image)
+            self.assertIsNone(self.driver.find_image(image))
+            self.driver.create(by_name, MIB)
+
     def test_death_while_removing(self):
         removed = []
         for child in self.children('remove'):

@@ -4,6 +4,7 @@
 from concurrent import futures
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 import socket
@@ -459,6 +460,21 @@ class OutageTest(LibrbdTest):
             opened.resize(16 * MIB)
         wait_until(lambda: self.is_trashed(child), f'{child} is trashed')
 
+    def test_a_writer_gives_up_in_time(self):
+        child = self.child()
+
+        def written():
+            yield 0, b'x'
+            stack.enter_context(self.paused())
+            for at in range(MIB):
+                yield at % 8 * MIB, b'x'
+
+        with contextlib.ExitStack() as stack, self.bounded(6 * OUTAGE_S):
+            stack.enter_context(self.assertUnavailable())
+            opened = stack.enter_context(self.driver.open(child))
+            opened.write(written())
+        wait_until(lambda: self.is_trashed(child), f'{child} is trashed')
+
     @contextlib.contextmanager
     def assertUnavailable(self):
         try:
@@ -534,6 +550,23 @@ class ShutOutTest(LibrbdTest):
             self.assertRaises(errors.ShutOut, opened.tag, 'late')
         self.assertEqual('', self.driver.find_image(child).tag)
         self.driver.trash(child)
+
+    def test_who_is_shut_out_writes_no_further(self):
+        other = self.connect()
+        child = self.child()
+
+        def written():
+            for at in itertools.count():
+                if at == 32:
+                    self.driver.shut_out(self.driver.watchers(child))
+                self.assertLess(at, 64)
+                yield at % 4 * MIB, b'%d' % at
+
+        with other.open(child) as opened, self.bounded(6 * TIMEOUT_S):
+            self.assertRaises(errors.ShutOut, opened.write, written())
+        self.assertEqual([], self.driver.watchers(child))
+        self.driver.trash(child)
+        self.driver.purge(child)
 
     def test_who_shuts_itself_out_connects_again_at_once(self):
         child = self.child()

@@ -8,6 +8,11 @@ from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 
+MIB = 1 << 20
+
+#: More than it gets to.
+BLOCKS = 1024
+
 
 def main() -> None:
     conf, user, number, names, *nouns = sys.argv[1:]
@@ -18,11 +23,17 @@ def main() -> None:
     child = Image(driver.fsid, pool, '', name, image_id)
     parent = driver.find_snapshot(parent_pool, '', parent_name, 'snap')
     own = [facts.snapshot for facts in driver.snapshots(child)]
+
+    def write() -> None:
+        with driver.open(child) as opened:
+            opened.write((at * 4 * MIB, b'data') for at in range(BLOCKS))
+
     acts: dict[str, Callable[[], object]] = {
         'clone': lambda: driver.clone(
             parent.snapshot, child, clone_format, 22
         ),
         'create': lambda: driver.create(child, 2**20),
+        'write': write,
         'trash': lambda: driver.trash(child),
         'purge': lambda: driver.purge(child),
         'restore': lambda: driver.restore(child),
