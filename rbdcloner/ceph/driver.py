@@ -14,9 +14,10 @@ Every verb may raise
 :raises CephForbidden: the key's caps do not allow it.
 :raises CephRefused: any other refusal, with Ceph's own words.
 
-and nothing of rados or rbd. Nothing is retried here. Rejected: a verb
-that makes, tags and resizes in one, because a caller could not tell where a
-lost connection left it; and deletion by name, because Nova reuses names.
+and nothing of rados or rbd. Those that look are in :mod:`.reader`. Nothing is
+retried here. Rejected: a verb that makes, tags and resizes in one, because a
+caller could not tell where a lost connection left it; and deletion by name,
+because Nova reuses names.
 
 Before each act a driver asks the ``permit`` that it was made with, and after
 it has connected: what that raises it raises, having done nothing.
@@ -28,11 +29,9 @@ import contextlib
 from typing import Protocol
 
 from rbdcloner.ceph.open_image import OpenImage
+from rbdcloner.ceph.reader import Reader
 from rbdcloner.model import CloneFormat
-from rbdcloner.model import Descent
 from rbdcloner.model import Image
-from rbdcloner.model import ImageFacts
-from rbdcloner.model import PoolFacts
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 
@@ -46,7 +45,7 @@ Progress = Callable[[int, int], bool]
 Permit = Callable[[], None]
 
 
-class Driver(Protocol):
+class Driver(Reader, Protocol):
     """One cluster, reached with one key; safe to use from many threads."""
 
     @property
@@ -63,87 +62,6 @@ class Driver(Protocol):
         who was shut out by others is known to be, too.
 
         :raises CephForbidden: the key has not "profile rbd" on the mon.
-        """
-
-    def probe(self, pool: str) -> PoolFacts:
-        """Find out what this key can do with *pool*, by acting.
-
-        Writes a small object beside the images and removes it.
-        """
-
-    def find_snapshot(
-        self, pool: str, namespace: str, image: str, snapshot: str
-    ) -> SnapshotFacts:
-        """Look at a snapshot by names, read-only.
-
-        :raises PoolNotFound: there is no such pool.
-        :raises RbdImageNotFound: there is no such image, or it is trashed.
-        :raises SnapshotNotFound: the image has no such snapshot.
-        :raises SnapshotTrashed: it lies in the trash namespace.
-        """
-
-    def find_image(self, image: Image) -> ImageFacts | None:
-        """Look at an image, read-only; ``None`` where there is none.
-
-        By id when *image* has one (in the pool or in its trash), else by
-        name (never in the trash).
-        """
-
-    def find_parent(self, image: Image) -> Descent | None:
-        """Look at the snapshot that *image*, by its id, descends from.
-
-        It may lie in the trash, as may its image. ``None`` without one.
-
-        :raises RbdImageNotFound: there is no such image.
-        """
-
-    def is_trashed(self, image: Image) -> bool:
-        """Tell whether *image* lies in its pool's trash, by its id.
-
-        An interrupted move counts: its name may still be taken.
-        """
-
-    def watchers(self, image: Image) -> list[str]:
-        """Return the addresses of those who have *image* open to write.
-
-        By its id, in the pool or in its trash; none where there is no image.
-        """
-
-    def used_bytes(self, image: Image) -> int:
-        """Return what *image* itself occupies, in whole objects, by its id.
-
-        As ``rbd du`` counts: the objects of its first snapshot, those that
-        changed from each to the next and to its head; its parents' not. What
-        only trashed snapshots hold is not counted. As slow as the image has
-        objects, unless it has a fast diff.
-
-        :raises RbdImageNotFound: there is no such image.
-        """
-
-    def images(self, pool: str) -> dict[str, str]:
-        """Return every image of *pool*, id → name, without its trash.
-
-        As slow as the pool has images: never in a request's path.
-        """
-
-    def snapshots(self, image: Image) -> list[SnapshotFacts]:
-        """Return the snapshots of *image*, by its id, the trashed ones too.
-
-        In the order of their ids; none where there is no image.
-        """
-
-    def notes(
-        self,
-        pool: str,
-        prefix: str = '',
-        after: str = '',
-        limit: int = 100,
-    ) -> dict[str, str]:
-        """Return what others noted of disks in *pool*, name → text.
-
-        In the omap of the object ``rbdcloner.unadopted``: of the first
-        *limit*, by name, that begin with *prefix* and come after *after*.
-        What is no UTF-8 is escaped.
         """
 
     def strike_note(self, pool: str, name: str, text: str) -> None:
@@ -272,14 +190,6 @@ class Driver(Protocol):
 
         :raises SnapshotHasChildren: it has v1 children. v2 children do not
             stop it: confirm with :meth:`children` first.
-        """
-
-    def children(self, snapshot: Snapshot) -> list[Image]:
-        """List the children of *snapshot*, by its ids, in both formats.
-
-        Slow: about 17 ms a child under v1. Never in a request's path.
-        Trashed children are included; without one, or without the snapshot,
-        the list is empty.
         """
 
     def trash(self, image: Image) -> None:

@@ -21,7 +21,7 @@ from rbdcloner.model import SnapshotFacts
 
 
 class Reading(Reaching):
-    """What changes nothing, but for the object that a probe writes."""
+    """What leaves everything as it was."""
 
     def probe(self, pool: str) -> PoolFacts:
         with self._handle(f'probe {pool}', pool) as handle:
