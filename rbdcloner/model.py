@@ -194,6 +194,18 @@ class PoolFacts:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class QemuTarget:
+    """Where a program of qemu's is to write, and what it needs to get there.
+
+    ``options`` are those of qemu's ``--target-image-opts``, where a comma is
+    written twice; ``environment`` is added to its own.
+    """
+
+    options: Mapping[str, str]
+    environment: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class GlanceLocation:
     """Where Glance says that an image's data lies."""
 

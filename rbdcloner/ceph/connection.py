@@ -177,18 +177,18 @@ class Connections:
         keyring: str = '',
         recorder: Recorder | None = None,
     ) -> None:
-        self._conffile = conffile
-        self._client = 'client.' + user.removeprefix('client.')
+        self.conffile = conffile
+        self.client = 'client.' + user.removeprefix('client.')
         self._clone_format = clone_format
         # Whole seconds: client_mount_timeout takes no others.
         timeout = str(max(1, round(timeout_s)))
-        self._settings = _SETTINGS | {
+        self.settings = _SETTINGS | {
             'client_mount_timeout': timeout,
             'rados_mon_op_timeout': timeout,
             'rados_osd_op_timeout': timeout,
         }
         if keyring:
-            self._settings['keyring'] = keyring
+            self.settings['keyring'] = keyring
         self._recorder = recorder
         self._handles: dict[CloneFormat, futures.Future[Handle]] = {}
         self._lock = threading.Lock()
@@ -286,12 +286,12 @@ class Connections:
         handle.give_back()
 
     def _connect(self, clone_format: CloneFormat) -> Handle:
-        refused = errors.CephAuthentication(client=self._client)
+        refused = errors.CephAuthentication(client=self.client)
         answers: dict[int, errors.Error] = {
             number: refused
             for number in (errno.EACCES, errno.ENOENT, errno.EPERM)
         }
-        settings = self._settings | {
+        settings = self.settings | {
             'rbd_default_clone_format': str(int(clone_format))
         }
         with translated('connect', '', answers):
@@ -306,10 +306,10 @@ class Connections:
     def _read_configuration(self, settings: Mapping[str, str]) -> Any:
         try:
             return rados.Rados(
-                name=self._client, conffile=self._conffile, conf=settings
+                name=self.client, conffile=self.conffile, conf=settings
             )
         except rados.ObjectNotFound as exc:
             raise errors.ConfigurationError(
-                problem=f'There is no {self._conffile}',
+                problem=f'There is no {self.conffile}',
                 remedy="Name the cluster's configuration file",
             ) from exc

@@ -10,6 +10,7 @@ from rbdcloner.model import Descent
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import PoolFacts
+from rbdcloner.model import QemuTarget
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 
@@ -70,6 +71,15 @@ class Reader(Protocol):
         objects, unless it has a fast diff.
 
         :raises RbdImageNotFound: there is no such image.
+        """
+
+    def qemu_target(self, image: Image) -> QemuTarget:
+        """Return how qemu-img is to write into *image*, which exists.
+
+        By its name, as qemu knows no ids. Asks nothing of Ceph. The program
+        is a client of its own: no permit stops it, and its address is found
+        among the :meth:`watchers`. It fails when Ceph does not answer in a few
+        of our timeouts; so it does on a full pool, where it waits for space.
         """
 
     def images(self, pool: str) -> dict[str, str]:

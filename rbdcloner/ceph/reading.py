@@ -11,11 +11,13 @@ from rbdcloner.ceph import descent
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import notes
 from rbdcloner.ceph import probing
+from rbdcloner.ceph import qemu
 from rbdcloner.ceph.reaching import Reaching
 from rbdcloner.model import Descent
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import PoolFacts
+from rbdcloner.model import QemuTarget
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 
@@ -63,6 +65,10 @@ class Reading(Reaching):
     def used_bytes(self, image: Image) -> int:
         with self._opened(image, 'measure') as opened:
             return looking.used_bytes(opened)
+
+    def qemu_target(self, image: Image) -> QemuTarget:
+        ours = self._connections
+        return qemu.target(image, ours.conffile, ours.client, ours.settings)
 
     def images(self, pool: str) -> dict[str, str]:
         with self._handle('list the images', pool) as handle:

@@ -13,6 +13,7 @@ from rbdcloner.model import Descent
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import PoolFacts
+from rbdcloner.model import QemuTarget
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
 from tests.ceph_double.held import HeldImage
@@ -139,6 +140,12 @@ class CephDouble(Others):
                 used += len(held.objects(changed)) << held.order
                 before = one.data
             return used
+
+    def qemu_target(self, image: Image) -> QemuTarget:
+        options = {'driver': 'rbd', 'pool': image.pool, 'image': image.name}
+        if image.namespace:
+            options['namespace'] = image.namespace
+        return QemuTarget(options, {})
 
     def images(self, pool: str) -> dict[str, str]:
         with self._look('images', pool):

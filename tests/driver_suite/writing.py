@@ -79,6 +79,16 @@ class WriteSuite(DriverSuite):
         self.write(image, [(4 * MIB - 2, b'is')])
         self.assertReads(image, 4 * MIB - 2, b'is')
 
+    def test_qemu_is_told_the_names(self):
+        options = self.driver.qemu_target(self.image('name')).options
+        self.assertEqual('rbd', options['driver'])
+        self.assertEqual(self.cluster.disk_pool, options['pool'])
+        self.assertEqual('name', options['image'])
+        self.assertNotIn('namespace', options)
+        inside = self.image('name', namespace='inside')
+        options = self.driver.qemu_target(inside).options
+        self.assertEqual('inside', options['namespace'])
+
     def test_an_error_of_the_blocks_comes_when_nothing_is_on_its_way(self):
         image = self.new(32 * MIB)
 
