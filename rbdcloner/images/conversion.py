@@ -25,6 +25,7 @@ from oslo_concurrency import processutils
 from rbdcloner import errors
 from rbdcloner.images import program
 from rbdcloner.model import GlanceImage
+from rbdcloner.model import QemuTarget
 
 #: Called with (bytes done, bytes in all), about once a second and whenever
 #: qemu-img tells; what it raises ends qemu-img, and is raised.
@@ -82,7 +83,7 @@ def inspect(path: pathlib.Path, image: GlanceImage, limit_bytes: int) -> int:
 def convert(
     path: pathlib.Path,
     image: GlanceImage,
-    target: Mapping[str, str],
+    target: QemuTarget,
     progress: Progress,
     *,
     size_bytes: int,
@@ -91,8 +92,8 @@ def convert(
 ) -> None:
     """Write the disk in the file, of *size_bytes*, to *target*.
 
-    *target* are qemu's options of an image that exists, is large enough and
-    is all zeros: what is zero is not written. No more than *bytes_per_s* are
+    *target* is an image that exists, is large enough and is all zeros: what
+    is zero is not written. No more than *bytes_per_s* are
     written in a second, if that is not 0. What was written before an error
     stays.
 
@@ -110,10 +111,10 @@ def convert(
         *('qemu-img', 'convert', '-p', '-n', '--target-is-zero', *rate),
         # Not the default "unsafe", which leaves out the flush at the end.
         *('-t', 'writeback', '--image-opts', '--target-image-opts'),
-        *(_options(_source(path, image)), _options(target)),
+        *(_options(_source(path, image)), _options(target.options)),
     ]
     _available('qemu-img', 'setpriv')
-    with program.Program(words, limits) as running:
+    with program.Program(words, limits, target.environment) as running:
         _attend(running, image, progress, size_bytes, stalled_s)
     if running.code:
         raise _failed(image, _told(running))

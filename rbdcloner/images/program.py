@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program that runs within limits, and not a moment longer than we do."""
 
+from collections.abc import Mapping
 import contextlib
 import os
 import pathlib
@@ -34,8 +35,12 @@ class Program:
     """
 
     def __init__(
-        self, words: list[str], limits: processutils.ProcessLimits
+        self,
+        words: list[str],
+        limits: processutils.ProcessLimits,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._environment = _ENVIRONMENT | dict(environment or {})
         self._words = [
             *('setpriv', '--pdeathsig', 'KILL', '--'),
             *(sys.executable, '-m', 'oslo_concurrency.prlimit'),
@@ -52,7 +57,7 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **self._environment},
         )
         self._selector = selectors.DefaultSelector()
         for stream in (self._process.stdout, self._process.stderr):

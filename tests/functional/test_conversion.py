@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from rbdcloner import errors
+from rbdcloner import model
 from rbdcloner.images import conversion
 from rbdcloner.images import inspection
 from tests.unit.images import specimens
@@ -28,11 +29,16 @@ def target(path, size_bytes=SIZE_BYTES):
     """Return qemu's options of an empty raw file that is made here."""
     with path.open('wb') as opened:
         opened.truncate(size_bytes)
-    return {
+    return raw(path)
+
+
+def raw(path):
+    options = {
         'driver': 'raw',
         'file.driver': 'file',
         'file.filename': str(path),
     }
+    return model.QemuTarget(options, {})
 
 
 def ignore(done_bytes, total_bytes):
@@ -216,11 +222,7 @@ def test_half_of_what_is_packed_is_never_taken_for_the_disk(
 
 def test_a_target_that_is_not_there_fails_in_one_line(source, tmp_path):
     path = specimens.converted(source, 'qcow2', tmp_path / 'image')
-    missing = {
-        'driver': 'raw',
-        'file.driver': 'file',
-        'file.filename': str(tmp_path / 'missing'),
-    }
+    missing = raw(tmp_path / 'missing')
     with pytest.raises(errors.ConversionFailed) as caught:
         conversion.convert(
             path,
