@@ -131,20 +131,18 @@ class Plan:
         return Lane(contestant, threads, size.disks, size.rounds, 1)
 
     def _size(self, contestant: Contestant) -> Size:
-        match contestant.task, contestant.who:
-            case 'snapshot', 'sqlite':
-                return self.snapshots
-            case 'snapshot', _:
-                return self.copies
-            case 'delete', _:
-                return self.deletes
-            case 'faults', 'killed':
-                return self.kills
-            case 'faults', _:
-                return self.managers
-            case _, 'v1' | 'v2':
-                return self.lists
-        return self.queries
+        sizes = {
+            ('snapshot', 'sqlite'): self.snapshots,
+            ('snapshot', ''): self.copies,
+            ('delete', ''): self.deletes,
+            ('children', 'v1'): self.lists,
+            ('children', 'v2'): self.lists,
+            ('children', ''): self.queries,
+            ('faults', 'killed'): self.kills,
+            ('faults', ''): self.managers,
+        }
+        task = contestant.task
+        return sizes.get((task, contestant.who)) or sizes[task, '']
 
 
 FULL = Plan(
