@@ -38,9 +38,13 @@ class Service:
         ]
 
     def create(
-        self, names: Sequence[str], threads: int, pool: str = Testbed.POOL
+        self,
+        names: Sequence[str],
+        threads: int,
+        pool: str = Testbed.POOL,
+        **changes: Any,
     ) -> measuring.Block:
-        """Make disks of these names."""
+        """Make disks of these names; *changes* are to the arguments."""
         calls = [
             {
                 'image_id': self._image_id(),
@@ -50,6 +54,7 @@ class Service:
                 'instance_uuid': name.partition('_')[0],
                 'project_id': PROJECT,
                 'host': 'compute-1',
+                **changes,
             }
             for name in names
         ]

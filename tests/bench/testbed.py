@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import contextlib
 import dataclasses
 import os
@@ -145,10 +146,17 @@ class Testbed(contextlib.ExitStack):
         assert process.process is not None
         return [one.pid for one in process.process.children()]
 
-    def start_managers(self, name: str, database: str, count: int = 1) -> str:
+    def start_managers(
+        self,
+        name: str,
+        database: str,
+        count: int = 1,
+        options: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> str:
         """Start managers that share a new database; its URL.
 
-        The first of them is known as *name*.
+        The first of them is known as *name*. *options* are added to those
+        that every manager has here.
         """
         broker = self.servers.rabbitmq
         broker.ctl('add_vhost', name)
@@ -158,28 +166,35 @@ class Testbed(contextlib.ExitStack):
         for number in range(count):
             suffix = f'-{number}' if number else ''
             self.managers[f'{name}{suffix}'] = self._start_manager(
-                f'manager-{name}{suffix}', url, f'{broker.url}{name}'
+                f'manager-{name}{suffix}',
+                url,
+                f'{broker.url}{name}',
+                options or {},
             )
         return url
 
     def _start_manager(
-        self, name: str, database_url: str, transport_url: str
+        self,
+        name: str,
+        database_url: str,
+        transport_url: str,
+        more: Mapping[str, Mapping[str, object]],
     ) -> manager.Manager:
+        options: dict[str, dict[str, object]] = {
+            'DEFAULT': {
+                'workers': self.WORKERS,
+                'transport_url': transport_url,
+            },
+            'ceph': {
+                'clone_format': self.wishes.clone_format,
+                'disk_pools': ','.join(self.disk_pools),
+            },
+        }
+        for section, values in more.items():
+            options.setdefault(section, {}).update(values)
         return self.enter_context(
             manager.Manager(
-                self.servers,
-                database_url,
-                name=name,
-                options={
-                    'DEFAULT': {
-                        'workers': self.WORKERS,
-                        'transport_url': transport_url,
-                    },
-                    'ceph': {
-                        'clone_format': self.wishes.clone_format,
-                        'disk_pools': ','.join(self.disk_pools),
-                    },
-                },
+                self.servers, database_url, name=name, options=options
             )
         )
 
