@@ -12,15 +12,15 @@ from tests.bench import figures
 from tests.bench import scale
 
 _DESCRIPTION = """\
-Measures what a disk, its snapshot into Glance, its deletion and a look at a
-parent's children cost by rbdcloner, by librbd, by the rbd command line and by
-Nova, in turns, on a Ceph, RabbitMQ and Glance of its own; for nova-compute
-with the plug-in and without, on an OpenStack of its own. Prints a JSON line
-for each figure on standard output, everything else on standard error. A
-figure's ratio is its value divided by that of the figure it is held against.
-Everything lives in one folder below /tmp, listens on 127.0.0.1, and is ended
-and removed afterwards, by Ctrl-C too. MariaDB flushes its log once a second
-here; SQLite syncs every commit.
+Measures what a disk, its snapshot into Glance, its deletion, a look at a
+parent's children and the import of an image cost by rbdcloner, by librbd, by
+command lines and by Nova, in turns, on a Ceph, RabbitMQ and Glance of its own;
+for nova-compute with the plug-in and without, on an OpenStack of its own.
+Prints a JSON line for each figure on standard output, everything else on
+standard error. A figure's ratio is its value divided by that of the figure it
+is held against. Everything lives in one folder below /tmp, listens on
+127.0.0.1, and is ended and removed afterwards, by Ctrl-C too. MariaDB flushes
+its log once a second here; SQLite syncs every commit.
 """
 
 

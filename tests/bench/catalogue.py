@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 from tests.bench import compute_figures
+from tests.bench import import_figures
 from tests.bench import scale
 from tests.bench.figures import Figure
 from tests.bench.figures import Reach
@@ -19,6 +20,7 @@ from tests.bench.figures import Reach
 #: What ``--only`` takes besides the names of figures.
 TASKS = (
     *('create', 'snapshot', 'delete', 'children', 'faults'),
+    import_figures.TASK,
     compute_figures.TASK,
 )
 
@@ -111,6 +113,7 @@ def figures(sizes: scale.Scale) -> list[Figure]:
         *_delete(sizes),
         *_children(sizes),
         *_FAULTS,
+        *import_figures.figures(),
         *compute_figures.figures(sizes),
     ]
 

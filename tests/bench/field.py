@@ -12,6 +12,8 @@ from rbdcloner.model import CloneFormat
 from tests.bench import children
 from tests.bench import deletes
 from tests.bench import faults
+from tests.bench import import_figures
+from tests.bench import imports
 from tests.bench import librbd
 from tests.bench import rounds
 from tests.bench import snapshots
@@ -47,6 +49,7 @@ class Field:
         self._several: dict[int, faults.Managers] = {}
         self._disks: dict[int, snapshots.Disk] = {}
         self._filled: set[str] = set()
+        self._imports: imports.Imports | None = None
 
     def contestants(
         self, wanted: Iterable[Contestant]
@@ -59,15 +62,22 @@ class Field:
         return made | {one: self._contestant(one) for one in others}
 
     def finish(self) -> None:
-        """Delete the disks that snapshots were taken of."""
+        """Delete the disks that snapshots were taken of, and drop bases."""
         for disk in self._disks.values():
             disk.remove()
+        if self._imports is not None:
+            self._imports.drop()
+
+    def memory(self) -> dict[str, float]:
+        """Return the memory that contestants looked at themselves, in MiB."""
+        return {} if self._imports is None else self._imports.memory()
 
     def _contestant(self, one: Contestant) -> Any:
         tasks = {
             'snapshot': self._snapshots,
             'delete': self._deletes,
             'faults': self._faults,
+            import_figures.TASK: self._importers,
         }
         if one.task in tasks:
             return tasks[one.task](one)
@@ -117,6 +127,16 @@ class Field:
         if one.who == 'killed':
             return faults.Killed(self._bed, self._managers(2))
         return self._managers(one.count)
+
+    def _importers(self, one: Contestant) -> Any:
+        if self._imports is None:
+            self._report('managers that import, and an image for them')
+            self._imports = imports.Imports(self._bed, self._admin)
+        if one.who == 'host':
+            return imports.HostDisks(
+                self._bed, self._admin, self._imports.image_id
+            )
+        return imports.contestant(self._imports, one.who)
 
     def _families(self, wanted: list[Contestant]) -> dict[Contestant, Any]:
         """Return who answers, about families made now."""

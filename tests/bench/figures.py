@@ -75,8 +75,8 @@ class Figure:
     """A number that is printed.
 
     ``statistic`` is ``p50``, ``p95`` or ``rate``; ``span`` and ``sum`` are of
-    all of a block; or it is the name of a kind of memory, which is looked at
-    when every disk was made. ``count`` and
+    all of a block; or it is the name of a kind of memory, which is not of
+    blocks but of the whole run. ``count`` and
     ``written`` are the contestant's.
     """
 

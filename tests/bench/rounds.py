@@ -20,6 +20,7 @@ import uuid
 
 from tests.bench import compute_figures
 from tests.bench import figures
+from tests.bench import import_figures
 from tests.bench import measuring
 from tests.bench.figures import Contestant
 
@@ -28,7 +29,7 @@ LIMIT_S = 600
 # Ceph's own work after a removal.
 _PAUSE_S = 0.3
 
-_ACTS = ('boot', 'create', 'get', 'page', 'remove')
+_ACTS = ('boot', 'create', 'again', 'get', 'page', 'remove')
 #: The act that a round's line tells of.
 _TOLD = {
     'create': 'create',
@@ -36,6 +37,7 @@ _TOLD = {
     'delete': 'remove',
     'children': 'get',
     'faults': 'create',
+    import_figures.TASK: 'create',
     compute_figures.TASK: 'create',
 }
 
@@ -80,6 +82,8 @@ class Plan:
     lists: Size
     managers: Size
     kills: Size
+    first_disks: Size
+    next_disks: Size
     servers: Size
     written_servers: Size
     crowded_servers: Size
@@ -92,7 +96,7 @@ class Plan:
         phases = []
         for task in _TOLD:
             ours = [lane for lane in lanes if lane.contestant.task == task]
-            imports = [one for one in ours if one.contestant.who == 'import']
+            imports = [one for one in ours if _is_import(one.contestant)]
             crowded = [one for one in ours if _is_crowded(one.contestant)]
             together = [lane for lane in ours if lane.threads > 1]
             apart = imports + crowded + together
@@ -105,7 +109,8 @@ class Plan:
             return self._servers_lane(contestant, threads)
         if contestant.task != 'create':
             size = self._size(contestant)
-            warm = 0 if contestant.who == 'killed' else min(2, size.disks)
+            is_cold = contestant.who == 'killed' or _is_import(contestant)
+            warm = 0 if is_cold else min(2, size.disks)
             return Lane(contestant, threads, size.disks, size.rounds, warm)
         if threads > 1:
             disks = threads * self.disks_a_thread
@@ -131,6 +136,8 @@ class Plan:
         return Lane(contestant, threads, size.disks, size.rounds, 1)
 
     def _size(self, contestant: Contestant) -> Size:
+        if _is_import(contestant):
+            return self.first_disks
         sizes = {
             ('snapshot', 'sqlite'): self.snapshots,
             ('snapshot', ''): self.copies,
@@ -140,6 +147,7 @@ class Plan:
             ('children', ''): self.queries,
             ('faults', 'killed'): self.kills,
             ('faults', ''): self.managers,
+            (import_figures.TASK, ''): self.next_disks,
         }
         task = contestant.task
         return sizes.get((task, contestant.who)) or sizes[task, '']
@@ -159,6 +167,8 @@ FULL = Plan(
     lists=Size(1, 7),
     managers=Size(128, 4),
     kills=Size(1, 3),
+    first_disks=Size(1, 5),
+    next_disks=Size(10, 8),
     servers=Size(2, 8),
     written_servers=Size(1, 6),
     crowded_servers=Size(2, 5),
@@ -178,6 +188,8 @@ QUICK = Plan(
     lists=Size(1, 1),
     managers=Size(16, 1),
     kills=Size(1, 1),
+    first_disks=Size(1, 1),
+    next_disks=Size(3, 1),
     servers=Size(1, 1),
     written_servers=Size(1, 1),
     crowded_servers=Size(1, 1),
@@ -226,6 +238,12 @@ class Rounds:
                 if act == _TOLD[lane.contestant.task]:
                     said.append(_told(lane, block))
         self._report(f'round {number + 1}, ms: {", ".join(said)}')
+
+
+def _is_import(contestant: Contestant) -> bool:
+    """Tell whether all of an image's data is written for each disk."""
+    slow = import_figures.SLOW
+    return contestant.who == 'import' or contestant.who in slow
 
 
 def _is_crowded(contestant: Contestant) -> bool:

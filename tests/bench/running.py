@@ -100,7 +100,7 @@ def _measure_service(
         contestants.finish()
         _require_empty(admin)
         results.update(measured.results)
-        return memory or _memory(bed)
+        return (memory or _memory(bed)) | contestants.memory()
 
 
 def _measure_hosts(
