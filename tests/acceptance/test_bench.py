@@ -109,6 +109,20 @@ class BenchTest(testtools.TestCase):
                 against = one.name.replace('plugin_on', 'plugin_off')
                 self.assertEqual(against, one.against)
 
+    def test_import_is_measured_against_hosts_and_against_raw(self) -> None:
+        found = {one.name: one for one in catalogue.figures(scale.FULL)}
+        for name, against, reach in (
+            ('import_first_disk_s', 'host_first_disk_s', []),
+            (
+                'import_next_disk_p50_ms',
+                'import_raw_disk_p50_ms',
+                ['ratio <= 1.2'],
+            ),
+            ('import_worker_peak_mib', '', ['value <= 150']),
+        ):
+            self.assertEqual(against, found[name].against)
+            self.assertEqual(reach, [str(one) for one in found[name].reach])
+
     def test_unknown_figure_is_refused(self) -> None:
         done = self.run_bench('--only', 'delete,nonsense')
         self.assertEqual(2, done.returncode)
