@@ -101,7 +101,11 @@ class Plan:
             together = [lane for lane in ours if lane.threads > 1]
             apart = imports + crowded + together
             alone = [one for one in ours if one not in apart]
-            phases += [alone, together, imports, crowded]
+            kinds = [alone, together, imports, crowded]
+            if task == import_figures.TASK:
+                # The last first disk leaves the base to the next ones.
+                kinds.reverse()
+            phases += kinds
         return [phase for phase in phases if phase]
 
     def _lane(self, contestant: Contestant, threads: int) -> Lane:
