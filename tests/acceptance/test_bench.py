@@ -18,7 +18,7 @@ from tests.demo import scratch
 
 ROOT = pathlib.Path(__file__).parents[2]
 BENCH = (sys.executable, '-m', 'tests.bench')
-TIMEOUT_S = 240
+TIMEOUT_S = 600
 FIGURES = {
     one.name: one
     # Without --nova: the end-to-end suite has the OpenStack that it needs.
