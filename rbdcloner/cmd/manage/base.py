@@ -29,9 +29,9 @@ _BRIEF: dict[str, Callable[[Base], Any]] = {
     'Image': lambda base: base.glance_image_id,
     'State': lambda base: str(base.state),
     'Way': lambda base: str(base.way),
+    'Progress': lambda base: f'{progress.percent_imported(base)} %',
     'Done': lambda base: columns.Size(base.done_bytes),
     'Total': lambda base: columns.Size(base.total_bytes),
-    'Base': lambda base: _image(base),
     'Run By': lambda base: _runner(base),
     'Reason': lambda base: base.reason,
     'Next Attempt': lambda base: columns.moment(base.retry_at),
@@ -45,8 +45,9 @@ _FULL: dict[str, Callable[[Base], Any]] = {
     'checksum': lambda base: base.checksum,
     'state': lambda base: str(base.state),
     'way': lambda base: str(base.way),
-    'done_bytes': lambda base: base.done_bytes,
-    'total_bytes': lambda base: base.total_bytes,
+    'percent': lambda base: progress.percent_imported(base),
+    'done_bytes': lambda base: columns.Size(base.done_bytes),
+    'total_bytes': lambda base: columns.Size(base.total_bytes),
     'base': lambda base: _image(base),
     'base_uuid': lambda base: base.clone.uuid if base.clone else '',
     'slot': lambda base: base.slot or '',
@@ -60,7 +61,7 @@ _FULL: dict[str, Callable[[Base], Any]] = {
 
 
 class List(OfManage, lister.Lister):
-    """List images that were, are or wait to be imported.
+    """List images that are imported, are being, or wait for it.
 
     With --all also those that were dropped, refused, or copied by Glance.
     """
@@ -106,7 +107,10 @@ class List(OfManage, lister.Lister):
 
 
 class Show(OfManage, show.ShowOne):
-    """Show all that is recorded of an image's import, the newest."""
+    """Show all that is recorded of an image's newest import.
+
+    Who needs its base are the nearest living disks that descend from it.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the image."""
@@ -117,7 +121,9 @@ class Show(OfManage, show.ShowOne):
     ) -> tuple[Sequence[str], Sequence[Any]]:
         """Return the row's values."""
         base = _newest(self.app.lineage, parsed_args.image)
-        return tuple(_FULL), [value(base) for value in _FULL.values()]
+        values = [value(base) for value in _FULL.values()]
+        needed_by = columns.Names(_needed_by(self.app.lineage, base))
+        return (*_FULL, 'needed_by'), [*values, needed_by]
 
 
 class Import(OfManage, command.Command):
@@ -125,7 +131,8 @@ class Import(OfManage, command.Command):
 
     The managers do it, a few at a time in the whole cluster. An image that
     can be cloned as it is needs no import. One that was refused is tried
-    again. Asks Glance with the managers' configuration.
+    again. It asks Glance and Ceph with the managers' configuration file and
+    keys.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -143,9 +150,11 @@ class Import(OfManage, command.Command):
                 'nothing to import.'
             )
             return 0
-        if parsed_args.no_wait and base.state is not BaseState.READY:
-            self.say('See "rbdcloner-manage base list".')
-            return 0
+        if base.state is not BaseState.READY:
+            self.say(f'Image {base.glance_image_id} is to be imported.')
+            if parsed_args.no_wait:
+                self.say('See "rbdcloner-manage base list".')
+                return 0
         imported = progress.Import(self.app.lineage, base)
         return 0 if self.watch(imported.look, parsed_args.timeout) else 1
 
@@ -156,7 +165,8 @@ class Import(OfManage, command.Command):
 class Drop(OfManage, command.Command):
     """Give up an image's base, or its import; never while a disk needs it.
 
-    The next disk of the image, or "base import", imports it again.
+    It waits for nothing: managers destroy the base in the background. Who
+    asks for a disk of the image, and "base import", have it imported anew.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -165,19 +175,40 @@ class Drop(OfManage, command.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Drop it; what is over already stays as it is."""
-        base = _newest(self.app.lineage, parsed_args.image)
-        if base.state in LIVE_BASES:
+        before = _newest(self.app.lineage, parsed_args.image)
+        try:
             base = self.app.lineage.drop_base(
-                base, 'an administrator dropped it'
+                before, 'an administrator dropped it'
             )
+        except errors.ParentHasChildren as exc:
+            self.say(self._needed(before, exc))
+            return 1
         self.app.stdout.write(
             f'The base of image {base.glance_image_id} is {base.state}.\n'
         )
-        return int(base.state is not BaseState.DROPPED)
+        if base.state is not BaseState.DROPPED:
+            self.say(f'There is nothing to drop. {base.reason}'.rstrip())
+            return 1
+        if before.state in LIVE_BASES:
+            self.say(_what_is_next(before, base))
+        return 0
+
+    def _needed(self, base: Base, exc: errors.Error) -> str:
+        names = _needed_by(self.app.lineage, base)
+        if not names:
+            # In the trash, or gone just now.
+            return str(exc)
+        return (
+            f'The base of image {base.glance_image_id} is needed by '
+            f'{columns.few(names)}. Delete them, or have them get its data as '
+            'their own ("flatten start").'
+        )
 
 
 def _with_image(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument('image', metavar='IMAGE', help="Glance's id of it")
+    parser.add_argument(
+        'image', metavar='IMAGE', help="the image's id in Glance"
+    )
     return parser
 
 
@@ -204,6 +235,23 @@ def _rows(
     ):
         yield from page
         marker = page[-1].id
+
+
+def _what_is_next(before: Base, dropped: Base) -> str:
+    anew = 'Who asks for a disk of the image has it imported anew.'
+    if before.state is BaseState.READY:
+        return (
+            f'{_image(dropped)} goes to the trash and is destroyed; "retired '
+            f'list" shows it until then. {anew}'
+        )
+    return f'Who imports it stops, and removes what it has made. {anew}'
+
+
+def _needed_by(lineage: Lineage, base: Base) -> list[str]:
+    if base.clone is None:
+        return []
+    below = finding.living_below(lineage, base.clone)
+    return [str(clone.image) for clone in below]
 
 
 def _image(base: Base) -> str:

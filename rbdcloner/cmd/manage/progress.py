@@ -11,6 +11,7 @@ from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Flatten
+from rbdcloner.model import Way
 from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
 from rbdcloner.states import State
@@ -77,15 +78,28 @@ class Import:
     def look(self) -> Status:
         """Tell how far it is, with a bar, or what it waits for."""
         base = self._lineage.base(self._base.uuid)
-        named = f'Image {base.glance_image_id}'
-        if base.state in (BaseState.READY, BaseState.COPIED):
-            return Status(f'{named} is {base.state}', over=True, done=True)
         if base.state is BaseState.RUNNING:
-            return Status(f'{named} {_bar(base)}')
+            copied = base.way is Way.COPY
+            return Status('Glance is copying it' if copied else _bar(base))
         if base.state is BaseState.WANTED:
-            waits = base.reason or 'waiting for a manager'
-            return Status(f'{named}: {waits}')
-        return Status(f'{named} is {base.state}: {base.reason}', over=True)
+            return Status(self._waits(base))
+        text = f'Image {base.glance_image_id} is {base.state}'
+        if base.state is BaseState.READY and base.clone:
+            text += f': disks are cloned from {base.clone.image}'
+            return Status(text, over=True, done=True)
+        if base.state is BaseState.COPIED:
+            text += ': Glance has it in this cluster now'
+            return Status(text, over=True, done=True)
+        return Status(f'{text}: {base.reason}', over=True)
+
+    def _waits(self, base: Base) -> str:
+        if base.reason:
+            again = columns.moment(base.retry_at)
+            return f'waiting: {base.reason} (next attempt {again})'
+        running = len(self._lineage.bases((BaseState.RUNNING,)))
+        if running:
+            return f'waiting for others: {running} being imported'
+        return 'waiting for a manager (see "service list")'
 
 
 class Moves:
@@ -138,13 +152,21 @@ def percent(flatten: Flatten) -> int:
     return min(100 * flatten.done_objects // flatten.total_objects, 100)
 
 
+def percent_imported(base: Base) -> int:
+    """Return how far the import of *base* is."""
+    if base.state in (BaseState.READY, BaseState.COPIED):
+        return 100
+    if not base.total_bytes:
+        return 0
+    return min(100 * base.done_bytes // base.total_bytes, 100)
+
+
 def _bar(base: Base) -> str:
-    share = (
-        min(base.done_bytes / base.total_bytes, 1) if base.total_bytes else 0
-    )
-    filled = int(_BAR * share)
+    """Return a bar that fits into a narrow terminal."""
+    percent = percent_imported(base)
+    filled = _BAR * percent // 100
     return (
-        f'[{"#" * filled}{"." * (_BAR - filled)}] {100 * share:.0f} %, '
+        f'{percent:3} % [{"#" * filled}{"." * (_BAR - filled)}] '
         f'{columns.size(base.done_bytes)} of {columns.size(base.total_bytes)}'
     )
 
