@@ -8,7 +8,9 @@ imports may miss some, too: the rows are the truth.
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import contextlib
 import logging
+import queue
 import threading
 from typing import Any
 
@@ -25,6 +27,8 @@ LOG = logging.getLogger(__name__)
 _PREFETCHED = 16
 #: What is at work when the listener is stopped ends within that.
 _PATIENCE_S = 3.0
+#: Events that wait for a broker; with more of them the oldest is lost.
+_KEPT = 256
 
 
 def transport(
@@ -73,19 +77,75 @@ def sender(
     """
     if not conf.oslo_messaging_notifications.driver:
         return lambda event, base: None
-    notifier = messaging.Notifier(
-        messaging.get_notification_transport(conf), f'rbdcloner.{host}'
-    )
+    return Teller(
+        lambda: messaging.Notifier(
+            messaging.get_notification_transport(conf), f'rbdcloner.{host}'
+        )
+    ).tell
 
-    def send(event: str, base: model.Base) -> None:
-        tell = notifier.error if event == 'error' else notifier.info
+
+class Teller:
+    """Tells of imports in a thread of its own, which may wait for its broker.
+
+    An import must not: oslo.messaging tries for ever to deliver a
+    notification, and a lease is renewed by who tells how far it is.
+    """
+
+    def __init__(self, connect: Callable[[], messaging.Notifier]) -> None:
+        self._connect = connect
+        self._waiting: queue.Queue[tuple[str, model.Base]] = queue.Queue(_KEPT)
+        self._begins = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def tell(self, event: str, base: model.Base) -> None:
+        """Have it told, some time."""
+        if not self._begun().is_alive():
+            return
+        while True:
+            try:
+                self._waiting.put_nowait((event, base))
+                return
+            except queue.Full:
+                self._lose_one()
+
+    def _begun(self) -> threading.Thread:
+        with self._begins:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name='telling', daemon=True
+                )
+                self._thread.start()
+            return self._thread
+
+    def _lose_one(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            event, base = self._waiting.get_nowait()
+            LOG.warning(
+                'Nobody is told of the %s of the import of %s: the broker of '
+                '[oslo_messaging_notifications] takes nothing', event, base,
+            )  # fmt: skip
+
+    def _run(self) -> None:
         try:
-            tell({}, f'rbdcloner.import.{event}', _told(base))
-        except Exception as exc:
-            # It lets kombu's and amqp's own errors pass.
-            LOG.warning('Nobody is told of %s: %s', base, type(exc).__name__)
+            notifier = self._connect()
+        except messaging.MessagingException as exc:
+            # Of an invalid url the error says the password, too.
+            LOG.error(
+                'Nobody is told of imports: correct "transport_url" in '
+                '[oslo_messaging_notifications] (%s)', type(exc).__name__,
+            )  # fmt: skip
+            return
+        while True:
+            _send(notifier, *self._waiting.get())
 
-    return send
+
+def _send(notifier: messaging.Notifier, event: str, base: model.Base) -> None:
+    tell = notifier.error if event == 'error' else notifier.info
+    try:
+        tell({}, f'rbdcloner.import.{event}', _told(base))
+    except Exception as exc:
+        # It lets kombu's and amqp's own errors pass.
+        LOG.warning('Nobody is told of %s: %s', base, type(exc).__name__)
 
 
 def _told(base: model.Base) -> dict[str, Any]:
