@@ -14,6 +14,7 @@ from oslo_reports import opts as report_options
 from rbdcloner import __version__
 from rbdcloner import rpc
 from rbdcloner.images import session
+from rbdcloner.images import verification
 from rbdcloner.model import CloneFormat
 
 MANAGER = [
@@ -339,6 +340,7 @@ def register(conf: cfg.ConfigOpts) -> None:
         for group, options in library.list_opts():
             conf.register_opts(options, group)
     session.register(conf)
+    verification.register(conf)
     for group, defaults in _DEFAULTS.items():
         for name, value in defaults.items():
             conf.set_default(name, value, group)

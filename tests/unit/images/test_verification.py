@@ -27,7 +27,7 @@ def conf():
     """The global options, as cursive knows no others."""
     with fixture.Config(cfg.CONF) as changed:
         cfg.CONF([], default_config_files=[], default_config_dirs=[])
-        verification.credentials(cfg.CONF)
+        verification.register(cfg.CONF)
         from castellan import key_manager
 
         cfg.CONF.register_opts(key_manager.key_manager_opts, 'key_manager')
