@@ -146,14 +146,13 @@ def rooms(
         disk_pools=disk_pools,
     )
     image_pools = frozenset(conf.ceph.image_pools)
-    base_pool = conf.imports.pool or min(disk_pools)
     snapshots = Snapshots(engine, driver, releaser, headroom, image_pools)
     adopter = Adopter(driver, rows, images, clone_format)
     survey = Survey(
         engine,
         adopter,
         repairer,
-        disk_pools | image_pools | {base_pool},
+        disk_pools | image_pools | {base_pool(conf)},
         conf.flatten.retired_after,
         conf.flatten.alert_children,
     )
@@ -188,7 +187,7 @@ def rooms(
             maker,
             holder,
             _data(conf, driver, images),
-            base_pool,
+            base_pool(conf),
             clone_format,
             conf.imports.limit,
             conf.imports.glance_store,
@@ -198,6 +197,17 @@ def rooms(
             rows, images, remover, conf.imports.base_idle_days * _DAY_S
         ),
     )
+
+
+def base_pool(conf: cfg.ConfigOpts) -> str:
+    """Return the pool that images are imported into."""
+    return str(conf.imports.pool or min(conf.ceph.disk_pools, default=''))
+
+
+def scratch(conf: cfg.ConfigOpts) -> Scratch:
+    """Return the scratch folder of this host; it need not exist."""
+    folder = pathlib.Path(conf.imports.scratch_dir)
+    return Scratch(folder, conf.imports.scratch_mib * _MIB)
 
 
 def _data(conf: cfg.ConfigOpts, driver: Driver, images: Downloads) -> Data:
@@ -211,7 +221,7 @@ def _data(conf: cfg.ConfigOpts, driver: Driver, images: Downloads) -> Data:
     return Data(
         driver,
         images,
-        Scratch(pathlib.Path(imports.scratch_dir), imports.scratch_mib * _MIB),
+        scratch(conf),
         imports.max_size_gib * _GIB,
         imports.mib_per_s,
         signatures,

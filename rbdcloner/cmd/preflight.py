@@ -12,6 +12,8 @@ from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.cmd import compose
 from rbdcloner.db import engine
 from rbdcloner.db import migration
+from rbdcloner.images import conversion
+from rbdcloner.images import verification
 from rbdcloner.model import PoolFacts
 
 _SYNC = 'Run "rbdcloner-manage db sync"'
@@ -37,7 +39,7 @@ def problems(conf: cfg.ConfigOpts) -> list[Problem]:
     found = [*database_problems(conf), *ceph_problems(conf)]
     if any(problem.fatal for problem in found):
         return found
-    return [*found, *lineage_problems(conf)]
+    return [*found, *lineage_problems(conf), *import_problems(conf)]
 
 
 def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
@@ -112,6 +114,54 @@ def lineage_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
         )
 
 
+def import_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
+    """Yield what keeps images that cannot be cloned from being imported.
+
+    None is fatal: a cloud that has only raw images in its cluster needs no
+    imports, and can say so.
+    """
+    if not conf.imports.limit:
+        return
+    for error in conversion.lacks():
+        yield _of_imports(error, 'images that are not raw are not imported')
+    try:
+        compose.scratch(conf).check()
+    except errors.ConfigurationError as exc:
+        yield _of_imports(exc, 'images that are not raw are not imported')
+    if conf.imports.verify_signatures:
+        try:
+            verification.credentials(conf)
+        except errors.ConfigurationError as exc:
+            yield _of_imports(exc, 'nothing is imported')
+    yield from _base_pool_problems(conf)
+
+
+def _of_imports(error: errors.ConfigurationError, so: str) -> Problem:
+    return Problem(
+        f'{error.kwargs["problem"]}: {so}',
+        f'{error.kwargs["remedy"]}, or set "limit" in [imports] to 0',
+        fatal=False,
+    )
+
+
+def _base_pool_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
+    pool = compose.base_pool(conf)
+    if pool in conf.ceph.disk_pools:
+        return
+    driver = compose.ceph(conf)
+    try:
+        driver.connect()
+    except errors.Error:
+        # That is told of where Ceph is looked at.
+        return
+    try:
+        for problem in _pool_problems(driver, pool, conf.ceph.user, True):
+            what = f'{problem.what}: nothing is imported'
+            yield dataclasses.replace(problem, what=what, fatal=False)
+    finally:
+        driver.close()
+
+
 def _fencing_problems(driver: LibrbdDriver, user: str) -> Iterator[Problem]:
     try:
         may = driver.may_shut_out()
@@ -142,7 +192,7 @@ def _pool_problems(
         yield Problem(
             f'Ceph has no pool {pool}',
             f'Run "ceph osd pool create {pool}" and "rbd pool init {pool}", '
-            'or correct [ceph] in the configuration',
+            'or correct the name in the configuration',
         )
     elif not facts.readable:
         yield Problem(f'The key client.{user} may not read {pool}', grant)

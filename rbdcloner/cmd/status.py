@@ -19,7 +19,14 @@ class Checks(upgradecheck.UpgradeCommands):
     def _ceph(self) -> upgradecheck.Result:
         return _result(list(preflight.ceph_problems(cfg.CONF)))
 
-    _upgrade_checks = (('Database', _database), ('Ceph', _ceph))
+    def _imports(self) -> upgradecheck.Result:
+        return _result(list(preflight.import_problems(cfg.CONF)))
+
+    _upgrade_checks = (
+        ('Database', _database),
+        ('Ceph', _ceph),
+        ('Imports', _imports),
+    )
 
 
 def _result(problems: list[preflight.Problem]) -> upgradecheck.Result:

@@ -12,6 +12,7 @@ its limits are used.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import json
 import pathlib
@@ -53,6 +54,21 @@ _CPU_S_PER_GIB = 60
 
 _TICK_S = 1.0
 _REASON_CHARACTERS = 200
+
+
+def lacks() -> Iterator[errors.ConfigurationError]:
+    """Yield what this host lacks to convert images into RBD."""
+    missing = [*_missing('qemu-img', 'setpriv')]
+    yield from missing
+    if missing:
+        return
+    # Without a pool's name it connects to nothing.
+    running = _looked(['qemu-img', 'info', 'rbd:'])
+    if b'Unknown protocol' in running.err:
+        yield errors.ConfigurationError(
+            problem='qemu-img knows nothing of RBD',
+            remedy='Install its module (in Debian: qemu-block-extra)',
+        )
 
 
 def inspect(path: pathlib.Path, image: GlanceImage, limit_bytes: int) -> int:
@@ -142,17 +158,23 @@ def _attend(
 def _facts(path: pathlib.Path, image: GlanceImage) -> dict[str, Any]:
     words = ['qemu-img', 'info', '--output=json', '--image-opts']
     words.append(_options(_source(path, image)))
+    running = _looked(words)
+    if running.code:
+        reason = f'qemu-img does not open it ({_told(running)})'
+        raise errors.ImageUnsafe(image_id=image.id, reason=reason)
+    facts: dict[str, Any] = json.loads(running.out)
+    return facts
+
+
+def _looked(words: list[str]) -> program.Program:
+    """Run what only looks, until it has ended, for a minute at most."""
     _available('qemu-img', 'setpriv')
     deadline = time.monotonic() + _LOOK_S
     with program.Program(words, _LOOK_LIMITS) as running:
         while running.look(_TICK_S):
             if time.monotonic() > deadline or len(running.out) > _FACTS_BYTES:
                 break
-    if running.code:
-        reason = f'qemu-img does not open it ({_told(running)})'
-        raise errors.ImageUnsafe(image_id=image.id, reason=reason)
-    facts: dict[str, Any] = json.loads(running.out)
-    return facts
+    return running
 
 
 def _danger(
@@ -190,9 +212,14 @@ def _options(options: Mapping[str, str]) -> str:
 
 
 def _available(*names: str) -> None:
+    for missing in _missing(*names):
+        raise missing
+
+
+def _missing(*names: str) -> Iterator[errors.ConfigurationError]:
     for name in names:
         if not shutil.which(name):
-            raise errors.ConfigurationError(
+            yield errors.ConfigurationError(
                 problem=f'There is no program {name}',
                 remedy='Install it (in Debian: qemu-utils, util-linux)',
             )

@@ -62,6 +62,19 @@ class Scratch:
             made.path.unlink(missing_ok=True)
             made.opened.close()
 
+    def check(self) -> None:
+        """Return if the folder can be used, or made; change nothing.
+
+        :raises ConfigurationError: it cannot.
+        """
+        folder = self._folder
+        while not os.path.exists(folder):
+            folder = folder.parent
+        if not folder.is_dir():
+            raise self._unusable(f'{folder} is not a folder')
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise self._unusable(f'{folder} cannot be written to')
+
     def sweep(self) -> int:
         """Remove what dead processes left; return how many files it was.
 
@@ -137,12 +150,14 @@ class Scratch:
                 0o600,
             )
         except OSError as exc:
-            raise errors.ConfigurationError(
-                problem=f'Scratch folder {self._folder} cannot be used: '
-                f'{exc.strerror}',
-                remedy='Let the service write there, or set scratch_dir in '
-                'group [imports]',
-            ) from exc
+            raise self._unusable(str(exc.strerror)) from exc
         with os.fdopen(descriptor) as opened:
             fcntl.flock(opened, fcntl.LOCK_EX)
             yield
+
+    def _unusable(self, reason: str) -> errors.ConfigurationError:
+        return errors.ConfigurationError(
+            problem=f'Scratch folder {self._folder} cannot be used: {reason}',
+            remedy='Let the service write there, or set scratch_dir in group '
+            '[imports]',
+        )

@@ -150,12 +150,13 @@ class StartTest(testtools.TestCase):
         self.assertNotIn('eventlet.hubs', imported)
         self.assertNotEqual('', done.stdout.strip())
 
-    def test_status_command_says_the_same(self) -> None:
+    def status(self, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the checks of an administrator, on one line each."""
         one = manager.Manager(
             self.servers,
             self.url,
-            name=f'status-{os.getpid()}',
-            options={'ceph': {'disk_pools': 'nowhere'}},
+            name=f'status-{os.getpid()}-{time.monotonic_ns()}',
+            options=options,
         )
         one.prepare()
         program = os.path.join(
@@ -167,9 +168,24 @@ class StartTest(testtools.TestCase):
             text=True,
             check=False,
         )
+        done.stdout = ' '.join(done.stdout.replace('|', ' ').split())
+        return done
+
+    def test_status_command_says_the_same(self) -> None:
+        done = self.status(ceph={'disk_pools': 'nowhere'})
         self.assertEqual(2, done.returncode, done.stderr)
-        self.assertIn('no pool nowhere', done.stdout.replace('\n', ' '))
+        self.assertIn('no pool nowhere', done.stdout)
         self.assertIn('Check: Database', done.stdout)
+
+    def test_what_imports_lack_is_a_warning(self) -> None:
+        migration.upgrade(engine.connect(self.url))
+        done = self.status(imports={'pool': 'bases'})
+        self.assertEqual(1, done.returncode, done.stdout)
+        self.assertIn('Check: Imports Result: Warning', done.stdout)
+        self.assertIn('no pool bases: nothing is imported.', done.stdout)
+        self.assertIn('ceph osd pool create bases', done.stdout)
+        done = self.status()
+        self.assertEqual(0, done.returncode, done.stdout)
 
 
 class ProcessTest(service.ServiceTest):
