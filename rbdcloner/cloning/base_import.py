@@ -92,7 +92,8 @@ class BaseImporter:
         if image.status != 'active':
             raise errors.ImageNotActive(image_id=image.id, status=image.status)
         if image.checksum != base.checksum:
-            self.lineage.drop_base(base, 'the image is another by now')
+            reason = 'the image is another by now'
+            self._end('error', self.lineage.drop_base(base, reason))
             return
         self.data.check_size(image)
         beat.way = bases.way(image, self.glance_store)
