@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The crash tests of the engine, again, on a real cluster."""
+"""The crash tests of the engine and of imports, on a real cluster."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -17,9 +17,11 @@ from rbdcloner.model import Snapshot
 from tests import stack
 from tests.unit.cloning import service
 from tests.unit.cloning import test_crashes
+from tests.unit.cloning import test_crashes_bases
 
 _CHANGING = (
     'clone',
+    'create',
     'flatten',
     'free_name',
     'protect',
@@ -97,21 +99,22 @@ class WatchedDriver:
         ):
             held.write(data, offset)
 
+    def read(self, image: Image, offset: int, length: int) -> bytes:
+        with (
+            self._ioctx(image.pool) as ioctx,
+            rbd.Image(ioctx, image.name, read_only=True) as held,
+        ):
+            return bytes(held.read(offset, length))
+
     def clear(self) -> None:
         """Remove every disk and every image, for the next world."""
         with self._ioctx('vms') as ioctx:
-            for name in self.named('vms'):
-                rbd.RBD().remove(ioctx, name)
             for image_id in self.trashed('vms'):
                 rbd.RBD().trash_remove(ioctx, image_id)
-        with self._ioctx('images') as ioctx:
-            for name in self.named('images'):
-                with rbd.Image(ioctx, name) as image:
-                    for snapshot in list(image.list_snaps()):
-                        if image.is_protected_snap(snapshot['name']):
-                            image.unprotect_snap(snapshot['name'])
-                        image.remove_snap(snapshot['name'])
-                rbd.RBD().remove(ioctx, name)
+        for pool in ('vms', 'images'):
+            with self._ioctx(pool) as ioctx:
+                for name in self.named(pool):
+                    _remove(ioctx, name)
 
     @contextlib.contextmanager
     def _ioctx(self, pool: str) -> Iterator[Any]:
@@ -125,6 +128,15 @@ class WatchedDriver:
         """Let the administrator's connection go."""
         for ioctx in self._ioctxs.values():
             ioctx.close()
+
+
+def _remove(ioctx: Any, name: str) -> None:
+    with rbd.Image(ioctx, name) as image:
+        for snapshot in list(image.list_snaps()):
+            if image.is_protected_snap(snapshot['name']):
+                image.unprotect_snap(snapshot['name'])
+            image.remove_snap(snapshot['name'])
+    rbd.RBD().remove(ioctx, name)
 
 
 class WatchedImage:
@@ -151,6 +163,10 @@ class WatchedImage:
     def resize(self, size_bytes: int) -> None:
         self._watched.on_act('resize', 'before')
         self._opened.resize(size_bytes)
+
+    def write(self, blocks: Any) -> None:
+        self._watched.on_act('write', 'before')
+        self._opened.write(blocks)
 
     def take_snapshot(self, name: str) -> Any:
         self._watched.on_act('take_snapshot', 'before')
@@ -218,4 +234,8 @@ class DeleteTest(test_crashes.DeleteTest):
 
 
 class ResizeTest(test_crashes.ResizeTest):
+    world = RealWorld
+
+
+class ImportTest(test_crashes_bases.ImportTest):
     world = RealWorld

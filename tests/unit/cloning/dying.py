@@ -19,7 +19,7 @@ from tests.unit.cloning.service import Process
 from tests.unit.cloning.service import Service
 
 # They come in their own time; with its process a heart stops, too.
-_HEARTBEATS = frozenset({'lease', 'flatten'})
+_HEARTBEATS = frozenset({'lease', 'flatten', 'import'})
 
 
 class Steps:
