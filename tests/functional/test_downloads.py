@@ -5,73 +5,27 @@ import hashlib
 import os
 import time
 
-from glanceclient import client as glance_client
-from keystoneauth1 import noauth
-from keystoneauth1 import session
 import pytest
 
 from rbdcloner import errors
 from rbdcloner.images import glance
-from tests import stack
 from tests.functional import test_glance
-from tests.stack import glance as glance_server
+from tests.functional import two_stores
 from tests.unit.images import sessions
 
-# What Keystone's middleware would write: a copy is a task, and has an owner.
-ASKER = {
-    'X-Identity-Status': 'Confirmed',
-    'X-User-Id': 'rbdcloner',
-    'X-Project-Id': 'service',
-    'X-Roles': 'admin',
-}
 SIZE_BYTES = (5 << 20) + 7
 UNKNOWN = test_glance.UNKNOWN
 
 
-class OwnedGlance(glance_server.Glance):
-    """A Glance that believes who says who he is."""
-
-    def client(self):
-        made = session.Session(
-            noauth.NoAuth(endpoint=self.url), additional_headers=ASKER
-        )
-        return glance_client.Client(
-            '2', session=made, endpoint_override=self.url
-        )
-
-    def _prepare(self):
-        default = self._default_conf()['paste_deploy']['config_file']
-        paste = self.folder / 'paste.ini'
-        paste.write_text(
-            default.read_text().replace(' unauthenticated-context', ' context')
-        )
-        super()._prepare()
-
-
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
-    shared = stack.shared()
-    folder = tmp_path_factory.mktemp('two-stores')
-    (folder / 'far').mkdir()
-    conf = {
-        'DEFAULT': {
-            'enabled_backends': 'rbd:rbd,far:file',
-            'enabled_import_methods': '[glance-direct,copy-image]',
-        },
-        'far': {'filesystem_store_datadir': folder / 'far'},
-        'paste_deploy': {'config_file': folder / 'stack/glance/paste.ini'},
-        # Two threads of a copy are too many for SQLite.
-        'database': {'connection': shared.databases['mariadb'].create()},
-    }
-    with OwnedGlance(folder / 'stack', shared.ceph, conf=conf) as one:
+    with two_stores.made(tmp_path_factory.mktemp('two-stores')) as one:
         yield one
 
 
 @pytest.fixture(scope='module')
 def images(server):
-    asker, adapter = sessions.of(server.url, 10)
-    asker.additional_headers.update(ASKER)
-    return glance.Glance(asker, adapter)
+    return glance.Glance(*sessions.of(server.url, 10))
 
 
 def copied(images, image_id, store):
