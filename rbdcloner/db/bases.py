@@ -107,15 +107,17 @@ class Bases(Database):
     def bases_beat(self, connection: sa.Connection) -> str:
         """Return a text that changes when any live base comes on.
 
-        It does not where only leases are renewed.
+        It does not where only leases are renewed, or where what failed is
+        tried again: that comes on when it has some of the data.
         """
         if not self._are_there(connection):
             return ''
+        is_first = bases.c.attempts == 0
         statement = sa.select(
             sa.func.count(),
-            sa.func.sum(bases.c.fence),
+            sa.func.sum(sa.case((is_first, bases.c.fence))),
             sa.func.sum(bases.c.done_bytes),
-            sa.func.max(bases.c.updated_at),
+            sa.func.max(sa.case((is_first, bases.c.updated_at))),
         ).where(bases.c.state.in_(_LIVE))
         return ' '.join(map(str, connection.execute(statement).one()))
 

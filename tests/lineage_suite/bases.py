@@ -291,12 +291,24 @@ class TestBase(Claims):
         beat()
         lineage.base_progress(running, 2, 9, 30)
         beat()
-        running = lineage.put_back_base(running, 'why')
-        beat()
         lineage.refuse_base(running, 'why')
         beat()
         assert len(set(beats)) == len(beats)
         assert lineage.bases_beat() == beats[-1]
+
+    def test_what_only_fails_again_is_no_beat(self, lineage):
+        lineage.put_back_base(run(lineage), 'why')
+        beats = {lineage.bases_beat()}
+        time.sleep(1.1)
+        running = lineage.next_base('me', 30, 1)
+        beats.add(lineage.bases_beat())
+        lineage.put_back_base(running, 'why')
+        beats.add(lineage.bases_beat())
+        assert len(beats) == 1
+        time.sleep(2.1)
+        running = lineage.next_base('me', 30, 1)
+        lineage.base_progress(running, 1, 9, 30)
+        assert lineage.bases_beat() not in beats
 
     def test_a_worker_that_imports_is_not_forgotten(self, lineage):
         lineage.register_worker('me', 'host', 1, '1', '1.0')
