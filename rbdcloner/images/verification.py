@@ -55,15 +55,15 @@ def verified(
     Whoever does not read to the end is told nothing. What Glance has no
     checksum of is only counted.
 
-    :raises DataTruncated: it is shorter than Glance says; or longer, as soon
-        as it is.
+    :raises DataTruncated: it is shorter than Glance says, or broke off; or it
+        is longer, as soon as it is.
     :raises ChecksumDiffers: it hashes to something else.
     :raises SignatureInvalid: it is not what was signed.
     """
     algorithm, _, digest = image.checksum.partition(':')
     hashed = hashlib.new(algorithm or 'sha512', usedforsecurity=False)
     received_bytes = 0
-    for piece in pieces:
+    for piece in _until_broken(pieces):
         received_bytes += len(piece)
         if received_bytes > image.size_bytes:
             break
@@ -138,6 +138,21 @@ def credentials(conf: cfg.ConfigOpts) -> Any:
             problem=f'Group [{key_options.OPT_GROUP}] is not complete: {exc}',
             remedy='See etc/rbdcloner/rbdcloner.conf.sample',
         ) from exc
+
+
+def _until_broken(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pass *pieces* on, of which the first, at least, must come.
+
+    Where a store has half of an image, Glance sends that and breaks off.
+    """
+    has_begun = False
+    try:
+        for piece in pieces:
+            has_begun = True
+            yield piece
+    except errors.GlanceUnavailable:
+        if not has_begun:
+            raise
 
 
 def _verify(image: GlanceImage, verifier: Verifier) -> None:

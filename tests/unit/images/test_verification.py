@@ -70,6 +70,18 @@ def test_data_that_ends_early_is_truncated(kept):
     assert caught.value.kwargs['received_bytes'] == 7_000 * kept
 
 
+def test_data_that_breaks_off_is_truncated():
+    def broken(pieces):
+        yield from pieces
+        raise errors.GlanceUnavailable(reason='the connection broke')
+
+    with pytest.raises(errors.DataTruncated) as caught:
+        passed(hashed('sha512'), broken(PIECES[:3]))
+    assert caught.value.kwargs['received_bytes'] == 21_000
+    with pytest.raises(errors.GlanceUnavailable):
+        passed(hashed('sha512'), broken([]))
+
+
 def test_data_that_does_not_end_is_read_no_further():
     sent = []
 
