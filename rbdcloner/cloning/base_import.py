@@ -41,7 +41,8 @@ LOG = logging.getLogger(__name__)
 _TELL_EVERY_S = 1.0
 #: How often those who only listen are told.
 _NOTIFY_EVERY_S = 10.0
-#: What may be the network's or another program's fault is tried so often.
+#: What may be the network's or another program's fault is tried so often, at
+#: least, and until it fails as it did before.
 _ATTEMPTS = 3
 
 #: Nobody can ask for the image any more, or not now.
@@ -183,7 +184,7 @@ class BaseImporter:
     def _failed(self, base: Base, exc: errors.Error) -> None:
         """Have the import tried again later, or never."""
         reason = errors.reason_of(exc)
-        tried = base.attempts + 1 >= _ATTEMPTS
+        tried = base.attempts + 1 >= _ATTEMPTS and reason == base.reason
         if isinstance(exc, _NOT_WANTED):
             ended = self.lineage.drop_base(base, reason)
         elif isinstance(exc, _MAYBE_LATER) and not tried:

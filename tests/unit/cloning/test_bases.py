@@ -173,6 +173,21 @@ class RefusalTest(BasesTest):
         self.assertIn('DataTruncated', self.base().reason)
         self.assert_nothing_left()
 
+    def test_glance_that_goes_now_and_then_is_waited_for(self) -> None:
+        def go_away() -> None:
+            pieces.append(len(pieces))
+            if len(pieces) in (1, 3, 6):
+                raise errors.GlanceUnavailable(reason='it went away')
+
+        pieces: list[int] = []
+        self.service.glance.on_piece = go_away
+        self.run_import()
+        for _ in range(3):
+            self.assertIs(BaseState.WANTED, self.base().state)
+            self.service.pass_time()
+            self.process.importer.run_next()
+        self.assertIs(BaseState.READY, self.base().state)
+
     def test_container_and_format_are_refused_by_name(self) -> None:
         for facts, error in (
             ({'container_format': 'compressed'}, errors.ContainerUnsupported),
