@@ -26,6 +26,7 @@ import time
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning import bases
+from rbdcloner.cloning import eligibility
 from rbdcloner.cloning.base_data import Data
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.making import Maker
@@ -95,6 +96,9 @@ class BaseImporter:
         if image.checksum != base.checksum:
             reason = 'the image is another by now'
             self._end('error', self.lineage.drop_base(base, reason))
+            return
+        if eligibility.judge(image, self.ceph).cloneable:
+            self._end('end', self.lineage.copied_base(base))
             return
         self.data.check_size(image)
         beat.way = bases.way(image, self.glance_store)

@@ -278,6 +278,21 @@ class CopyTest(BasesTest):
             [disk.image.name], list(self.service.ceph.named('vms'))
         )
 
+    def test_image_that_is_here_by_then_is_not_imported(self) -> None:
+        self.assertRaises(
+            errors.ImageImporting, self.engine.create_disk, self.request
+        )
+        copied = self.service.add_image(data=DATA[:9])
+        self.service.change_image(
+            self.image_id,
+            locations=self.service.glance.images[copied].locations,
+            stores=frozenset({'there', 'here'}),
+        )
+        self.process.importer.run_next()
+        self.assertIs(BaseState.COPIED, self.base().state)
+        disk = self.engine.create_disk(self.request)
+        self.assertEqual('images', disk.parent.snapshot.image.pool)
+
     def test_what_glance_does_not_copy_is_streamed(self) -> None:
         self.service.glance.on_copy = lambda image_id: (
             self.service.change_image(
