@@ -28,10 +28,14 @@ def write(
 ) -> None:
     """Write *blocks* into an image that is open; see the interface."""
     under_way: collections.deque[Any] = collections.deque()
+    # The first takes the image's lock. What waits for that while Ceph does
+    # not answer is given up one after the other, each after a timeout.
+    allowed = 1
     try:
         for offset, data in blocks:
-            if len(under_way) == _IN_FLIGHT:
+            if len(under_way) == allowed:
                 _finish(under_way.popleft())
+                allowed = _IN_FLIGHT
             _refuse_beyond(image, opened, offset + len(data))
             permit()
             under_way.append(
