@@ -143,7 +143,13 @@ class BaseImporter:
         def write(clone: Clone) -> None:
             with self.ceph.open(clone.image) as opened:
                 opened.tag(clone.uuid)
-            self.data.convert(image, fetched, clone.image, beat.progress)
+            try:
+                self.data.convert(image, fetched, clone.image, beat.progress)
+            except errors.ConversionFailed:
+                # qemu-img waits for space, and then says nothing of it.
+                if self.ceph.probe(self.pool).full:
+                    raise errors.OutOfSpace(pool=self.pool) from None
+                raise
 
         with self.data.fetched(image, beat.progress) as fetched:
             self._make(base, fetched.size_bytes, write, beat)
