@@ -16,6 +16,7 @@ from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning.making import Maker
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Image
+from rbdcloner.model import ImageFacts
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
@@ -32,6 +33,12 @@ class Repairer:
     ceph: Driver
     lineage: Lineage
     maker: Maker
+
+    def needs_repair(self, parent: Parent) -> bool:
+        """Tell whether only the trash has the snapshot of *parent*."""
+        return (
+            self._lost(parent.snapshot.image, parent.snapshot.name) is not None
+        )
 
     def repair_parent(self, parent: Parent) -> SnapshotFacts | None:
         """Repair the image of *parent*, if that is what it needs."""
@@ -54,13 +61,10 @@ class Repairer:
 
         :raises ImageDamaged: the data may have changed since.
         """
-        found = self.ceph.find_image(image)
-        if found is None or self.ceph.is_trashed(found.image):
+        lost_of = self._lost(image, name)
+        if lost_of is None:
             return None
-        snapshots = self.ceph.snapshots(found.image)
-        trashed = _last_trashed(snapshots, name)
-        if trashed is None:
-            return None
+        found, trashed = lost_of
         changed = (
             found.size_bytes != trashed.size_bytes
             or found.modified_at > trashed.created_at
@@ -94,6 +98,16 @@ class Repairer:
         return dataclasses.replace(
             trashed, snapshot=taken.snapshot, trashed=False, protected=True
         )
+
+    def _lost(
+        self, image: Image, name: str
+    ) -> tuple[ImageFacts, SnapshotFacts] | None:
+        """Return the image and its snapshot, if only the trash has that."""
+        found = self.ceph.find_image(image)
+        if found is None or self.ceph.is_trashed(found.image):
+            return None
+        trashed = _last_trashed(self.ceph.snapshots(found.image), name)
+        return None if trashed is None else (found, trashed)
 
     def _is_begun(self, lost: Snapshot) -> bool:
         """Tell whether another repairs this; asked after its watch is seen."""

@@ -44,6 +44,8 @@ _WHOLE = (State.READY, State.IMPORTING)
 _ROWS_AT_ONCE = 1000
 _PARENTS_AT_ONCE = 100
 _REST = 100
+#: Between a snapshot's removal and its image's.
+_GLANCE_DELETES_WITHIN_S = 15.0
 #: Whoever has a Glance image made of a disk has created it by then.
 _REGISTERED_WITHIN = datetime.timedelta(minutes=10)
 
@@ -75,6 +77,7 @@ class Survey:
         self._alert_children = alert_children
         self._looked_at_parent: dict[Purpose, int] = {}
         self._looks_below_at: dict[int, float] = {}
+        self._damaged_since: dict[int, float] = {}
         self._is_first_look = True
 
     def look(self, stopping: threading.Event | None = None) -> None:
@@ -219,7 +222,7 @@ class Survey:
         image that was made for it.
         """
         if self._adopter.has_data(parent.glance_image_id):
-            self._repairer.repair_parent(parent)
+            self._repair_in_time(parent)
             return
         clone = self._lineage.find_by_image(parent.snapshot.image)
         if clone is None or clone.kind is Kind.DISK:
@@ -227,6 +230,21 @@ class Survey:
         age = datetime.datetime.now(datetime.UTC) - clone.created_at
         if clone.state is State.READY and age > _REGISTERED_WITHIN:
             self._follow_glance(clone)
+
+    def _repair_in_time(self, parent: Parent) -> None:
+        """Repair what has been damaged for longer than Glance needs.
+
+        Glance removes the snapshot first, and still calls the image active
+        when it goes on to remove that; a new snapshot would be in its way.
+        """
+        if not self._repairer.needs_repair(parent):
+            self._damaged_since.pop(parent.id, None)
+            return
+        now = time.monotonic()
+        since = self._damaged_since.setdefault(parent.id, now)
+        if now - since >= _GLANCE_DELETES_WITHIN_S:
+            del self._damaged_since[parent.id]
+            self._repairer.repair_parent(parent)
 
     def _follow_glance(self, clone: Clone) -> None:
         if self._adopter.is_deleted(clone.glance_image_id):

@@ -193,6 +193,12 @@ class Service(fixtures.Fixture):
         self.ceph = self.make_ceph()
         self.glance = KnownImages()
         self._owners = itertools.count(1)
+        # Here Glance deletes in one step, or stops half-way.
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'rbdcloner.cloning.survey._GLANCE_DELETES_WITHIN_S', 0
+            )
+        )
         # A double's watchers go at once, or stay for the test's length.
         self.useFixture(
             fixtures.MonkeyPatch(

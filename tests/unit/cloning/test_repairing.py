@@ -4,6 +4,7 @@
 import testtools
 
 from rbdcloner import errors
+from rbdcloner.cloning import survey
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Purpose
@@ -65,6 +66,14 @@ class RepairTest(testtools.TestCase):
         self.process.survey.look()
         last = self.ceph.snapshots(self.image)[-1]
         self.assertEqual(('snap', False), (last.snapshot.name, last.trashed))
+
+    def test_the_survey_leaves_alone_what_glance_is_deleting(self) -> None:
+        self.create()
+        self.fail_to_delete()
+        self.patch(survey, '_GLANCE_DELETES_WITHIN_S', 60)
+        self.process.survey.look()
+        self.process.survey.look()
+        self.assertTrue(self.ceph.snapshots(self.image)[-1].trashed)
 
     def test_whoever_repairs_it_too_is_nobody_who_changes_it(self) -> None:
         self.create()
