@@ -4,6 +4,10 @@
 Raw data is written as it comes, without a file. Other formats are kept in a
 scratch file until all of it was verified and inspected; only then does
 qemu-img open it. What is zero is not written.
+
+How far it is, is told in bytes of Glance's data. Where it is converted they
+count twice, since nobody knows before how much will come of them: so what is
+told never goes back.
 """
 
 from collections.abc import Callable
@@ -104,9 +108,13 @@ class Data:
         :raises ImageUnfit: it is not what Glance says, or may not be used.
         :raises ScratchFull: there is no room for it now.
         """
+
+        def half(done_bytes: int, total_bytes: int) -> None:
+            progress(done_bytes, 2 * total_bytes)
+
         inspection = Inspection(image, self.limit_bytes)
         with self.scratch.file(image.id, image.size_bytes) as kept:
-            with self._verified(image, inspection, progress) as pieces:
+            with self._verified(image, inspection, half) as pieces:
                 for piece in pieces:
                     kept.opened.write(piece)
             kept.opened.flush()
@@ -125,12 +133,17 @@ class Data:
 
         :raises ConversionFailed: qemu-img did not.
         """
-        before = image.size_bytes
+        size_bytes = image.size_bytes
+
+        def other_half(done: int, total: int) -> None:
+            more_bytes = size_bytes * done // max(total, 1)
+            progress(size_bytes + more_bytes, 2 * size_bytes)
+
         conversion.convert(
             fetched.path,
             image,
             self.ceph.qemu_target(target),
-            lambda done, total: progress(before + done, before + total),
+            other_half,
             size_bytes=fetched.size_bytes,
             bytes_per_s=int(self.mib_per_s * _MIB),
         )
