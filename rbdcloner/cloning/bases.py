@@ -83,6 +83,11 @@ class Bases:
             raise errors.ImportRefused(image_id=image.id, reason=base.reason)
         return base
 
+    def was_copied(self, image: GlanceImage) -> bool:
+        """Tell whether Glance has copied *image* here, the last time."""
+        base = self.lineage.find_base(self.fsid, image.id, image.checksum)
+        return base is not None and base.state is BaseState.COPIED
+
     def outlook(self, image: GlanceImage) -> Outlook:
         """Tell what :meth:`want` would do; do nothing."""
         base = self.lineage.find_base(self.fsid, image.id, image.checksum)

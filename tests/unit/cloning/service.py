@@ -84,28 +84,31 @@ _TIME_PASSES = (
 class KnownImages:
     """Glance's answers; the real one is in the functional tests.
 
-    ``on_piece`` is called in the middle of a download, ``on_copy`` when an
-    image is to be copied.
+    ``remembered`` are old ones, given until they are forgotten. ``on_piece``
+    is called in the middle of a download, ``on_copy`` when an image is to be
+    copied.
     """
 
     def __init__(self) -> None:
         self.images: dict[str, GlanceImage] = {}
         self.data: dict[str, bytes] = {}
         self.forgotten: list[str] = []
+        self.remembered: dict[str, GlanceImage] = {}
         self.on_piece: Callable[[], object] | None = None
         self.on_copy: Callable[[str], object] = lambda image_id: None
 
     def get(self, image_id: str, project_id: str = '') -> GlanceImage:
+        return self.remembered.get(image_id) or self.look(image_id)
+
+    def look(self, image_id: str) -> GlanceImage:
         try:
             return self.images[image_id]
         except KeyError:
             raise errors.ImageNotFound(image_id=image_id) from None
 
-    def look(self, image_id: str) -> GlanceImage:
-        return self.get(image_id)
-
     def forget(self, image_id: str) -> None:
         self.forgotten.append(image_id)
+        self.remembered.pop(image_id, None)
 
     @contextlib.contextmanager
     def download(self, image_id: str) -> Iterator[Iterator[bytes]]:

@@ -278,6 +278,15 @@ class CopyTest(BasesTest):
             [disk.image.name], list(self.service.ceph.named('vms'))
         )
 
+    def test_what_is_remembered_of_a_copied_image_is_forgotten(self) -> None:
+        before = self.service.glance.images[self.image_id]
+        self.test_glance_copies_what_it_has_elsewhere()
+        self.service.glance.remembered[self.image_id] = before
+        other = service.request(self.image_id, imports=True)
+        disk = self.service.process().engine.create_disk(other)
+        self.assertEqual('images', disk.parent.snapshot.image.pool)
+        self.assertThat(self.process.lineage.bases(), matchers.HasLength(1))
+
     def test_image_that_is_here_by_then_is_not_imported(self) -> None:
         self.assertRaises(
             errors.ImageImporting, self.engine.create_disk, self.request
