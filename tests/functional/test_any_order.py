@@ -35,6 +35,11 @@ _VITAL = (
 )
 
 
+#: They are long, and other suites run beside them.
+_LONG_S = 900
+
+
+@pytest.mark.timeout(_LONG_S)
 @pytest.mark.parametrize('clone_format', list(CloneFormat))
 def test_thousands_of_steps_on_the_double(
     clone_format: CloneFormat, pytestconfig: pytest.Config
@@ -89,6 +94,7 @@ def cluster(
         driver.close()
 
 
+@pytest.mark.timeout(_LONG_S)
 @pytest.mark.usefixtures('cluster')
 @pytest.mark.parametrize('clone_format', list(CloneFormat))
 def test_hundreds_of_steps_on_a_cluster(
