@@ -15,6 +15,8 @@ from tests.endtoend.cloud import as_qcow2
 
 
 class BootTest(CloudTest):
+    settings = {'import': 'never'}  # noqa: RUF012
+
     def test_disk_of_a_raw_image_is_a_clone_on_record(self) -> None:
         image_id = self.client.upload(IMAGE)
         server_id = self.client.boot(image_id)
@@ -55,6 +57,20 @@ class BootTest(CloudTest):
         )
         self.client.delete(server_id)
         self.assert_left(server_id)
+
+
+class ImportTest(CloudTest):
+    def test_servers_of_a_qcow2_image_are_clones_of_one_base(self) -> None:
+        image_id = self.client.upload(as_qcow2(IMAGE), 'qcow2')
+        first, second = (self.client.boot(image_id) for _ in range(2))
+        rows = [self.row(each) for each in (first, second)]
+        self.assertEqual(rows[0]['parent'], rows[1]['parent'])
+        base = rows[0]['parent']['image']
+        self.assertEqual(base, self.parent('vms', f'{first}_disk'))
+        self.assertEqual(DATA, self.root(second, 0, len(DATA)))
+        self.client.delete(first)
+        self.client.delete_image(image_id)
+        self.assertEqual(DATA, self.root(second, 0, len(DATA)))
 
 
 class KeyTest(CloudTest):

@@ -14,6 +14,8 @@ _PATIENCE_S = 120
 
 
 class KilledManagerTest(CloudTest):
+    settings = {'import': 'never'}  # noqa: RUF012
+
     def setUp(self) -> None:
         super().setUp()
         self.addCleanup(self.manager.start)

@@ -42,7 +42,7 @@ class PreferTest(CloudTest):
 
 
 class RequireTest(CloudTest):
-    settings = {'timeout': 15}  # noqa: RUF012
+    settings = {'timeout': 15, 'import': 'never'}  # noqa: RUF012
     is_quiet = False
 
     def test_build_fails_and_leaves_nothing(self) -> None:

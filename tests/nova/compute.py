@@ -83,6 +83,7 @@ class ComputeTest(service.ServiceTest):
     }
     mode: ClassVar[str] = 'require'
     timeout_s: ClassVar[int] = 60
+    imports: ClassVar[str] = 'never'
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -118,6 +119,7 @@ class ComputeTest(service.ServiceTest):
             'rbdcloner': {
                 'mode': self.mode,
                 'timeout': self.timeout_s,
+                'import_': self.imports,
                 'transport_url': self.servers.rabbitmq.url,
             },
         }
