@@ -75,6 +75,9 @@ class Bases:
         :raises ImageUnfit: what Glance says of it forbids an import.
         :raises ImportRefused: importing it failed for good.
         """
+        known = self.lineage.find_base(self.fsid, image.id, image.checksum)
+        if known is not None and known.state is BaseState.READY:
+            return known
         self._check(image)
         base = self.lineage.want_base(
             self.fsid, image.id, image.checksum, image.size_bytes, again

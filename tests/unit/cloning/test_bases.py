@@ -59,6 +59,15 @@ class ImportTest(BasesTest):
         )
         self.assertEqual(DATA[:9], self.service.ceph.read(disk.image, 0, 9))
 
+    def test_base_that_is_there_is_cloned_though_none_is_imported(
+        self,
+    ) -> None:
+        first = self.create()
+        process = self.service.process(limit=0)
+        other = service.request(self.image_id, imports=True)
+        second = process.engine.create_disk(other)
+        self.assertEqual(first.parent.id, second.parent.id)
+
     def test_next_disk_needs_no_import(self) -> None:
         first = self.create()
         other = service.request(self.image_id, imports=True)
