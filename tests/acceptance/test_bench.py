@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 import testtools
 
 from tests.bench import catalogue
@@ -26,6 +27,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.timeout(TIMEOUT_S)
 class BenchTest(testtools.TestCase):
     """Each test runs a benchmark on servers of its own."""
 
