@@ -53,8 +53,8 @@ class Peaks:
         workers = [psutil.Process(pid) for pid in self._pids]
         while not over.wait(_LOOK_EVERY_S):
             for child in [one for each in workers for one in each.children()]:
-                # It may be anybody until it is qemu-img, and gone after that.
-                with contextlib.suppress(psutil.Error, OSError, ValueError):
+                # It may end meanwhile; what has ended has no memory.
+                with contextlib.suppress(psutil.Error, OSError, IndexError):
                     if child.name() == 'qemu-img':
                         peak = _mib(child.pid, 'VmHWM')
                         self.qemu_img_mib = max(self.qemu_img_mib, peak)
