@@ -82,8 +82,11 @@ class BasesTest(service.ServiceTest):
 
     def image(self, name: str) -> str:
         """Return an image of the source in one of the formats."""
-        path = specimens.converted(self.source, name, self.folder / name)
-        return self.upload(path, specimens.said(name))
+        return self.upload(self.converted(name), specimens.said(name))
+
+    def converted(self, name: str) -> pathlib.Path:
+        """Return a file of the source in one of the formats."""
+        return specimens.converted(self.source, name, self.folder / name)
 
     def create(self, image_id: str, **changes: Any) -> rpcapi.Disk:
         """Make a disk; what it is of is imported."""

@@ -9,6 +9,7 @@ import pytest
 
 from rbdcloner import errors
 from rbdcloner.images import glance
+from tests import stack
 from tests.functional import test_glance
 from tests.functional import two_stores
 from tests.unit.images import sessions
@@ -76,3 +77,11 @@ def test_a_store_that_nobody_knows_is_copied_to_by_nobody(server, images):
     assert not images.copy_to(made.id, 'unheard-of')
     with pytest.raises(errors.ImageNotFound):
         images.copy_to(UNKNOWN, 'far')
+
+
+def test_a_glance_that_does_not_copy_says_so():
+    one = stack.shared().glance
+    made = one.upload('not to be copied', os.urandom(SIZE_BYTES))
+    assert 'copy-image' not in (one.folder / 'glance-api.conf').read_text()
+    assert not glance.Glance(*sessions.of(one.url, 10)).copy_to(made.id, 'rbd')
+    one.delete(made.id)

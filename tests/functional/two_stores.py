@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Mapping
+import functools
 import pathlib
+import tempfile
 
 from tests import stack
 from tests.stack import ceph
@@ -29,8 +32,7 @@ def pre_request(worker, request):
 class TwoStores(glance.Glance):
     """A Glance that takes everybody for an administrator.
 
-    It copies images from one store to the other unless *methods*, of import,
-    leave that out. Two of them may share one *database_url* and one *far*.
+    It copies images from one store to the other; *far* is the folder.
     """
 
     def __init__(
@@ -39,13 +41,12 @@ class TwoStores(glance.Glance):
         cluster: ceph.Ceph,
         database_url: str,
         far: pathlib.Path,
-        methods: str = '[glance-direct,copy-image]',
     ) -> None:
         self.far = far
         conf: Mapping[str, Mapping[str, object]] = {
             'DEFAULT': {
                 'enabled_backends': f'{HERE}:rbd,{FAR}:file',
-                'enabled_import_methods': methods,
+                'enabled_import_methods': '[glance-direct,copy-image]',
             },
             FAR: {'filesystem_store_datadir': far},
             'paste_deploy': {
@@ -79,3 +80,14 @@ def made(folder: pathlib.Path) -> TwoStores:
     # Two threads of a copy are too many for SQLite.
     database_url = shared.databases['mariadb'].create()
     return TwoStores(folder / 'stack', shared.ceph, database_url, far)
+
+
+@functools.cache
+def shared() -> TwoStores:
+    """Return the one that all tests of this process use."""
+    folder = tempfile.TemporaryDirectory(prefix='rbdcloner-', dir='/tmp')
+    atexit.register(folder.cleanup)
+    one = made(pathlib.Path(folder.name))
+    atexit.register(one.cleanUp)
+    one.setUp()
+    return one
