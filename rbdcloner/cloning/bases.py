@@ -83,7 +83,7 @@ class Bases:
             self.fsid, image.id, image.checksum, image.size_bytes, again
         )
         if base.state is BaseState.REFUSED:
-            raise errors.ImportRefused(image_id=image.id, reason=base.reason)
+            raise errors.ImportRefused(image_id=image.id, reason=_why(base))
         return base
 
     def was_copied(self, image: GlanceImage) -> bool:
@@ -101,7 +101,7 @@ class Bases:
         refused = base is not None and base.state is BaseState.REFUSED
         return Outlook(
             way(image, self.glance_store),
-            base.reason if base is not None and refused else '',
+            _why(base) if base is not None and refused else '',
             base,
         )
 
@@ -141,8 +141,13 @@ def _waits(base: Base) -> str:
     if base.state is BaseState.RUNNING:
         return 'ask again'
     if base.reason:
-        return f'it is tried again: {base.reason}'
+        return f'it is tried again: {_why(base)}'
     return 'it waits for others'
+
+
+def _why(base: Base) -> str:
+    """Return the reason as a part of a sentence."""
+    return base.reason.rstrip('.')
 
 
 def _pause_s(base: Base) -> float:
