@@ -33,7 +33,6 @@ OPTIONS: list[cfg.Opt] = [
     ),
     cfg.StrOpt(
         'import',
-        dest='import_',
         default='allowed',
         choices=[
             ('allowed', 'the managers import it once, for all hosts'),

@@ -134,7 +134,7 @@ class Rbd(imagebackend.Rbd):
             name=self.rbd_name,
             size_bytes=size_bytes,
             pool=self.driver.pool,
-            import_=CONF.rbdcloner.import_,
+            import_=CONF.rbdcloner['import'],
             **self._disk.owner,
         )
 

@@ -119,7 +119,7 @@ class ComputeTest(service.ServiceTest):
             'rbdcloner': {
                 'mode': self.mode,
                 'timeout': self.timeout_s,
-                'import_': self.imports,
+                'import': self.imports,
                 'transport_url': self.servers.rabbitmq.url,
             },
         }
