@@ -25,16 +25,33 @@ TABLE: dict[type[errors.Error], type[exception.NovaException]] = {
     errors.ImageNotActive: exception.ImageNotActive,
     errors.ImageForbidden: exception.ImageNotAuthorized,
     errors.ImageTooBig: exception.FlavorDiskSmallerThanImage,
-    errors.ImageError: exception.ImageUnacceptable,
-    errors.ImageHidden: exception.ImageUnacceptable,
-    errors.ImageNotCloneable: exception.ImageUnacceptable,
-    errors.ImageInGlance: exception.ImageUnacceptable,
-    errors.ImageDamaged: exception.ImageUnacceptable,
     errors.CephForbidden: exception.Forbidden,
     errors.DiskNotFound: exception.DiskNotFound,
     errors.DiskSnapshotNotFound: exception.SnapshotNotFound,
     errors.ShrinkRefused: exception.ResizeError,
 }
+
+#: Nova downloads the image.
+UNACCEPTABLE: list[type[errors.Error]] = [
+    errors.ImageError,
+    errors.ImageHidden,
+    errors.ImageNotCloneable,
+    errors.ImageInGlance,
+    errors.ImageDamaged,
+    errors.ImageUnfit,
+    errors.FormatUnsupported,
+    errors.ContainerUnsupported,
+    errors.FormatDiffers,
+    errors.ImageUnsafe,
+    errors.ImageTooLarge,
+    errors.ChecksumDiffers,
+    errors.DataTruncated,
+    errors.SignatureInvalid,
+    errors.ImageImporting,
+    errors.ImportRefused,
+    errors.ImportStopped,
+]
+TABLE |= dict.fromkeys(UNACCEPTABLE, exception.ImageUnacceptable)
 
 
 class AnswerTest(testtools.TestCase):
