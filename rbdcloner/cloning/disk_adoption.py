@@ -123,6 +123,9 @@ class DiskAdoption:
         """Return the new row; ``None`` to look again."""
         recorded = self.engine.lineage.find_by_image(facts.image)
         if recorded is not None:
+            if recorded.state in states.LIVE and recorded.image == facts.image:
+                # Another call was faster.
+                return None
             raise _differs(
                 facts.image,
                 'row',

@@ -124,6 +124,19 @@ class AdoptTest(AdoptionCase):
         self.assertEqual(1, len({clone.uuid for clone in found}))
         self.assertEqual(4, len(found))
 
+    def test_one_that_another_call_recorded_first_is_the_answer(self) -> None:
+        self.cloned()
+        lineage = self.process.noted.adoption.engine.lineage
+        find, first = lineage.find_by_image, list[Clone]()
+
+        def late(image: Image) -> Clone | None:
+            lineage.find_by_image = find
+            first.append(self.adopt())
+            return find(image)
+
+        lineage.find_by_image = late
+        self.assertEqual(first, [self.adopt()])
+
     def test_a_disk_in_use_is_adopted_and_not_deleted(self) -> None:
         image = self.cloned()
         with self.ceph.watch(image):
