@@ -117,6 +117,7 @@ def convert(
         *stalled_s*.
     :raises ConfigurationError: there is no qemu-img.
     """
+    _available('qemu-img', 'setpriv')
     limits = processutils.ProcessLimits(
         address_space=_ADDRESS_BYTES,
         cpu_time=_CPU_S + _CPU_S_PER_GIB * size_bytes // _GIB,
@@ -129,7 +130,6 @@ def convert(
         *('-t', 'writeback', '--image-opts', '--target-image-opts'),
         *(_options(_source(path, image)), _options(target.options)),
     ]
-    _available('qemu-img', 'setpriv')
     with program.Program(words, limits, target.environment) as running:
         _attend(running, image, progress, size_bytes, stalled_s)
     if running.code:
