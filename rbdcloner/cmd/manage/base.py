@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from cliff import command
-from cliff import lister
 from cliff import show
 
 from rbdcloner import errors
 from rbdcloner.cmd import compose
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
+from rbdcloner.cmd.manage import listing
 from rbdcloner.cmd.manage import progress
 from rbdcloner.cmd.manage.app import OfManage
 from rbdcloner.db.lineage import Lineage
@@ -60,50 +60,21 @@ _FULL: dict[str, Callable[[Base], Any]] = {
 }
 
 
-class List(OfManage, lister.Lister):
+class List(listing.WorkList[Base]):
     """List images that are imported, are being, or wait for it.
 
     With --all also those that were dropped, refused, or copied by Glance.
     """
 
-    _listed = 0
+    brief = _BRIEF
+    full = _FULL
+    nothing = 'No image has been imported, nor waits for it.'
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the page."""
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--all', action='store_true', help='also what is over'
+    def rows(self, over: bool, marker: int) -> Iterator[Base]:
+        """Yield the rows, read page by page."""
+        return _rows(
+            self.app.lineage, () if over else sorted(LIVE_BASES), marker
         )
-        finding.add_page(parser)
-        return parser
-
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterator[list[Any]]]:
-        """Return the rows' values, read page by page."""
-        states = () if parsed_args.all else sorted(LIVE_BASES)
-        found = finding.limited(
-            _rows(self.app.lineage, states, parsed_args.marker),
-            parsed_args.limit,
-            self.app.stderr,
-        )
-        shown = _BRIEF if parsed_args.formatter == 'table' else _FULL
-        return tuple(shown), (
-            [value(base) for value in shown.values()]
-            for base in self._counted(found)
-        )
-
-    def afterwards(self, parsed_args: argparse.Namespace) -> int:
-        """Tell persons that an empty table is no failure."""
-        whole = not (parsed_args.all or parsed_args.marker)
-        if parsed_args.formatter == 'table' and whole and not self._listed:
-            self.say('No image has been imported, nor waits for it.')
-        return 0
-
-    def _counted(self, found: Iterator[Base]) -> Iterator[Base]:
-        for base in found:
-            self._listed += 1
-            yield base
 
 
 class Show(OfManage, show.ShowOne):

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from cliff import command
-from cliff import lister
 
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
+from rbdcloner.cmd.manage import listing
 from rbdcloner.cmd.manage import progress
 from rbdcloner.cmd.manage.app import OfManage
 from rbdcloner.db.lineage import Lineage
@@ -56,47 +56,18 @@ _FULL: dict[str, Callable[[Flatten], Any]] = {
 }
 
 
-class List(OfManage, lister.Lister):
+class List(listing.WorkList[Flatten]):
     """List what is, or waits to be, flattened; with --all what was, too."""
 
-    _listed = 0
+    brief = _BRIEF
+    full = _FULL
+    nothing = 'Nothing is being flattened, nor waits for it.'
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the page."""
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--all', action='store_true', help='also what is over'
+    def rows(self, over: bool, marker: int) -> Iterator[Flatten]:
+        """Yield the rows, read page by page."""
+        return _rows(
+            self.app.lineage, () if over else progress.UNFINISHED, marker
         )
-        finding.add_page(parser)
-        return parser
-
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterator[list[Any]]]:
-        """Return the rows' values, read page by page."""
-        states = () if parsed_args.all else progress.UNFINISHED
-        found = finding.limited(
-            _rows(self.app.lineage, states, parsed_args.marker),
-            parsed_args.limit,
-            self.app.stderr,
-        )
-        shown = _BRIEF if parsed_args.formatter == 'table' else _FULL
-        return tuple(shown), (
-            [value(flatten) for value in shown.values()]
-            for flatten in self._counted(found)
-        )
-
-    def afterwards(self, parsed_args: argparse.Namespace) -> int:
-        """Tell persons that an empty table is no failure."""
-        whole = not (parsed_args.all or parsed_args.marker)
-        if parsed_args.formatter == 'table' and whole and not self._listed:
-            self.say('Nothing is being flattened, nor waits for it.')
-        return 0
-
-    def _counted(self, found: Iterator[Flatten]) -> Iterator[Flatten]:
-        for flatten in found:
-            self._listed += 1
-            yield flatten
 
 
 class Start(OfManage, command.Command):
