@@ -15,17 +15,17 @@ from rbdcloner import rpcapi
 from tests import stack
 from tests.stack import process
 
-#: What is in progress, or in the trash, in the database.
-UNFINISHED = (
-    'SELECT name, state, reason FROM clones '
+#: What is in progress, or in the trash, by the table that it is in.
+UNFINISHED = {
+    'clones': 'SELECT name, state, reason FROM clones '
     "WHERE state NOT IN ('deleted', 'failed')",
-    'SELECT image_name, snapshot_name, state FROM parents '
+    'parents': 'SELECT image_name, snapshot_name, state FROM parents '
     "WHERE state IN ('planned', 'releasing')",
-    'SELECT clone_id, state, reason FROM flattens '
+    'flattens': 'SELECT clone_id, state, reason FROM flattens '
     "WHERE state IN ('wanted', 'running')",
-    'SELECT glance_image_id, state, reason FROM bases '
+    'bases': 'SELECT glance_image_id, state, reason FROM bases '
     "WHERE state IN ('wanted', 'running')",
-)
+}
 #: A watch of who was killed lasts for 30 s.
 SETTLES_S = 60
 
@@ -101,8 +101,19 @@ class LookingTest(testtools.TestCase):
         self.assert_becomes([], self.unfinished)
 
     def unfinished(self) -> list[tuple[Any, ...]]:
-        """Return the rows that something is still to be done for."""
-        return [row for query in UNFINISHED for row in self.select(query)]
+        """Return the rows that something is still to be done for.
+
+        The schema of a release before lacks what came later.
+        """
+        connected = sa.create_engine(self.database_url)
+        tables = sa.inspect(connected).get_table_names()
+        connected.dispose()
+        return [
+            row
+            for table, query in UNFINISHED.items()
+            if table in tables
+            for row in self.select(query)
+        ]
 
     def read(self, disk: rpcapi.Disk, offset: int, length: int) -> bytes:
         """Read a disk with librbd."""
