@@ -34,10 +34,12 @@ LANES = 3
 #: In the order in which they begin: what tells soon, then what takes long.
 SUITES = (
     Suite('static'),
-    Suite('functional', needs_stack=True),
+    Suite('faults', needs_stack=True),
     Suite('endtoend', needs_openstack=True, python=_NOVA),
+    Suite('functional', needs_stack=True),
     Suite('unit', processes=2),
     Suite('acceptance'),
+    Suite('bases', needs_stack=True),
     Suite('unit', processes=2, **_SQLALCHEMY20),
     Suite('nova', needs_stack=True, python=_NOVA),
     Suite('nova', needs_stack=True, **_NOVA33),

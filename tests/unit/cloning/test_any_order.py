@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever is done in whatever order, every byte stays and nothing is left.
 
-The same with many more steps is in ``tests/functional``.
+The same with many more steps is in ``tests/faults``.
 """
 
 import pytest

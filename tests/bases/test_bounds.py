@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from rbdcloner import errors
 from rbdcloner.images import scratch
-from tests.functional import elsewhere
-from tests.functional.test_bases import MIB
+from tests.bases import elsewhere
+from tests.bases.test_bases import MIB
 from tests.stack import process
 
 MIB_PER_S = 4

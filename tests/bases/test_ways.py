@@ -4,9 +4,9 @@
 from typing import ClassVar
 
 from rbdcloner import errors
-from tests.functional import elsewhere
-from tests.functional import two_stores
-from tests.functional.test_bases import MIB
+from tests.bases import elsewhere
+from tests.bases import two_stores
+from tests.bases.test_bases import MIB
 
 
 class StreamTest(elsewhere.ElsewhereTest):

@@ -10,8 +10,8 @@ import pytest
 from rbdcloner import errors
 from rbdcloner.images import glance
 from tests import stack
+from tests.bases import two_stores
 from tests.functional import test_glance
-from tests.functional import two_stores
 from tests.unit.images import sessions
 
 SIZE_BYTES = (5 << 20) + 7

@@ -12,7 +12,7 @@ import rbd
 from rbdcloner import errors
 from rbdcloner.model import Image
 from tests import ceph_double
-from tests.functional import test_crashes
+from tests.faults import test_crashes
 
 #: So many images stay open that were read. librbd 16.2 may still use a clone
 #: that is closed at once, in the thread that opened it, and abort or wait.

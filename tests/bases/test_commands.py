@@ -8,8 +8,8 @@ from typing import Any
 from typing import ClassVar
 
 from rbdcloner import rpcapi
+from tests.bases import test_bases
 from tests.functional import administrator
-from tests.functional import test_bases
 from tests.functional.administrator import DONE
 from tests.functional.administrator import NOT_FOUND
 from tests.functional.administrator import REFUSED

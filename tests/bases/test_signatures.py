@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from rbdcloner import errors
 from rbdcloner.model import ImageSignature
-from tests.functional import elsewhere
-from tests.functional import key_manager
-from tests.functional.test_bases import MIB
+from tests.bases import elsewhere
+from tests.bases import key_manager
+from tests.bases.test_bases import MIB
 from tests.stack import manager
 from tests.unit.images import keys
 

@@ -6,11 +6,11 @@ import time
 import pytest
 
 from rbdcloner import errors
-from tests.functional import test_broken_glance as broken
-from tests.functional.test_broken_glance import IMAGE_ID
-from tests.functional.test_broken_glance import SECRET
-from tests.functional.test_broken_glance import replying
-from tests.functional.test_broken_glance import serving
+from tests.faults import test_broken_glance as broken
+from tests.faults.test_broken_glance import IMAGE_ID
+from tests.faults.test_broken_glance import SECRET
+from tests.faults.test_broken_glance import replying
+from tests.faults.test_broken_glance import serving
 
 DATA = 'application/octet-stream'
 PIECE_BYTES = 1 << 20

@@ -11,8 +11,8 @@ from testtools import matchers
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner import rpcapi
+from tests.faults import slow_program
 from tests.functional import service
-from tests.functional import slow_program
 from tests.stack import manager
 from tests.stack import process
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 from glanceclient import exc as glance_errors
 
 from rbdcloner import rpcapi
-from tests.functional import test_bases
-from tests.functional import two_stores
-from tests.functional.test_bases import MIB
+from tests.bases import test_bases
+from tests.bases import two_stores
+from tests.bases.test_bases import MIB
 
 
 class ElsewhereTest(test_bases.BasesTest):

@@ -10,9 +10,9 @@ import threading
 
 import psutil
 
-from tests.functional import elsewhere
-from tests.functional import two_stores
-from tests.functional.test_bases import MIB
+from tests.bases import elsewhere
+from tests.bases import two_stores
+from tests.bases.test_bases import MIB
 from tests.stack import process
 
 GIB = 1024 * MIB

@@ -13,7 +13,7 @@ from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.cloning import holding
 from rbdcloner.model import CloneFormat
 from tests import stack
-from tests.functional.cluster import Cluster
+from tests.faults.cluster import Cluster
 from tests.functional.service import MIB
 from tests.unit.cloning import any_order
 from tests.unit.cloning import service

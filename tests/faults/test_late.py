@@ -13,9 +13,9 @@ import oslo_messaging as messaging
 
 from rbdcloner import errors
 from rbdcloner import rpc
+from tests.faults import slow_program
 from tests.functional import looking
 from tests.functional import service
-from tests.functional import slow_program
 from tests.stack import manager
 from tests.stack import process
 

@@ -308,7 +308,7 @@ def test_one_that_somebody_kills_says_so(large, tmp_path):
 CONVERTER = """
 import sys, pathlib
 from rbdcloner.images import conversion
-from tests.functional import test_conversion
+from tests.bases import test_conversion
 from tests.unit.images import specimens
 path, made = map(pathlib.Path, sys.argv[1:])
 conversion.convert(
