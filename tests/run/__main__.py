@@ -85,6 +85,9 @@ def main(arguments: Sequence[str]) -> int:
     if not passed and not failed:
         print('\nno test was run')
         failed = 1
+    for result in results:
+        if result.last_words:
+            print(f'\n=== {result.name}: its end\n{result.last_words}')
     print('', *map(lanes.line, results), sep='\n')
     print(f'{passed} passed, {failed} failed', flush=True)
     return 1 if failed else 0

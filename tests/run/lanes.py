@@ -13,6 +13,7 @@ import dataclasses
 import os
 import pathlib
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from tests.run import servers
 from tests.run.suites import Suite
 
 _NOTHING_COLLECTED = 5  # pytest's exit code
+_LAST = 6000  # characters
 _printing = threading.Lock()
 
 
@@ -37,6 +39,10 @@ class Result:
     passed: int
     failed: int
     seconds: float
+    died_of: str = ''
+    """The signal that ended it, if one did."""
+    last_words: str = ''
+    """What it printed last, if a signal ended it."""
 
 
 def count(report: pathlib.Path, exit_code: int) -> tuple[int, int]:
@@ -97,6 +103,8 @@ class Lane:
             output.seek(0)
             said = output.read().decode(errors='replace')
         _say(f'\n=== {suite.name}\n{said}=== {line(result)}\n')
+        if result.died_of:
+            return dataclasses.replace(result, last_words=said[-_LAST:])
         return result
 
     def _without_servers(self, suite: Suite) -> Result | None:
@@ -116,7 +124,9 @@ class Lane:
             if self._expression and code == _NOTHING_COLLECTED:
                 code = 0
             passed, failed = count(report, code)
-        return Result(suite.name, passed, failed, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        died_of = signal.Signals(-code).name if code < 0 else ''
+        return Result(suite.name, passed, failed, seconds, died_of)
 
     def _command(self, suite: Suite, report: pathlib.Path) -> list[str]:
         command = [os.environ[suite.python], '-m', 'pytest', '-v']
@@ -171,7 +181,6 @@ def _say(text: str) -> None:
 
 def line(result: Result) -> str:
     """A result as a row of the table."""
-    return (
-        f'{result.name:28} {result.passed:6} passed {result.failed:6} failed'
-        f' {result.seconds:8.1f} s'
-    )
+    counts = f'{result.passed:6} passed {result.failed:6} failed'
+    seconds = f'{result.seconds:8.1f} s'
+    return f'{result.name:28} {counts} {seconds} {result.died_of}'.rstrip()
