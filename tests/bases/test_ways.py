@@ -63,8 +63,9 @@ class CopyTest(elsewhere.ElsewhereTest):
             ('images', image_id),
             (disk['parent']['pool'], disk['parent']['image']),
         )
-        self.assertEqual(
-            [('copied', 'copy')], self.bases(image_id, 'state, way')
+        # Who waits for it clones what Glance has, as soon as that is there.
+        self.assert_becomes(
+            [('copied', 'copy')], lambda: self.bases(image_id, 'state, way')
         )
         self.assertEqual([], self.rows("kind = 'base'"))
 
