@@ -1,35 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nouns that the rooms hand each other, frozen.
+"""What is recorded, and what is asked to be."""
 
-Words are Ceph's. Identity is by id: a name is an attribute that Nova reuses
-and the trash frees. An id that is not known yet is the empty string (an
-image's) or ``None`` (a snapshot's).
-"""
-
-from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import datetime
 import enum
 
+from rbdcloner.model.rbd import CloneFormat
+from rbdcloner.model.rbd import Image
+from rbdcloner.model.rbd import Snapshot
 from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
-
-#: What Glance calls the snapshot of an image (glance_store, _drivers/rbd.py).
-GLANCE_NAME = 'snap'
-
-
-class CloneFormat(enum.IntEnum):
-    """Ceph's ``rbd_default_clone_format``: who records the child, and where.
-
-    Under v1 the parent snapshot must be protected and ``rbd_children`` of the
-    child's pool lists the child; under v2 the parent's header does.
-    """
-
-    V1 = 1
-    V2 = 2
 
 
 class Protector(enum.StrEnum):
@@ -98,156 +81,6 @@ class Way(enum.StrEnum):
 
     CONVERT = 'convert'
     """It is downloaded, and converted into the cluster."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Image:
-    """An RBD image: identified by (fsid, pool, namespace, id)."""
-
-    fsid: str
-    pool: str
-    namespace: str
-    name: str
-    id: str = ''
-
-    def __str__(self) -> str:
-        path = (self.pool, self.namespace, self.name)
-        return '/'.join(part for part in path if part)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A snapshot of an RBD image: identified by its image and its id."""
-
-    image: Image
-    name: str
-    id: int | None = None
-
-    def __str__(self) -> str:
-        return f'{self.image}@{self.name}'
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SnapshotFacts:
-    """What Ceph says of a snapshot at one moment.
-
-    A ``trashed`` one has lost its name to Ceph's trash and keeps its id and
-    its children; ``snapshot.name`` is what it was called. ``created_at`` is
-    by the clock of an OSD, UTC, in whole seconds.
-    """
-
-    snapshot: Snapshot
-    size_bytes: int
-    order: int
-    protected: bool
-    trashed: bool
-    created_at: datetime.datetime
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Descent:
-    """What Ceph says of whom an RBD image descends from, and in which way."""
-
-    parent: SnapshotFacts
-    clone_format: CloneFormat
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What Ceph says of an RBD image at one moment.
-
-    ``parent`` is the image that it descends from, ``None`` without one.
-    ``tag`` is the uuid of the clone row that made the image, empty when
-    nothing was written; a row's own tag is also the proof that the clone was
-    made to its end. ``created_at`` and ``modified_at`` are by the clock of an
-    OSD, UTC, in whole seconds; writes within a minute of ``modified_at`` may
-    have left it as it was.
-    """
-
-    image: Image
-    size_bytes: int
-    parent: Image | None
-    tag: str
-    created_at: datetime.datetime
-    modified_at: datetime.datetime
-
-    @property
-    def parent_image_id(self) -> str:
-        """The id of the image that it descends from, empty without one."""
-        return self.parent.id if self.parent else ''
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PoolFacts:
-    """What this service's key can do with a pool, found by acting.
-
-    ``initialised``: the pool is marked for rbd (``rbd pool init``). ``full``:
-    it, or the cluster, takes no writes.
-    """
-
-    pool: str
-    exists: bool
-    initialised: bool
-    readable: bool
-    writable: bool
-    full: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class QemuTarget:
-    """Where a program of qemu's is to write, and what it needs to get there.
-
-    ``options`` are those of qemu's ``--target-image-opts``, where a comma is
-    written twice; ``environment`` is added to its own.
-    """
-
-    options: Mapping[str, str]
-    environment: Mapping[str, str]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class GlanceLocation:
-    """Where Glance says that an image's data lies."""
-
-    url: str
-    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImageSignature:
-    """Who signed an image's data, and how: Glance's four properties of it."""
-
-    value: str
-    hash_method: str
-    key_type: str
-    certificate_uuid: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class GlanceImage:
-    """What Glance says of an image; ``members`` are project ids.
-
-    ``checksum`` is of its data, as ``sha512:<hex>`` or ``md5:<hex>``, empty
-    where Glance has none. Stores are Glance's own names: those that have the
-    data, those that it is being copied to, and those that this failed for.
-    ``signature`` is ``None`` unless all of it is there.
-    """
-
-    id: str
-    status: str
-    disk_format: str
-    size_bytes: int
-    hidden: bool
-    visibility: str
-    owner: str
-    members: frozenset[str]
-    locations: tuple[GlanceLocation, ...]
-    container_format: str = 'bare'
-    checksum: str = ''
-    stores: frozenset[str] = frozenset()
-    copying_to: frozenset[str] = frozenset()
-    not_copied_to: frozenset[str] = frozenset()
-    signature: ImageSignature | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
