@@ -14,8 +14,8 @@ from rbdcloner import states
 from rbdcloner.db import bases as known_bases
 from rbdcloner.db import changing
 from rbdcloner.db import clock
+from rbdcloner.db import columns
 from rbdcloner.db import slots
-from rbdcloner.db import tables
 from rbdcloner.db.bases import Bases
 from rbdcloner.db.tables import bases
 from rbdcloner.db.transaction import writes
@@ -137,7 +137,7 @@ def moved(
         base.state,
         state=state,
         live=1 if state in states.LIVE_BASES else None,
-        reason=reason[: tables.REASON_LENGTH],
+        reason=reason[: columns.REASON_LENGTH],
         slot=None,
         lease_expires_at=None,
         updated_at=clock.utc_now(),

@@ -10,8 +10,8 @@ from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.db import changing
 from rbdcloner.db import clock
+from rbdcloner.db import columns
 from rbdcloner.db import rows
-from rbdcloner.db import tables
 from rbdcloner.db.leases import Leases
 from rbdcloner.db.tables import bases
 from rbdcloner.db.tables import clones
@@ -107,7 +107,7 @@ class Door(Leases):
         changes = {
             'image_id': image_id,
             'size_bytes': size_bytes,
-            'reason': reason and reason[: tables.REASON_LENGTH],
+            'reason': reason and reason[: columns.REASON_LENGTH],
             'rollback_to': rollback_to,
         }
         values |= {k: v for k, v in changes.items() if v is not None}

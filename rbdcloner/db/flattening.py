@@ -14,9 +14,9 @@ from rbdcloner import errors
 from rbdcloner.db import ancestry
 from rbdcloner.db import changing
 from rbdcloner.db import clock
+from rbdcloner.db import columns
 from rbdcloner.db import rows
 from rbdcloner.db import slots
-from rbdcloner.db import tables
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import flattens
 from rbdcloner.db.transaction import Database
@@ -136,7 +136,7 @@ class Flattening(Database):
             connection,
             flatten,
             state=FlattenState.WANTED,
-            reason=reason[: tables.REASON_LENGTH],
+            reason=reason[: columns.REASON_LENGTH],
             slot=None,
             lease_expires_at=None,
             **changing.backoff(flatten.attempts),
@@ -257,7 +257,7 @@ def _cancelling(reason: str) -> sa.Update:
         .where(flattens.c.live == 1)
         .values(
             state=FlattenState.CANCELLED,
-            reason=reason[: tables.REASON_LENGTH],
+            reason=reason[: columns.REASON_LENGTH],
             updated_at=clock.utc_now(),
             **_OVER,
         )

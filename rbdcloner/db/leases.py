@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db import changing
 from rbdcloner.db import clock
-from rbdcloner.db import tables
+from rbdcloner.db import columns
 from rbdcloner.db import workers
 from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.tables import clones
@@ -126,7 +126,7 @@ class Leases(Deletions):
             .where(*changing.as_left(clone))
             .values(
                 lease_expires_at=None,
-                reason=reason[: tables.REASON_LENGTH],
+                reason=reason[: columns.REASON_LENGTH],
                 updated_at=clock.utc_now(),
                 **changing.backoff(clone.attempts),
             )

@@ -7,71 +7,13 @@ a binary collation that does not pad. Rejected: one table for both, since a
 parent is a snapshot, which has no name, host or lease of its own.
 """
 
-import datetime
-from typing import Annotated
-from typing import Any
 from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy import orm
-from sqlalchemy.dialects import mysql
 
-#: In characters; what a caller hands in is checked against these.
-NAME_LENGTH = 255
-POOL_LENGTH = 128
-ID_LENGTH = 64
-HOST_LENGTH = 255
-REASON_LENGTH = 1000
-
-_Serial = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
-
-
-class _Time(sa.TypeDecorator[datetime.datetime]):
-    """A time in UTC: without a zone in the database, with it in Python."""
-
-    impl = sa.DateTime().with_variant(
-        mysql.DATETIME(fsp=6), 'mysql', 'mariadb'
-    )
-    cache_ok = True
-
-    def process_result_value(
-        self, value: datetime.datetime | None, dialect: sa.Dialect
-    ) -> datetime.datetime | None:
-        return value and value.replace(tzinfo=datetime.UTC)
-
-
-_Id = Annotated[str, orm.mapped_column(sa.String(ID_LENGTH))]
-_Name = Annotated[str, orm.mapped_column(sa.String(NAME_LENGTH))]
-_Pool = Annotated[str, orm.mapped_column(sa.String(POOL_LENGTH))]
-_Host = Annotated[str, orm.mapped_column(sa.String(HOST_LENGTH))]
-_Word = Annotated[str, orm.mapped_column(sa.String(16))]
-_Big = Annotated[int, orm.mapped_column(sa.BigInteger())]
-_Small = Annotated[int, orm.mapped_column(sa.SmallInteger())]
-_Count = Annotated[int, orm.mapped_column(sa.Integer())]
-_Flag = Annotated[int | None, orm.mapped_column(sa.SmallInteger())]
-_Moment = Annotated[datetime.datetime, orm.mapped_column(_Time())]
-_Until = Annotated[datetime.datetime | None, orm.mapped_column(_Time())]
-
-
-class Base(orm.DeclarativeBase):
-    """What the tables share: names for their constraints, and an engine."""
-
-    metadata = sa.MetaData(
-        naming_convention={
-            'fk': 'fk_%(table_name)s_%(column_0_name)s',
-            'ix': 'ix_%(table_name)s_%(column_0_N_name)s',
-            'pk': 'pk_%(table_name)s',
-        }
-    )
-
-
-def _options(sqlite_autoincrement: bool = True) -> dict[str, Any]:
-    options: dict[str, Any] = {'sqlite_autoincrement': sqlite_autoincrement}
-    for dialect in ('mysql', 'mariadb'):
-        options[f'{dialect}_engine'] = 'InnoDB'
-        options[f'{dialect}_charset'] = 'utf8mb4'
-        options[f'{dialect}_collate'] = 'utf8mb4_nopad_bin'
-    return options
+from rbdcloner.db import columns
+from rbdcloner.db.columns import Base as Base
 
 
 class ParentRow(Base):
@@ -103,27 +45,29 @@ class ParentRow(Base):
         ),
         sa.Index('ix_parents_state', 'state', 'protector'),
         sa.Index('ix_parents_purpose', 'purpose', 'state'),
-        _options(),
+        columns.options(),
     )
 
-    id: orm.Mapped[int] = orm.mapped_column(_Serial, primary_key=True)
-    fsid: orm.Mapped[_Id]
-    pool: orm.Mapped[_Pool]
-    namespace: orm.Mapped[_Pool]
-    image_name: orm.Mapped[_Name]
-    image_id: orm.Mapped[_Id]
-    snapshot_name: orm.Mapped[_Name]
+    id: orm.Mapped[int] = orm.mapped_column(columns.Serial, primary_key=True)
+    fsid: orm.Mapped[columns.Id]
+    pool: orm.Mapped[columns.Pool]
+    namespace: orm.Mapped[columns.Pool]
+    image_name: orm.Mapped[columns.Name]
+    image_id: orm.Mapped[columns.Id]
+    snapshot_name: orm.Mapped[columns.Name]
     snapshot_id: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
-    live: orm.Mapped[_Flag]
-    size_bytes: orm.Mapped[_Big]
-    order: orm.Mapped[_Small]
-    glance_image_id: orm.Mapped[_Id]
-    protector: orm.Mapped[_Word]
-    purpose: orm.Mapped[_Word] = orm.mapped_column(server_default='adopted')
-    depth: orm.Mapped[_Small] = orm.mapped_column(server_default='0')
-    state: orm.Mapped[_Word]
-    created_at: orm.Mapped[_Moment]
-    updated_at: orm.Mapped[_Moment]
+    live: orm.Mapped[columns.Flag]
+    size_bytes: orm.Mapped[columns.Big]
+    order: orm.Mapped[columns.Small]
+    glance_image_id: orm.Mapped[columns.Id]
+    protector: orm.Mapped[columns.Word]
+    purpose: orm.Mapped[columns.Word] = orm.mapped_column(
+        server_default='adopted'
+    )
+    depth: orm.Mapped[columns.Small] = orm.mapped_column(server_default='0')
+    state: orm.Mapped[columns.Word]
+    created_at: orm.Mapped[columns.Moment]
+    updated_at: orm.Mapped[columns.Moment]
 
 
 class CloneRow(Base):
@@ -158,39 +102,39 @@ class CloneRow(Base):
         # Attached children first; all of a parent's children too.
         sa.Index('ix_clones_children', 'parent_id', 'attached', 'id'),
         sa.Index('ix_clones_image', 'image_id', 'pool'),
-        _options(),
+        columns.options(),
     )
 
-    id: orm.Mapped[int] = orm.mapped_column(_Serial, primary_key=True)
+    id: orm.Mapped[int] = orm.mapped_column(columns.Serial, primary_key=True)
     uuid: orm.Mapped[str] = orm.mapped_column(sa.String(36))
-    fsid: orm.Mapped[_Id]
-    pool: orm.Mapped[_Pool]
-    namespace: orm.Mapped[_Pool]
-    name: orm.Mapped[_Name]
-    image_id: orm.Mapped[_Id]
-    live: orm.Mapped[_Flag]
-    kind: orm.Mapped[_Word] = orm.mapped_column(server_default='disk')
-    attached: orm.Mapped[_Flag] = orm.mapped_column(server_default='1')
-    size_bytes: orm.Mapped[_Big]
-    clone_format: orm.Mapped[_Small]
+    fsid: orm.Mapped[columns.Id]
+    pool: orm.Mapped[columns.Pool]
+    namespace: orm.Mapped[columns.Pool]
+    name: orm.Mapped[columns.Name]
+    image_id: orm.Mapped[columns.Id]
+    live: orm.Mapped[columns.Flag]
+    kind: orm.Mapped[columns.Word] = orm.mapped_column(server_default='disk')
+    attached: orm.Mapped[columns.Flag] = orm.mapped_column(server_default='1')
+    size_bytes: orm.Mapped[columns.Big]
+    clone_format: orm.Mapped[columns.Small]
     parent_id: orm.Mapped[int | None] = orm.mapped_column(
-        _Serial, sa.ForeignKey('parents.id')
+        columns.Serial, sa.ForeignKey('parents.id')
     )
-    glance_image_id: orm.Mapped[_Id]
-    instance_uuid: orm.Mapped[_Id]
-    project_id: orm.Mapped[_Name]
-    host: orm.Mapped[_Host]
-    state: orm.Mapped[_Word]
+    glance_image_id: orm.Mapped[columns.Id]
+    instance_uuid: orm.Mapped[columns.Id]
+    project_id: orm.Mapped[columns.Name]
+    host: orm.Mapped[columns.Host]
+    state: orm.Mapped[columns.Word]
     reason: orm.Mapped[str] = orm.mapped_column(sa.Text())
-    owner: orm.Mapped[_Host]
-    fence: orm.Mapped[_Big]
-    lease_expires_at: orm.Mapped[_Until]
-    attempts: orm.Mapped[_Count] = orm.mapped_column(server_default='0')
-    retry_at: orm.Mapped[_Until]
+    owner: orm.Mapped[columns.Host]
+    fence: orm.Mapped[columns.Big]
+    lease_expires_at: orm.Mapped[columns.Until]
+    attempts: orm.Mapped[columns.Count] = orm.mapped_column(server_default='0')
+    retry_at: orm.Mapped[columns.Until]
     rollback_to: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
     held_bytes: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
-    created_at: orm.Mapped[_Moment]
-    updated_at: orm.Mapped[_Moment]
+    created_at: orm.Mapped[columns.Moment]
+    updated_at: orm.Mapped[columns.Moment]
 
 
 class FlattenRow(Base):
@@ -206,28 +150,28 @@ class FlattenRow(Base):
         sa.UniqueConstraint('clone_id', 'live', name='uq_flattens_live_clone'),
         sa.UniqueConstraint('slot', name='uq_flattens_slot'),
         sa.Index('ix_flattens_state', 'state', 'id'),
-        _options(),
+        columns.options(),
     )
 
-    id: orm.Mapped[int] = orm.mapped_column(_Serial, primary_key=True)
+    id: orm.Mapped[int] = orm.mapped_column(columns.Serial, primary_key=True)
     clone_id: orm.Mapped[int] = orm.mapped_column(
-        _Serial, sa.ForeignKey('clones.id')
+        columns.Serial, sa.ForeignKey('clones.id')
     )
-    why: orm.Mapped[_Word]
+    why: orm.Mapped[columns.Word]
     forced: orm.Mapped[bool] = orm.mapped_column(sa.Boolean())
-    state: orm.Mapped[_Word]
-    live: orm.Mapped[_Flag]
+    state: orm.Mapped[columns.Word]
+    live: orm.Mapped[columns.Flag]
     slot: orm.Mapped[int | None] = orm.mapped_column(sa.SmallInteger())
-    done_objects: orm.Mapped[_Big]
-    total_objects: orm.Mapped[_Big]
+    done_objects: orm.Mapped[columns.Big]
+    total_objects: orm.Mapped[columns.Big]
     reason: orm.Mapped[str] = orm.mapped_column(sa.Text())
-    owner: orm.Mapped[_Host]
-    fence: orm.Mapped[_Big]
-    lease_expires_at: orm.Mapped[_Until]
-    attempts: orm.Mapped[_Count]
-    retry_at: orm.Mapped[_Until]
-    created_at: orm.Mapped[_Moment]
-    updated_at: orm.Mapped[_Moment]
+    owner: orm.Mapped[columns.Host]
+    fence: orm.Mapped[columns.Big]
+    lease_expires_at: orm.Mapped[columns.Until]
+    attempts: orm.Mapped[columns.Count]
+    retry_at: orm.Mapped[columns.Until]
+    created_at: orm.Mapped[columns.Moment]
+    updated_at: orm.Mapped[columns.Moment]
 
 
 class BaseRow(Base):
@@ -252,42 +196,42 @@ class BaseRow(Base):
         sa.UniqueConstraint('slot', name='uq_bases_slot'),
         sa.Index('ix_bases_state', 'state', 'id'),
         sa.Index('ix_bases_clone', 'clone_id'),
-        _options(),
+        columns.options(),
     )
 
-    id: orm.Mapped[int] = orm.mapped_column(_Serial, primary_key=True)
+    id: orm.Mapped[int] = orm.mapped_column(columns.Serial, primary_key=True)
     uuid: orm.Mapped[str] = orm.mapped_column(sa.String(36))
-    fsid: orm.Mapped[_Id]
-    glance_image_id: orm.Mapped[_Id]
-    checksum: orm.Mapped[_Name]
-    state: orm.Mapped[_Word]
-    live: orm.Mapped[_Flag]
+    fsid: orm.Mapped[columns.Id]
+    glance_image_id: orm.Mapped[columns.Id]
+    checksum: orm.Mapped[columns.Name]
+    state: orm.Mapped[columns.Word]
+    live: orm.Mapped[columns.Flag]
     clone_id: orm.Mapped[int | None] = orm.mapped_column(
-        _Serial, sa.ForeignKey('clones.id')
+        columns.Serial, sa.ForeignKey('clones.id')
     )
     slot: orm.Mapped[int | None] = orm.mapped_column(sa.SmallInteger())
-    way: orm.Mapped[_Word]
-    done_bytes: orm.Mapped[_Big]
-    total_bytes: orm.Mapped[_Big]
+    way: orm.Mapped[columns.Word]
+    done_bytes: orm.Mapped[columns.Big]
+    total_bytes: orm.Mapped[columns.Big]
     reason: orm.Mapped[str] = orm.mapped_column(sa.Text())
-    owner: orm.Mapped[_Host]
-    fence: orm.Mapped[_Big]
-    lease_expires_at: orm.Mapped[_Until]
-    attempts: orm.Mapped[_Count]
-    retry_at: orm.Mapped[_Until]
-    created_at: orm.Mapped[_Moment]
-    updated_at: orm.Mapped[_Moment]
+    owner: orm.Mapped[columns.Host]
+    fence: orm.Mapped[columns.Big]
+    lease_expires_at: orm.Mapped[columns.Until]
+    attempts: orm.Mapped[columns.Count]
+    retry_at: orm.Mapped[columns.Until]
+    created_at: orm.Mapped[columns.Moment]
+    updated_at: orm.Mapped[columns.Moment]
 
 
 class DutyRow(Base):
     """Periodic work, which whoever comes first after ``due_at`` does."""
 
     __tablename__ = 'duties'
-    __table_args__ = _options(sqlite_autoincrement=False)
+    __table_args__ = columns.options(sqlite_autoincrement=False)
 
     name: orm.Mapped[str] = orm.mapped_column(sa.String(64), primary_key=True)
-    owner: orm.Mapped[_Host]
-    due_at: orm.Mapped[_Moment]
+    owner: orm.Mapped[columns.Host]
+    due_at: orm.Mapped[columns.Moment]
 
 
 class WorkerRow(Base):
@@ -298,21 +242,21 @@ class WorkerRow(Base):
     """
 
     __tablename__ = 'workers'
-    __table_args__ = _options(sqlite_autoincrement=False)
+    __table_args__ = columns.options(sqlite_autoincrement=False)
 
     owner: orm.Mapped[str] = orm.mapped_column(
-        sa.String(HOST_LENGTH), primary_key=True
+        sa.String(columns.HOST_LENGTH), primary_key=True
     )
-    host: orm.Mapped[_Host]
-    pid: orm.Mapped[_Count]
-    version: orm.Mapped[_Id]
-    rpc_version: orm.Mapped[_Word]
-    clock_offset_ms: orm.Mapped[_Big]
+    host: orm.Mapped[columns.Host]
+    pid: orm.Mapped[columns.Count]
+    version: orm.Mapped[columns.Id]
+    rpc_version: orm.Mapped[columns.Word]
+    clock_offset_ms: orm.Mapped[columns.Big]
     addresses: orm.Mapped[str] = orm.mapped_column(sa.Text())
-    started_at: orm.Mapped[_Moment]
-    seen_at: orm.Mapped[_Moment]
-    stopped_at: orm.Mapped[_Until]
-    shut_out_at: orm.Mapped[_Until]
+    started_at: orm.Mapped[columns.Moment]
+    seen_at: orm.Mapped[columns.Moment]
+    stopped_at: orm.Mapped[columns.Until]
+    shut_out_at: orm.Mapped[columns.Until]
 
 
 class DeletionRow(Base):
@@ -324,31 +268,31 @@ class DeletionRow(Base):
         sa.Index('ix_deletions_name', 'name', 'pool', 'fsid', 'id'),
         sa.Index('ix_deletions_instance', 'instance_uuid', 'name', 'id'),
         sa.Index('ix_deletions_created_at', 'created_at'),
-        _options(),
+        columns.options(),
     )
 
-    id: orm.Mapped[int] = orm.mapped_column(_Serial, primary_key=True)
-    call: orm.Mapped[_Id]
-    fsid: orm.Mapped[_Id]
-    pool: orm.Mapped[_Pool]
-    name: orm.Mapped[_Name]
-    instance_uuid: orm.Mapped[_Id]
-    created_at: orm.Mapped[_Moment]
+    id: orm.Mapped[int] = orm.mapped_column(columns.Serial, primary_key=True)
+    call: orm.Mapped[columns.Id]
+    fsid: orm.Mapped[columns.Id]
+    pool: orm.Mapped[columns.Pool]
+    name: orm.Mapped[columns.Name]
+    instance_uuid: orm.Mapped[columns.Id]
+    created_at: orm.Mapped[columns.Moment]
 
 
 class RecreationRow(Base):
     """A clone that was asked for after a deletion, by who knew of it."""
 
     __tablename__ = 'recreations'
-    __table_args__ = _options(sqlite_autoincrement=False)
+    __table_args__ = columns.options(sqlite_autoincrement=False)
 
     clone_id: orm.Mapped[int] = orm.mapped_column(
-        _Serial,
+        columns.Serial,
         sa.ForeignKey('clones.id'),
         primary_key=True,
         autoincrement=False,
     )
-    after: orm.Mapped[_Big]
+    after: orm.Mapped[columns.Big]
 
 
 #: The tables as Core knows them: no identity map and no flush in the hot path.

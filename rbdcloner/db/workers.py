@@ -19,8 +19,8 @@ from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.db import ancestry
 from rbdcloner.db import clock
+from rbdcloner.db import columns
 from rbdcloner.db import rows
-from rbdcloner.db import tables
 from rbdcloner.db.tables import bases
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import flattens
@@ -75,9 +75,9 @@ class Workers(Database):
             _update(
                 connection,
                 owner,
-                host=host[: tables.HOST_LENGTH],
+                host=host[: columns.HOST_LENGTH],
                 pid=pid,
-                version=version[: tables.ID_LENGTH],
+                version=version[: columns.ID_LENGTH],
                 rpc_version=rpc_version,
                 seen_at=clock.utc_now(),
             )

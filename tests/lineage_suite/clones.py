@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.db import clock
+from rbdcloner.db import columns
 from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
@@ -207,7 +208,7 @@ class TestMove(Claims):
 
     def test_a_reason_is_bounded(self, lineage, reserve):
         moved = lineage.move(reserve(), State.UNDOING, reason='ß' * 99999)
-        assert moved.reason == 'ß' * tables.REASON_LENGTH
+        assert moved.reason == 'ß' * columns.REASON_LENGTH
 
     def test_a_move_happens_once(self, lineage, reserve):
         clone = reserve()
