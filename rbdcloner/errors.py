@@ -2,7 +2,8 @@
 """Every error of the service; a class's docstring is its message.
 
 Facts are named and JSON-plain, so that an error crosses the wire as itself:
-``NameTaken(pool='vms', name='a_disk')``.
+``NameTaken(pool='vms', name='a_disk')``. So does this module's name, which is
+why it is one.
 """
 
 from typing import Any
