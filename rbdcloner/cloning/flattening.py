@@ -14,7 +14,7 @@ import time
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.cloning import holding
+from rbdcloner.cloning import permits
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.reaper import Reaper
 from rbdcloner.db.lineage import Lineage
@@ -67,7 +67,7 @@ class Flattener:
         try:
             with (
                 _Pace(self, flatten, stopping) as pace,
-                holding.acting(pace.hold),
+                permits.acting(pace.hold),
             ):
                 self.ceph.flatten(image, pace.progress, flatten.forced)
         except errors.RbdImageNotFound:

@@ -2,20 +2,15 @@
 """Whose work a row is: taking it, keeping it, letting it go.
 
 A worker that is at work keeps its lease from running out; one that was
-stopped finds that out before its next act in Ceph, in :func:`permit`. What
-it had begun by then is ended by whoever takes its row: that one shuts it out
-of Ceph first (:mod:`rbdcloner.cloning.fencing`).
-
-How long a lease certainly lasts is counted from before it was asked for, by
-the clock of this host that nobody sets: asking the database before each act
-would cost more than the act.
+stopped finds that out before its next act in Ceph, in
+:func:`rbdcloner.cloning.permits.permit`. What it had begun by then is ended
+by whoever takes its row: that one shuts it out of Ceph first
+(:mod:`rbdcloner.cloning.fencing`).
 """
 
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
-import contextvars
-import dataclasses
 import logging
 import math
 import threading
@@ -26,7 +21,9 @@ from typing import TypeVar
 import tenacity
 
 from rbdcloner import errors
+from rbdcloner.cloning import permits
 from rbdcloner.cloning.fencing import Fence
+from rbdcloner.cloning.permits import Hold
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Base
 from rbdcloner.model import Clone
@@ -47,76 +44,6 @@ _Rest = TypeVar('_Rest')
 Held = Base | Clone | Flatten
 
 _Row = TypeVar('_Row', bound=Held | None)
-
-
-@dataclasses.dataclass(eq=False, slots=True)
-class Hold:
-    """The right of a thread to act for a row.
-
-    It is certain ``until`` then, by the monotonic clock, and not renewed
-    after it ``ends``. ``ask`` renews it in the database.
-    """
-
-    name: str
-    fence: int
-    lease_s: float
-    until: float
-    ends: float
-    ask: Callable[[], object]
-    lost: bool = False
-
-    def confirm(self) -> None:
-        """Return if it lasts; at the price of nothing while that is certain.
-
-        :raises LeaseLost: another has taken the row, or may.
-        :raises DatabaseUnavailable: that is not known.
-        """
-        if self.lost or time.monotonic() >= self.until:
-            self.renew()
-
-    def renew(self) -> None:
-        """Ask for another lease; as :meth:`confirm`."""
-        asked_at = time.monotonic()
-        if self.lost or asked_at >= self.ends:
-            raise self._lost()
-        try:
-            self.ask()
-        except errors.RowMoved as exc:
-            self.lost = True
-            raise self._lost() from exc
-        self.until = asked_at + self.lease_s
-
-    def _lost(self) -> errors.LeaseLost:
-        return errors.LeaseLost(name=self.name, expected=f'fence {self.fence}')
-
-
-_current: contextvars.ContextVar[Hold | None] = contextvars.ContextVar(
-    'hold', default=None
-)
-
-
-def permit() -> None:
-    """Return if what this thread works on is still its own.
-
-    The one place that decides it: the driver asks before each act that
-    changes Ceph, once it is connected. What works on no row is permitted.
-
-    :raises LeaseLost: another has taken the row, or may.
-    :raises DatabaseUnavailable: the lease is over, and so is the database.
-    """
-    hold = _current.get()
-    if hold is not None:
-        hold.confirm()
-
-
-@contextlib.contextmanager
-def acting(hold: Hold | None) -> Iterator[None]:
-    """Have *hold* decide for this thread what is permitted; None: all is."""
-    before = _current.set(hold)
-    try:
-        yield
-    finally:
-        _current.reset(before)
 
 
 class Holder:
@@ -245,7 +172,7 @@ class Holder:
     @contextlib.contextmanager
     def _kept(self, clone: Clone, long: bool) -> Iterator[None]:
         known = self._holds.get(clone.id)
-        if known and known is _current.get() and known.fence == clone.fence:
+        if known and known is permits.current() and known.fence == clone.fence:
             # It is a part of what is at work on the row already.
             yield
             return
@@ -255,7 +182,7 @@ class Holder:
             self._holds[clone.id] = hold
             self._start_renewing()
         try:
-            with acting(hold):
+            with permits.acting(hold):
                 yield
         finally:
             with self._lock:

@@ -16,7 +16,7 @@ import tenacity
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.cloning import holding
+from rbdcloner.cloning import permits
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.db.lineage import Lineage
@@ -171,7 +171,7 @@ class Remover:
             return
         try:
             # The row, which may be held still, is over and done with.
-            with holding.acting(None):
+            with permits.acting(None):
                 self.releaser.release(clone.parent)
         except errors.Error:
             LOG.warning(

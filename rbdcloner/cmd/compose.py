@@ -16,7 +16,7 @@ from rbdcloner import notifications
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.cloning import eligibility
-from rbdcloner.cloning import holding
+from rbdcloner.cloning import permits
 from rbdcloner.cloning.adopting import Adopter
 from rbdcloner.cloning.base_data import Data
 from rbdcloner.cloning.base_data import Downloads
@@ -77,7 +77,7 @@ def ceph(conf: cfg.ConfigOpts, fence: Fence | None = None) -> LibrbdDriver:
         user=conf.ceph.user,
         timeout_s=conf.ceph.timeout,
         clone_format=CloneFormat(conf.ceph.clone_format),
-        permit=holding.permit,
+        permit=permits.permit,
         recorder=fence,
     )
 

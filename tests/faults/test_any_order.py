@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from rbdcloner.ceph.librbd import LibrbdDriver
-from rbdcloner.cloning import holding
+from rbdcloner.cloning import permits
 from rbdcloner.model import CloneFormat
 from tests import stack
 from tests.faults.cluster import Cluster
@@ -84,7 +84,7 @@ def cluster(
             client.conf_set('rbd_cache', 'false')
         conf = str(servers.ceph.conf)
         driver = LibrbdDriver(
-            conf, 'rbdcloner', 30, clone_format, permit=holding.permit
+            conf, 'rbdcloner', 30, clone_format, permit=permits.permit
         )
         driver.connect()
         cluster = Cluster(driver, admin, guest)

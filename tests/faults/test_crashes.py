@@ -10,7 +10,7 @@ import fixtures
 import rbd
 
 from rbdcloner.ceph.librbd import LibrbdDriver
-from rbdcloner.cloning import holding
+from rbdcloner.cloning import permits
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
@@ -193,7 +193,7 @@ class OneNode(fixtures.Fixture):
                 'rbdcloner',
                 30,
                 clone_format,
-                permit=holding.permit,
+                permit=permits.permit,
             )
             for clone_format in CloneFormat
         }

@@ -28,7 +28,7 @@ import tenacity
 from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner import states
-from rbdcloner.cloning import holding
+from rbdcloner.cloning import permits
 from rbdcloner.cloning.base_import import BaseImporter
 from rbdcloner.cloning.base_upkeep import BaseUpkeep
 from rbdcloner.cloning.engine import Engine
@@ -212,7 +212,7 @@ class Service(fixtures.Fixture):
     def make_ceph(self) -> Any:
         """Return the cluster: a driver that a test can act upon."""
         ceph = ceph_double.CephDouble()
-        ceph.permit = holding.permit
+        ceph.permit = permits.permit
         return ceph
 
     @classmethod

@@ -11,6 +11,7 @@ import testtools
 
 from rbdcloner import errors
 from rbdcloner.cloning import holding
+from rbdcloner.cloning import permits
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Flatten
@@ -27,11 +28,20 @@ LEASE_S = 0.3
 PATIENCE_S = 30
 
 
-class Clock:
-    """The host's clock, which a test sets forward; in place of ``time``."""
+class Clock(fixtures.Fixture):
+    """The host's clock, which a test sets forward: it need not wait.
+
+    In place of ``time`` where leases are held and asked for.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self.ahead_s = 0.0
+
+    def _setUp(self) -> None:
+        for room in ('holding', 'permits'):
+            name = f'rbdcloner.cloning.{room}.time'
+            self.useFixture(fixtures.MonkeyPatch(name, self))
 
     def monotonic(self) -> float:
         return time.monotonic() + self.ahead_s
@@ -130,11 +140,7 @@ class _Loss:
         self.done: list[str] = []
         self.happened = False
         self.rows: list[tuple[int, int]] = []
-        self._time = Clock()
-        # What a test must not wait for: that a lease runs out.
-        self.clock = fixtures.MonkeyPatch(
-            'rbdcloner.cloning.holding.time', self._time
-        )
+        self.clock = Clock()
         self._world = world
         self._number = number
         self._thief = world.process().lineage
@@ -161,7 +167,7 @@ class _Loss:
             self.happened = True
             self.before = list(self.begun)
             self.rows = self.now()
-            self._time.ahead_s += 60
+            self.clock.ahead_s += 60
         else:
             # An act for no row.
             self._number += 1
@@ -205,7 +211,7 @@ class HolderTest(testtools.TestCase):
             pause.wait(0.01)
 
     def test_what_works_on_no_row_is_permitted(self) -> None:
-        holding.permit()
+        permits.permit()
 
     def test_a_lease_is_renewed_while_it_is_worked_on(self) -> None:
         before = self.expires_at()
@@ -213,7 +219,7 @@ class HolderTest(testtools.TestCase):
             self.wait_until(
                 lambda: self.expires_at() > before, 'it is not renewed'
             )
-            holding.permit()
+            permits.permit()
 
     def test_renewing_outlives_the_database(self) -> None:
         renew_all = self.lineage.renew_all
@@ -238,7 +244,7 @@ class HolderTest(testtools.TestCase):
             # That nothing is asked can be seen in no row.
             mock.patch.object(type(self.lineage), 'renew_all') as asked,
         ):
-            holding.permit()
+            permits.permit()
         asked.assert_not_called()
 
     def test_without_a_database_nothing_uncertain_is_permitted(self) -> None:
@@ -248,26 +254,23 @@ class HolderTest(testtools.TestCase):
             mock.patch.object(
                 type(self.lineage), 'renew_all', side_effect=down
             ),
-            holding.acting(
+            permits.acting(
                 self.holder.hold_on(self.disk, self.lineage.renew_all)
             ),
         ):
             self.wait_until(self._is_refused, 'it is permitted')
 
     def test_work_that_hangs_is_not_renewed_for_ever(self) -> None:
-        clock = Clock()
-        self.useFixture(
-            fixtures.MonkeyPatch('rbdcloner.cloning.holding.time', clock)
-        )
+        clock = self.useFixture(Clock())
         with self.holder.working_on(self.disk, long=True):
             clock.ahead_s = 3600
-            holding.permit()
+            permits.permit()
         with (
             testtools.ExpectedException(errors.LeaseLost),
             self.holder.working_on(self.disk),
         ):
             clock.ahead_s = 7200
-            holding.permit()
+            permits.permit()
 
     def test_a_late_holder_is_shut_out_first(self) -> None:
         self.lineage.note_addresses(self.disk.owner, [ADDRESS])
@@ -308,14 +311,11 @@ class HolderTest(testtools.TestCase):
         with self.holder.working_on(self.disk):
             self.world.end_leases()
             self.assertRaises(errors.DiskBusy, self.holder.hold, self.disk)
-            holding.permit()
+            permits.permit()
         self.assertEqual(set(), self.world.ceph.refused)
 
     def test_a_thread_that_hangs_is_shut_out_with_its_process(self) -> None:
-        clock = Clock()
-        self.useFixture(
-            fixtures.MonkeyPatch('rbdcloner.cloning.holding.time', clock)
-        )
+        clock = self.useFixture(Clock())
         self.lineage.note_addresses(self.disk.owner, [ADDRESS])
         with (
             testtools.ExpectedException(errors.LeaseLost),
@@ -325,7 +325,7 @@ class HolderTest(testtools.TestCase):
             self.world.end_leases()
             self.holder.hold(self.disk)
             self.assertEqual({ADDRESS}, self.world.ceph.refused)
-            holding.permit()
+            permits.permit()
 
     def _taken_over(self, owner: str, lease_s: float):
         self.lineage.let_go(self.disk, 'why')
@@ -339,7 +339,7 @@ class HolderTest(testtools.TestCase):
 
     def _is_refused(self) -> bool:
         try:
-            holding.permit()
+            permits.permit()
         except errors.DatabaseUnavailable:
             return True
         return False
