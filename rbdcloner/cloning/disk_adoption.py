@@ -15,6 +15,7 @@ import tenacity
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning import matching
 from rbdcloner.cloning.engine import MADE
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.model import Clone
@@ -83,10 +84,7 @@ class DiskAdoption:
         ):
             self.engine.remove(clone)
             return None
-        if clone.instance_uuid != request.instance_uuid:
-            raise _differs(
-                name, 'instance', clone.instance_uuid, request.instance_uuid
-            )
+        matching.check_instance(clone, request)
         if clone.state in MADE:
             return self._grown(clone, facts)
         raise errors.DiskBusy(
@@ -126,7 +124,7 @@ class DiskAdoption:
             if recorded.state in states.LIVE and recorded.image == facts.image:
                 # Another call was faster.
                 return None
-            raise _differs(
+            raise matching.differs(
                 facts.image,
                 'row',
                 f'{recorded.image} ({recorded.state})',
@@ -187,15 +185,3 @@ class DiskAdoption:
                 name=clone.image.name, pool=clone.image.pool
             ) from exc
         return clone
-
-
-def _differs(
-    image: Image, field: str, recorded: str, asked: str
-) -> errors.DiskDiffers:
-    return errors.DiskDiffers(
-        name=image.name,
-        pool=image.pool,
-        field=field,
-        recorded=recorded,
-        asked=asked,
-    )

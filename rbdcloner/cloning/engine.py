@@ -18,6 +18,7 @@ import tenacity
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.cloning import eligibility
+from rbdcloner.cloning import matching
 from rbdcloner.cloning.bases import Outlook
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.making import Maker
@@ -114,7 +115,7 @@ class Engine:
             if clone.state not in (State.READY, State.RESIZING):
                 raise errors.DiskBusy(name=name, pool=pool, state=clone.state)
             try:
-                clone = self.held_in(clone, State.RESIZING)
+                clone = self.holder.held_in(clone, State.RESIZING)
             except errors.RowMoved:
                 continue
             return self.maker.resize(clone, size_bytes)
@@ -149,7 +150,9 @@ class Engine:
             try:
                 if clone.state is State.UNDOING:
                     return self.remover.undo(self.holder.take(clone))
-                return self.remover.retire(self.held_in(clone, State.DELETING))
+                return self.remover.retire(
+                    self.holder.held_in(clone, State.DELETING)
+                )
             except errors.RowMoved:
                 LOG.debug('%s moved meanwhile, looking again', clone.image)
                 (clone,) = self.lineage.page(Filters(uuid=clone.uuid))
@@ -294,17 +297,34 @@ class Engine:
 
         A row that is on its way out is waited for, or seen out.
         """
-        clone = self.lineage.find(self.fsid, request.pool, '', request.name)
+        clone = self.standing(request.pool, request.name)
+        if clone is None:
+            return None
+        matching.check_same(clone, request)
+        return clone if clone.state in MADE else self.taken_over(clone)
+
+    def standing(self, pool: str, name: str) -> Clone | None:
+        """Return the live disk that has the name; ``None`` to look again.
+
+        One that is on its way out is seen out.
+
+        :raises NameTaken: it is an image of Glance's that we made.
+        """
+        clone = self.lineage.find(self.fsid, pool, '', name)
         if clone.state not in states.LIVE:
             return None
         if clone.kind is not Kind.DISK:
-            raise errors.NameTaken(pool=request.pool, name=request.name)
+            raise errors.NameTaken(pool=pool, name=name)
         if clone.state in (State.DELETING, State.UNDOING):
             self.remove(clone)
             return None
-        _check_same(clone, request)
-        if clone.state in MADE:
-            return clone
+        return clone
+
+    def taken_over(self, clone: Clone) -> Clone | None:
+        """Return the row, held, or ready if it only wanted its name back.
+
+        ``None`` if it moved meanwhile.
+        """
         try:
             held = self.holder.take(clone)
         except errors.RowMoved:
@@ -312,18 +332,6 @@ class Engine:
         if held.state is State.RESTORING:
             return self.remover.restore(held)
         return held
-
-    def held_in(
-        self, clone: Clone, state: State, rollback_to: int | None = None
-    ) -> Clone:
-        """Return the row in *state*, held, whatever it did before."""
-        if clone.state is not State.READY:
-            clone = self.holder.take(clone)
-        if clone.state is state:
-            return clone
-        return self.holder.taken(
-            self.lineage.move, clone, state, rollback_to=rollback_to
-        )
 
 
 def _disk(clone: Clone) -> Clone:
@@ -345,29 +353,3 @@ def _newest(rows: Iterable[Clone]) -> list[Clone]:
         if known is None or known.state not in states.LIVE:
             newest[name] = clone
     return list(newest.values())
-
-
-def _check_same(clone: Clone, request: DiskRequest) -> None:
-    """Raise unless *clone* is what a request like this one made."""
-    recorded_and_asked = (
-        ('image', clone.glance_image_id, request.image_id),
-        ('instance', clone.instance_uuid, request.instance_uuid),
-        ('project', clone.project_id, request.project_id),
-    )
-    for field, recorded, asked in recorded_and_asked:
-        if recorded != asked:
-            raise errors.DiskDiffers(
-                name=clone.image.name,
-                pool=clone.image.pool,
-                field=field,
-                recorded=recorded,
-                asked=asked,
-            )
-    if clone.size_bytes < request.size_bytes:
-        raise errors.DiskDiffers(
-            name=clone.image.name,
-            pool=clone.image.pool,
-            field='size_bytes',
-            recorded=clone.size_bytes,
-            asked=request.size_bytes,
-        )

@@ -28,6 +28,7 @@ from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import Flatten
+from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
 
@@ -130,6 +131,18 @@ class Holder:
             reraise=True,
         )
         return retrying(self.hold, clone)
+
+    def held_in(
+        self, clone: Clone, state: State, rollback_to: int | None = None
+    ) -> Clone:
+        """Return the row in *state*, held, whatever it did before."""
+        if clone.state is not State.READY:
+            clone = self.take(clone)
+        if clone.state is state:
+            return clone
+        return self.taken(
+            self.lineage.move, clone, state, rollback_to=rollback_to
+        )
 
     def next_flatten(self, limit: int) -> Flatten | None:
         """Take the flatten to run; as :meth:`hold`, None without one."""

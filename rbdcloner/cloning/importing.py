@@ -12,15 +12,14 @@ import logging
 import uuid
 
 from rbdcloner import errors
-from rbdcloner import states
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning import matching
 from rbdcloner.cloning.engine import MADE
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.removing import when_closed
 from rbdcloner.db import imports
 from rbdcloner.model import Clone
 from rbdcloner.model import DiskRequest
-from rbdcloner.model import Kind
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -77,12 +76,11 @@ class Imports:
         while True:
             clone = self.engine.get_disk(pool, name)
             if clone.image.id != image_id:
-                raise errors.DiskDiffers(
-                    name=name,
-                    pool=pool,
-                    field='RBD image',
-                    recorded=clone.image.id or '(none)',
-                    asked=image_id,
+                raise matching.differs(
+                    clone.image,
+                    'RBD image',
+                    clone.image.id or '(none)',
+                    image_id,
                 )
             if clone.state in MADE:
                 return clone
@@ -109,22 +107,10 @@ class Imports:
     def _resume(self, request: DiskRequest) -> Clone | None:
         """Return the call's own row, made or held; ``None`` to look again."""
         pool, name = request.pool, request.name
-        clone = self.engine.lineage.find(self.engine.fsid, pool, '', name)
-        if clone.state not in states.LIVE:
+        clone = self.engine.standing(pool, name)
+        if clone is None:
             return None
-        if clone.kind is not Kind.DISK:
-            raise errors.NameTaken(pool=pool, name=name)
-        if clone.state in (State.DELETING, State.UNDOING):
-            self.engine.remove(clone)
-            return None
-        if clone.instance_uuid != request.instance_uuid:
-            raise errors.DiskDiffers(
-                name=name,
-                pool=pool,
-                field='instance',
-                recorded=clone.instance_uuid,
-                asked=request.instance_uuid,
-            )
+        matching.check_instance(clone, request)
         if clone.state in MADE:
             raise errors.DiskExists(name=name, pool=pool)
         if clone.parent is not None or clone.state not in _BEGUN:
@@ -138,7 +124,7 @@ class Imports:
         """Return what the call itself has begun; retire what another has."""
         if clone.uuid != imports.row_uuid(request.call):
             self.engine.lineage.note_import(request, self.engine.fsid)
-            deleting = self.engine.held_in(clone, State.DELETING)
+            deleting = self.engine.holder.held_in(clone, State.DELETING)
             self.engine.remover.retire(deleting)
             return None
         if clone.state is State.IMPORTING:

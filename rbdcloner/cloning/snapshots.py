@@ -15,6 +15,7 @@ from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning import eligibility
+from rbdcloner.cloning import matching
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.headroom import Headroom
 from rbdcloner.cloning.releasing import Releaser
@@ -156,7 +157,7 @@ class Snapshots:
                 snapshot=snapshot, name=name, pool=pool
             )
         begun = disk.state is State.ROLLING_BACK
-        disk = self.engine.held_in(
+        disk = self.engine.holder.held_in(
             disk, State.ROLLING_BACK, rollback_to=target.id
         )
         if disk.rollback_to != target.id:
@@ -224,22 +225,12 @@ class Snapshots:
             return None
         disk = image.parent.snapshot.image if image.parent else None
         if disk is None or (disk.pool, disk.name) != (pool, name):
-            raise errors.DiskDiffers(
-                name=image.image.name,
-                pool=image.image.pool,
-                field='disk',
-                recorded=str(disk),
-                asked=f'{pool}/{name}',
+            raise matching.differs(
+                image.image, 'disk', str(disk), f'{pool}/{name}'
             )
         if image.state is State.READY:
             return image
-        try:
-            held = self.engine.holder.take(image)
-        except errors.RowMoved:
-            return None
-        if held.state is State.RESTORING:
-            return self.engine.remover.restore(held)
-        return held
+        return self.engine.taken_over(image)
 
     def _named(self, disk: Clone, snapshot: str) -> Parent | None:
         for parent in self.engine.lineage.snapshots_of(disk.image):
