@@ -45,6 +45,8 @@ _NOTIFY_EVERY_S = 10.0
 #: What may be the network's or another program's fault is tried so often, at
 #: least, and until it fails as it did before.
 _ATTEMPTS = 3
+#: It is tried no more often than that, which is a quarter of an hour.
+_MOST_ATTEMPTS = 10
 
 #: Nobody can ask for the image any more, or not now.
 _NOT_WANTED = (errors.ImageNotFound, errors.ImageNotActive)
@@ -194,7 +196,9 @@ class BaseImporter:
     def _failed(self, base: Base, exc: errors.Error) -> None:
         """Have the import tried again later, or never."""
         reason = errors.reason_of(exc)
-        tried = base.attempts + 1 >= _ATTEMPTS and reason == base.reason
+        attempts = base.attempts + 1
+        alike = attempts >= _ATTEMPTS and reason == base.reason
+        tried = alike or attempts >= _MOST_ATTEMPTS
         if isinstance(exc, _NOT_WANTED):
             ended = self.lineage.drop_base(base, reason)
         elif isinstance(exc, _MAYBE_LATER) and not tried:

@@ -182,6 +182,20 @@ class RefusalTest(BasesTest):
         self.assertIn('DataTruncated', self.base().reason)
         self.assert_nothing_left()
 
+    def test_what_is_cut_elsewhere_each_time_is_refused_in_the_end(
+        self,
+    ) -> None:
+        self.service.change_data(self.image_id, DATA, size_bytes=2 * MIB)
+        self.run_import()
+        tries = 1
+        while self.base().state is BaseState.WANTED and tries < 50:
+            self.service.glance.data[self.image_id] = DATA[:-tries]
+            self.service.pass_time()
+            self.process.importer.run_next()
+            tries += 1
+        self.assertEqual((BaseState.REFUSED, 10), (self.base().state, tries))
+        self.assert_nothing_left()
+
     def test_glance_that_goes_now_and_then_is_waited_for(self) -> None:
         def go_away() -> None:
             pieces.append(len(pieces))
