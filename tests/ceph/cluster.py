@@ -21,6 +21,7 @@ from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
 from tests import stack
+from tests.stack import reading
 
 MAPS = rbd.RBD_FEATURE_OBJECT_MAP | rbd.RBD_FEATURE_FAST_DIFF
 TIMEOUT_S = 5
@@ -103,19 +104,25 @@ class RealCluster(fixtures.Fixture):
             yield ioctx
 
     @contextlib.contextmanager
-    def opened(self, image: Image, **options: Any) -> Iterator[Any]:
+    def opened(self, image: Image) -> Iterator[Any]:
         """The administrator's open image, by id."""
         with (
             self.ioctx(image.pool, image.namespace) as ioctx,
-            rbd.Image(ioctx, image_id=image.id, **options) as opened,
+            rbd.Image(ioctx, image_id=image.id) as opened,
+        ):
+            yield opened
+
+    @contextlib.contextmanager
+    def reading(self, image: Image) -> Iterator[Any]:
+        """The same, open to read, by id if there is one, else by name."""
+        with (
+            self.ioctx(image.pool, image.namespace) as ioctx,
+            reading.opened(ioctx, image.name, image.id) as opened,
         ):
             yield opened
 
     def id_of(self, image: Image) -> str:
-        with (
-            self.ioctx(image.pool, image.namespace) as ioctx,
-            rbd.Image(ioctx, image.name, read_only=True) as opened,
-        ):
+        with self.reading(image) as opened:
             return str(opened.id())
 
     def add_image(
@@ -181,7 +188,7 @@ class RealCluster(fixtures.Fixture):
 
     def maps(self, image: Image) -> tuple[int, int]:
         """Return which maps of its objects *image* has, and what ails them."""
-        with self.opened(image, read_only=True) as opened:
+        with self.reading(image) as opened:
             return opened.features() & MAPS, opened.flags()
 
     def note(self, pool: str, name: str, text: str | bytes) -> None:
@@ -206,11 +213,7 @@ class RealCluster(fixtures.Fixture):
             opened.write(data, offset)
 
     def read(self, image: Image, offset: int, length: int) -> bytes:
-        image_id = image.id or self.id_of(image)
-        found = Image(
-            image.fsid, image.pool, image.namespace, image.name, image_id
-        )
-        with self.opened(found, read_only=True) as opened:
+        with self.reading(image) as opened:
             return bytes(opened.read(offset, length))
 
     @contextlib.contextmanager

@@ -135,7 +135,7 @@ class ConnectTest(LibrbdTest):
             self.assertEqual(clone_format, self.format_of(child))
 
     def format_of(self, child):
-        with _cluster.opened(child, read_only=True) as opened:
+        with _cluster.reading(child) as opened:
             is_v2 = (
                 opened.op_features() & rbd.RBD_OPERATION_FEATURE_CLONE_CHILD
             )
@@ -204,7 +204,7 @@ class PoolTest(LibrbdTest):
                     self.parent, self.like(child), CloneFormat.V2, 22,
                 )  # fmt: skip
                 self.assertRaises(errors.OutOfSpace, opened.resize, 1 << 40)
-            with _cluster.opened(child, read_only=True) as opened:
+            with _cluster.reading(child) as opened:
                 self.assertEqual(0, opened.flags())
                 self.assertEqual(8 * MIB, opened.size())
 
@@ -341,7 +341,7 @@ class ObjectMapTest(LibrbdTest):
         """A child whose client died in its first write to an object."""
         child = self.child()
         _cluster.write(child, 8, b'child')
-        with _cluster.opened(child, read_only=True) as opened:
+        with _cluster.reading(child) as opened:
             first_object = f'{opened.block_name_prefix()}.{0:016x}'
         with _cluster.ioctx(child.pool) as ioctx:
             ioctx.remove_object(first_object)
@@ -608,7 +608,7 @@ class ShutOutTest(LibrbdTest):
     def blocklist(self, child):
         with (
             self.driver.open(child),
-            _cluster.opened(child, read_only=True) as opened,
+            _cluster.reading(child) as opened,
         ):
             (watcher,) = opened.watchers_list()
         self.shut_out(watcher['addr'])
@@ -632,7 +632,7 @@ class ShutOutTest(LibrbdTest):
         with futures.ThreadPoolExecutor(4) as threads:
             running = [threads.submit(work, child) for child in children]
             opened.wait(30)
-            with _cluster.opened(children[0], read_only=True) as image:
+            with _cluster.reading(children[0]) as image:
                 (watcher,) = image.watchers_list()
             self.shut_out(watcher['addr'])
             go.wait(30)

@@ -114,7 +114,7 @@ class UnopenedTest(testtools.TestCase):
             self.assert_in_use()
 
     def test_who_only_reads_does_not_have_it_open(self) -> None:
-        with _cluster.opened(self.image, read_only=True):
+        with _cluster.reading(self.image):
             self.assertFalse(self.may_be_open())
 
     def test_a_name_is_told_until_the_image_is_trashed(self) -> None:

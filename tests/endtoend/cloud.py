@@ -22,6 +22,7 @@ from tests import openstack
 from tests.functional import looking
 from tests.openstack import compute
 from tests.stack import manager
+from tests.stack import reading
 
 MIB = 2**20
 #: Of an image: what it begins with.
@@ -146,7 +147,7 @@ class CloudTest(looking.LookingTest):
         """Return the image that one descends from, by Ceph; '' if none."""
         with (
             self.pool(pool) as ioctx,
-            rbd.Image(ioctx, name, read_only=True) as image,
+            reading.opened(ioctx, name) as image,
             contextlib.suppress(rbd.ImageNotFound),
         ):
             return str(image.parent_info()[1])
@@ -156,7 +157,7 @@ class CloudTest(looking.LookingTest):
         """Return the snapshots of a server's root disk, by Ceph."""
         with (
             self.pool() as ioctx,
-            rbd.Image(ioctx, f'{server_id}_disk', read_only=True) as image,
+            reading.opened(ioctx, f'{server_id}_disk') as image,
         ):
             return {each['name'] for each in image.list_snaps()}
 

@@ -15,6 +15,7 @@ import testtools
 
 from tests import openstack
 from tests.stack import manager
+from tests.stack import reading
 
 MIB = 2**20
 DATA = os.urandom(4 * MIB)
@@ -47,7 +48,7 @@ class SmokeTest(testtools.TestCase):
         self.addCleanup(self.client.delete, server_id)
         with (
             self.disks() as ioctx,
-            rbd.Image(ioctx, f'{server_id}_disk', read_only=True) as disk,
+            reading.opened(ioctx, f'{server_id}_disk') as disk,
         ):
             self.assertEqual(
                 ('images', self.image_id, 'snap'), disk.parent_info()

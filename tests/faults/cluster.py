@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real cluster for a machine: a driver, and what others do there."""
 
-import collections
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
@@ -13,10 +12,7 @@ from rbdcloner import errors
 from rbdcloner.model import Image
 from tests import ceph_double
 from tests.faults import test_crashes
-
-#: So many images stay open that were read. librbd 16.2 may still use a clone
-#: that is closed at once, in the thread that opened it, and abort or wait.
-_KEPT_OPEN = 32
+from tests.stack import reading
 
 
 class Cluster(test_crashes.WatchedDriver):
@@ -26,7 +22,6 @@ class Cluster(test_crashes.WatchedDriver):
         super().__init__(driver, admin)
         self._guest = guest
         self._guests: dict[str, Any] = {}
-        self._kept_open: collections.deque[Any] = collections.deque()
         self._held_open: set[Any] = set()
 
     def __getattr__(self, name: str) -> Any:
@@ -47,17 +42,11 @@ class Cluster(test_crashes.WatchedDriver):
         self, image: Image, snapshot: str = ''
     ) -> Iterator[Callable[[int, int], bytes]]:
         """Read, by offset and length, what is opened once."""
-        with self._ioctx(image.pool) as ioctx:
-            held = rbd.Image(
-                ioctx,
-                snapshot=snapshot or None,
-                read_only=True,
-                **_which(image),
-            )
-        self._kept_open.append(held)
-        yield held.read
-        if len(self._kept_open) > _KEPT_OPEN:
-            self._kept_open.popleft().close()
+        with (
+            self._ioctx(image.pool) as ioctx,
+            reading.opened(ioctx, image.name, image.id, snapshot) as held,
+        ):
+            yield held.read
 
     @contextlib.contextmanager
     def watch(self, image: Image) -> Iterator[None]:
@@ -69,7 +58,7 @@ class Cluster(test_crashes.WatchedDriver):
             yield
 
     def close(self) -> None:
-        for held in (*self._kept_open, *self._held_open):
+        for held in self._held_open:
             held.close()
         super().close()
         for ioctx in self._guests.values():

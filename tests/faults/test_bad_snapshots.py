@@ -11,6 +11,7 @@ from rbdcloner import rpcapi
 from tests.functional import cloud
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
+from tests.stack import reading
 
 NOBODY = '00000000-0000-4000-8000-000000000000'
 _NAMES = ('', 'a/b', 'a@b', ' a', 'a\nb', 'x' * 256, None, 7, ['x'])
@@ -159,7 +160,7 @@ class BadSnapshotsTest(cloud.CloudTest):
                 self.ctxt,
                 *at,
             )
-            with rbd.Image(ioctx, 'of-others', read_only=True) as image:
+            with reading.opened(ioctx, 'of-others') as image:
                 self.assertEqual(GOLDEN[:MIB], image.read(0, MIB))
             rbd.RBD().remove(ioctx, 'of-others')
         self.api.remove_snapshot(self.ctxt, *at)

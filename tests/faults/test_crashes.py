@@ -15,6 +15,7 @@ from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
 from tests import stack
+from tests.stack import reading
 from tests.unit.cloning import service
 from tests.unit.cloning import test_crashes
 from tests.unit.cloning import test_crashes_bases
@@ -102,7 +103,7 @@ class WatchedDriver:
     def read(self, image: Image, offset: int, length: int) -> bytes:
         with (
             self._ioctx(image.pool) as ioctx,
-            rbd.Image(ioctx, image.name, read_only=True) as held,
+            reading.opened(ioctx, image.name) as held,
         ):
             return bytes(held.read(offset, length))
 

@@ -18,6 +18,7 @@ from tests.functional import guest
 from tests.functional import service
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
+from tests.stack import reading
 
 #: As the README says; nothing more.
 CAPS = 'profile rbd pool=vms, profile rbd pool=images'
@@ -159,7 +160,10 @@ class CloudTest(service.ServiceTest):
         found = []
         image_id = ''
         while True:
-            with self.pool(pool) as ioctx, _open(ioctx, name, image_id) as one:
+            with (
+                self.pool(pool) as ioctx,
+                reading.opened(ioctx, name, image_id) as one,
+            ):
                 try:
                     spec = one.get_parent_image_spec()
                 except rbd.ImageNotFound:
@@ -179,9 +183,3 @@ class CloudTest(service.ServiceTest):
         """Return what tells the state of a disk's row, whatever its name."""
         query = f"SELECT state FROM clones WHERE uuid = '{disk['uuid']}'"  # noqa: S608
         return lambda: str(self.select(query)[0][0])
-
-
-def _open(ioctx: Any, name: str, image_id: str) -> Any:
-    if image_id:
-        return rbd.Image(ioctx, image_id=image_id, read_only=True)
-    return rbd.Image(ioctx, name, read_only=True)

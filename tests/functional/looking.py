@@ -14,6 +14,7 @@ import testtools
 from rbdcloner import rpcapi
 from tests import stack
 from tests.stack import process
+from tests.stack import reading
 
 #: What is in progress, or in the trash, by the table that it is in.
 UNFINISHED = {
@@ -119,7 +120,7 @@ class LookingTest(testtools.TestCase):
         """Read a disk with librbd."""
         with (
             self.pool(disk['pool']) as ioctx,
-            rbd.Image(ioctx, disk['name'], read_only=True) as image,
+            reading.opened(ioctx, disk['name']) as image,
         ):
             return bytes(image.read(offset, length))
 

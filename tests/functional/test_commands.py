@@ -9,7 +9,6 @@ import os
 from typing import Any
 
 from glanceclient import exc as glance_errors
-import rbd
 
 from rbdcloner import rpcapi
 from rbdcloner.model import CloneFormat
@@ -22,6 +21,7 @@ from tests.functional.administrator import Ran
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
 from tests.stack import process
+from tests.stack import reading
 
 _PATIENCE_S = 120
 
@@ -268,6 +268,6 @@ class FlattenTest(CommandsTest):
     def watchers(self, disk: rpcapi.Disk) -> list[Any]:
         with (
             self.pool() as ioctx,
-            rbd.Image(ioctx, disk['name'], read_only=True) as image,
+            reading.opened(ioctx, disk['name']) as image,
         ):
             return list(image.watchers_list())

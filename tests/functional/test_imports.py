@@ -20,6 +20,7 @@ from tests.functional.administrator import REFUSED
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
 from tests.functional.service import PROJECT
+from tests.stack import reading
 
 #: The chore comes once a minute.
 ADOPTS_S = 150
@@ -157,7 +158,7 @@ class ImportTest(ImportsCase):
         self.api.delete_disk(self.ctxt, self.name, 'vms')
         with (
             self.pool('images') as ioctx,
-            rbd.Image(ioctx, image_id, 'snap', read_only=True) as image,
+            reading.opened(ioctx, image_id, snapshot='snap') as image,
         ):
             self.assertEqual(b'imported', image.read(0, 8))
         self.api.discard_snapshot(self.ctxt, location)

@@ -10,6 +10,7 @@ from rbdcloner import errors
 from rbdcloner.model import CloneFormat
 from tests.functional import cloud
 from tests.functional.service import GOLDEN
+from tests.stack import reading
 
 
 class AnyOrder:
@@ -106,7 +107,7 @@ class RetirementTest(AnyOrder, cloud.CloudTest):
         self.assertEqual(GOLDEN, self.read(second, 0, len(GOLDEN)))
         with (
             self.pool('images') as ioctx,
-            rbd.Image(ioctx, image_id, 'snap', read_only=True) as image,
+            reading.opened(ioctx, image_id, snapshot='snap') as image,
         ):
             self.assertTrue(image.is_protected_snap('snap'))
 

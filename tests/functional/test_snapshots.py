@@ -15,6 +15,7 @@ from rbdcloner.model import CloneFormat
 from tests.functional import cloud
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
+from tests.stack import reading
 
 RESIZE = 'nova-resize'
 README = pathlib.Path(__file__).parents[2] / 'README.rst'
@@ -59,7 +60,7 @@ class SnapshotsTest(cloud.CloudTest):
         self.assertEqual(self.location(image_id), location)
         with (
             self.pool('images') as ioctx,
-            rbd.Image(ioctx, image_id, 'snap', read_only=True) as image,
+            reading.opened(ioctx, image_id, snapshot='snap') as image,
         ):
             self.assertTrue(image.is_protected_snap('snap'))
             self.assertEqual(disk['size_bytes'], image.size())
