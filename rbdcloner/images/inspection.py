@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which format an image's bytes are in, and whether they may be opened.
 
-oslo.utils' inspectors look at the bytes while they stream by, before qemu-img
-or anybody else opens them; nothing is parsed here. What they check:
+oslo.utils' inspectors, and :mod:`rbdcloner.images.vhd`, look at the bytes
+while they stream by, before qemu-img or anybody else opens them; nothing is
+parsed here. What they check:
 
 ====== ==================================================================
 qcow2  no backing file, no external data file, no unknown feature
@@ -20,8 +21,7 @@ others nothing: vhd, vhdx, vdi, iso and raw name no other file that qemu
 Left to :func:`rbdcloner.images.conversion.inspect`, which has qemu-img look:
 whether a qcow2 is encrypted, which extents of a vmdk qemu would open (it takes
 the first ``createType``, the inspector the first in any case), and the size,
-which of a vhd depends on who made it. A vhd of fixed size begins with its
-data, and is taken for raw.
+which of a vhd depends on who made it.
 """
 
 from collections.abc import Iterable
@@ -32,6 +32,7 @@ import struct
 from oslo_utils.imageutils import format_inspector
 
 from rbdcloner import errors
+from rbdcloner.images import vhd
 from rbdcloner.model import GlanceImage
 
 #: What Glance calls the formats that are imported: as they are …
@@ -40,8 +41,11 @@ STREAMED = frozenset({'raw'})
 CONVERTED = frozenset({'qcow2', 'vmdk', 'vdi', 'vhd', 'vhdx', 'iso'})
 
 # Whoever looks at raw bytes may find a partition table, and in an ISO that
-# boots from a USB stick as well.
-_MAY_ALSO_BE = {'raw': {'raw', 'gpt'}, 'iso': {'gpt'}}
+# boots from a USB stick as well, and where a vhd has its data as it is.
+_MAY_ALSO_BE = {'raw': {'raw', 'gpt'}, 'iso': {'gpt'}, 'vhd': {'gpt'}}
+
+# What a vhd of fixed size looks like until its end.
+_MAY_BECOME_VHD = frozenset({'raw', 'gpt'})
 
 # Their sizes are those of the data; what else is in them is not looked at.
 _PLAIN = frozenset({'raw', 'iso'})
@@ -103,9 +107,8 @@ class Inspection:
         self._image = image
         self._limit_bytes = limit_bytes
         self._head = b''
-        self._inspectors = {
-            name: kind() for name, kind in format_inspector.ALL_FORMATS.items()
-        }
+        known = format_inspector.ALL_FORMATS | {'vhd': vhd.VHDInspector}
+        self._inspectors = {name: kind() for name, kind in known.items()}
         self._failed: set[str] = set()
         self._passed_bytes = 0
 
@@ -169,6 +172,8 @@ class Inspection:
             )
         if 'luks' in found:
             raise self._unsafe('it is encrypted')
+        if said == 'vhd' and found <= _MAY_BECOME_VHD and not whole:
+            return
         if said not in found or found - {said} - _MAY_ALSO_BE.get(said, set()):
             raise errors.FormatDiffers(
                 image_id=self._image.id,

@@ -31,6 +31,8 @@ FORMATS = {
     'vdi-static': ('vdi', '-o static=on'),
     'vhd': ('vpc', ''),
     'vhd-forced': ('vpc', '-o force_size=on'),
+    'vhd-fixed': ('vpc', '-o subformat=fixed'),
+    'vhd-fixed-forced': ('vpc', '-o subformat=fixed,force_size=on'),
     'vhdx': ('vhdx', ''),
     'vhdx-fixed': ('vhdx', '-o subformat=fixed'),
 }

@@ -77,6 +77,31 @@ def test_what_is_raw_is_nothing_else(made, said):
     assert found.kwargs['found'] == 'raw'
 
 
+def test_vhd_of_fixed_size_may_have_partitions(tmp_path):
+    source = tmp_path / 'disk'
+    specimens.disk(source, partitioned=True)
+    path = specimens.converted(source, 'vhd-fixed', tmp_path / 'vhd')
+    found = inspected(path.read_bytes(), 'vhd')
+    assert found == inspection.Disk('vhd', SIZE_BYTES)
+
+
+@pytest.mark.parametrize(
+    ('offset', 'field'),
+    [
+        # More than there is, nothing, and a kind that has a header.
+        (48, struct.pack('>Q', SIZE_BYTES + 1)),
+        (48, bytes(8)),
+        (60, struct.pack('>I', 3)),
+    ],
+)
+def test_footer_that_is_not_of_a_fixed_vhd_makes_none(made, offset, field):
+    data = bytearray(made['vhd-fixed'])
+    begin = len(data) - 512 + offset
+    data[begin : begin + len(field)] = field
+    found = refused(errors.FormatDiffers, bytes(data), 'vhd')
+    assert found.kwargs['found'] == 'raw'
+
+
 def test_what_differs_is_not_read_to_its_end(made):
     image = specimens.of('raw', 1 << 40)
     watcher = inspection.Inspection(image, 1 << 50)
