@@ -71,6 +71,20 @@ BASES = sa.select(*_BASE_LABELS, *clones.c).select_from(
     bases.outerjoin(clones, bases.c.clone_id == clones.c.id)
 )
 
+# What a flatten and a base have in common, and in their rows as well.
+_QUEUED = (
+    'id',
+    'reason',
+    'slot',
+    'owner',
+    'fence',
+    'lease_expires_at',
+    'attempts',
+    'retry_at',
+    'created_at',
+    'updated_at',
+)
+
 #: The database's clock, as the tables have times.
 NOW = sa.type_coerce(clock.utc_now(), tables.workers.c.seen_at.type)
 
@@ -136,22 +150,13 @@ def flatten(row: sa.Row[Any]) -> Flatten:
     facts = row._mapping
     own = {c.name: facts[f'flatten_{c.name}_'] for c in flattens.c}
     return Flatten(
-        id=own['id'],
         clone=clone_and_parent(row),
         why=FlattenReason(own['why']),
         forced=own['forced'],
         state=FlattenState(own['state']),
-        reason=own['reason'],
         done_objects=own['done_objects'],
         total_objects=own['total_objects'],
-        slot=own['slot'],
-        owner=own['owner'],
-        fence=own['fence'],
-        lease_expires_at=own['lease_expires_at'],
-        attempts=own['attempts'],
-        retry_at=own['retry_at'],
-        created_at=own['created_at'],
-        updated_at=own['updated_at'],
+        **{name: own[name] for name in _QUEUED},
     )
 
 
@@ -160,7 +165,6 @@ def base(row: sa.Row[Any]) -> Base:
     facts = row._mapping
     own = {c.name: facts[f'base_{c.name}_'] for c in bases.c}
     return Base(
-        id=own['id'],
         uuid=own['uuid'],
         fsid=own['fsid'],
         glance_image_id=own['glance_image_id'],
@@ -171,15 +175,7 @@ def base(row: sa.Row[Any]) -> Base:
         way=Way(own['way']),
         done_bytes=own['done_bytes'],
         total_bytes=own['total_bytes'],
-        reason=own['reason'],
-        slot=own['slot'],
-        owner=own['owner'],
-        fence=own['fence'],
-        lease_expires_at=own['lease_expires_at'],
-        attempts=own['attempts'],
-        retry_at=own['retry_at'],
-        created_at=own['created_at'],
-        updated_at=own['updated_at'],
+        **{name: own[name] for name in _QUEUED},
     )
 
 

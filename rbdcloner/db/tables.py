@@ -137,33 +137,18 @@ class CloneRow(Base):
     updated_at: orm.Mapped[columns.Moment]
 
 
-class FlattenRow(Base):
-    """A child that is, or was, to get its parent's data as its own.
+class _Queued:
+    """What rows have of which few run at once (:mod:`rbdcloner.db.slots`).
 
-    ``live`` is 1 while it is wanted or running, else NULL: a clone has one
-    such row. ``slot`` is a number that each running one has for itself, so
-    that no more than the numbers handed out run at once.
+    ``live`` is 1 until it is over, then NULL: what a row is about has one
+    such. ``slot`` is a number that each running one has for itself, so that
+    no more than the numbers handed out run at once.
     """
 
-    __tablename__ = 'flattens'
-    __table_args__ = (
-        sa.UniqueConstraint('clone_id', 'live', name='uq_flattens_live_clone'),
-        sa.UniqueConstraint('slot', name='uq_flattens_slot'),
-        sa.Index('ix_flattens_state', 'state', 'id'),
-        columns.options(),
-    )
-
     id: orm.Mapped[int] = orm.mapped_column(columns.Serial, primary_key=True)
-    clone_id: orm.Mapped[int] = orm.mapped_column(
-        columns.Serial, sa.ForeignKey('clones.id')
-    )
-    why: orm.Mapped[columns.Word]
-    forced: orm.Mapped[bool] = orm.mapped_column(sa.Boolean())
     state: orm.Mapped[columns.Word]
     live: orm.Mapped[columns.Flag]
     slot: orm.Mapped[int | None] = orm.mapped_column(sa.SmallInteger())
-    done_objects: orm.Mapped[columns.Big]
-    total_objects: orm.Mapped[columns.Big]
     reason: orm.Mapped[str] = orm.mapped_column(sa.Text())
     owner: orm.Mapped[columns.Host]
     fence: orm.Mapped[columns.Big]
@@ -174,13 +159,31 @@ class FlattenRow(Base):
     updated_at: orm.Mapped[columns.Moment]
 
 
-class BaseRow(Base):
+class FlattenRow(_Queued, Base):
+    """A child that is, or was, to get its parent's data as its own."""
+
+    __tablename__ = 'flattens'
+    __table_args__ = (
+        sa.UniqueConstraint('clone_id', 'live', name='uq_flattens_live_clone'),
+        sa.UniqueConstraint('slot', name='uq_flattens_slot'),
+        sa.Index('ix_flattens_state', 'state', 'id'),
+        columns.options(),
+    )
+
+    clone_id: orm.Mapped[int] = orm.mapped_column(
+        columns.Serial, sa.ForeignKey('clones.id')
+    )
+    why: orm.Mapped[columns.Word]
+    forced: orm.Mapped[bool] = orm.mapped_column(sa.Boolean())
+    done_objects: orm.Mapped[columns.Big]
+    total_objects: orm.Mapped[columns.Big]
+
+
+class BaseRow(_Queued, Base):
     """A Glance image that is, or was, imported into one cluster.
 
-    ``live`` is 1 while the state is one of
-    :data:`rbdcloner.states.LIVE_BASES`, else NULL: an image has one such row.
-    ``slot`` is as in ``flattens``. ``clone_id`` is the row of the RBD image
-    that is made now, or was made last.
+    It is live in :data:`rbdcloner.states.LIVE_BASES`. ``clone_id`` is the
+    row of the RBD image that is made now, or was made last.
     """
 
     __tablename__ = 'bases'
@@ -199,28 +202,16 @@ class BaseRow(Base):
         columns.options(),
     )
 
-    id: orm.Mapped[int] = orm.mapped_column(columns.Serial, primary_key=True)
     uuid: orm.Mapped[str] = orm.mapped_column(sa.String(36))
     fsid: orm.Mapped[columns.Id]
     glance_image_id: orm.Mapped[columns.Id]
     checksum: orm.Mapped[columns.Name]
-    state: orm.Mapped[columns.Word]
-    live: orm.Mapped[columns.Flag]
     clone_id: orm.Mapped[int | None] = orm.mapped_column(
         columns.Serial, sa.ForeignKey('clones.id')
     )
-    slot: orm.Mapped[int | None] = orm.mapped_column(sa.SmallInteger())
     way: orm.Mapped[columns.Word]
     done_bytes: orm.Mapped[columns.Big]
     total_bytes: orm.Mapped[columns.Big]
-    reason: orm.Mapped[str] = orm.mapped_column(sa.Text())
-    owner: orm.Mapped[columns.Host]
-    fence: orm.Mapped[columns.Big]
-    lease_expires_at: orm.Mapped[columns.Until]
-    attempts: orm.Mapped[columns.Count]
-    retry_at: orm.Mapped[columns.Until]
-    created_at: orm.Mapped[columns.Moment]
-    updated_at: orm.Mapped[columns.Moment]
 
 
 class DutyRow(Base):
