@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The RPC endpoints: unpack, call, pack.
+"""The RPC endpoints: check, call, answer.
 
 Each public method is the twin of one in :mod:`rbdcloner.rpcapi`, which
 documents them; a test compares the signatures.
@@ -11,20 +11,18 @@ from typing import ClassVar
 
 import oslo_messaging as messaging
 
+from rbdcloner import answers
 from rbdcloner import arguments
 from rbdcloner import metrics
 from rbdcloner import rpc
-from rbdcloner.cloning.bases import Outlook
-from rbdcloner.cloning.eligibility import Verdict
+from rbdcloner.answers import Answer
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.noted import Noted
 from rbdcloner.cloning.snapshots import Snapshots
 from rbdcloner.model import Clone
-from rbdcloner.model import Parent
 
 Context = dict[str, Any]
-Answer = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +64,7 @@ class Manager:
         )
         for _url, refusal in verdict.refusals:
             metrics.REFUSALS.labels(refusal).inc()
-        return _pack_verdict(verdict) | {
-            'import': outlook and _pack_outlook(outlook)
-        }
+        return answers.cloneable(verdict, outlook)
 
     def create_disk(
         self,
@@ -93,7 +89,7 @@ class Manager:
             after=rpc.Caller.unpack(ctxt).after,
             import_=import_,
         )
-        return _pack(self.engine.create_disk(request))
+        return answers.disk(self.engine.create_disk(request))
 
     def begin_import(
         self,
@@ -117,7 +113,7 @@ class Manager:
             after=caller.after,
             call=caller.call_id,
         )
-        return _pack(self.imports.begin(request))
+        return answers.disk(self.imports.begin(request))
 
     def finish_import(
         self,
@@ -134,7 +130,7 @@ class Manager:
             arguments.text('image_id', image_id),
             arguments.size(size_bytes),
         )
-        return _pack(clone)
+        return answers.disk(clone)
 
     def adopt_disk(
         self,
@@ -156,10 +152,10 @@ class Manager:
             image_id=image_id,
             after=rpc.Caller.unpack(ctxt).after,
         )
-        return _pack(self.noted.adoption.adopt(request))
+        return answers.disk(self.noted.adoption.adopt(request))
 
     def get_disk(self, ctxt: Context, name: str, pool: str) -> Answer:
-        return _pack(self._get(name, pool))
+        return answers.disk(self._get(name, pool))
 
     def get_disk_size(self, ctxt: Context, name: str, pool: str) -> int:
         return self._get(name, pool).size_bytes
@@ -180,7 +176,7 @@ class Manager:
             limit,
         )
         return {
-            'disks': [_pack(clone) for clone in rows],
+            'disks': [answers.disk(clone) for clone in rows],
             'marker': rows[-1].id if len(rows) == limit else None,
         }
 
@@ -192,7 +188,7 @@ class Manager:
             arguments.name('name', name),
             arguments.size(size_bytes),
         )
-        return _pack(clone)
+        return answers.disk(clone)
 
     def delete_disk(self, ctxt: Context, name: str, pool: str) -> Answer:
         clone = self.engine.delete_disk(
@@ -200,7 +196,7 @@ class Manager:
             arguments.name('name', name),
             rpc.Caller.unpack(ctxt).call_id,
         )
-        return _pack(clone)
+        return answers.disk(clone)
 
     def delete_disks(
         self,
@@ -216,7 +212,7 @@ class Manager:
         clones = self.engine.delete_disks(
             instance_uuid, suffix, rpc.Caller.unpack(ctxt).call_id, wait
         )
-        return [_pack(clone) for clone in clones]
+        return [answers.disk(clone) for clone in clones]
 
     def snapshot_disk(
         self,
@@ -265,69 +261,9 @@ class Manager:
         clone = self.snapshots.rollback_disk(
             *arguments.disk_snapshot(pool, name, snapshot)
         )
-        return _pack(clone)
+        return answers.disk(clone)
 
     def _get(self, name: str, pool: str) -> Clone:
         return self.engine.get_disk(
             arguments.pool(pool), arguments.name('name', name)
         )
-
-
-def _pack(clone: Clone) -> Answer:
-    return {
-        'id': clone.id,
-        'uuid': clone.uuid,
-        'name': clone.image.name,
-        'pool': clone.image.pool,
-        'namespace': clone.image.namespace,
-        'fsid': clone.image.fsid,
-        'image_id': clone.image.id,
-        'size_bytes': clone.size_bytes,
-        'clone_format': int(clone.clone_format),
-        'kind': str(clone.kind),
-        'parent': clone.parent and _pack_parent(clone.parent),
-        'attached': clone.attached,
-        'glance_image_id': clone.glance_image_id,
-        'instance_uuid': clone.instance_uuid,
-        'project_id': clone.project_id,
-        'host': clone.host,
-        'state': str(clone.state),
-        'reason': clone.reason,
-        'created_at': clone.created_at.isoformat(),
-    }
-
-
-def _pack_parent(parent: Parent) -> Answer:
-    image = parent.snapshot.image
-    return {
-        'id': parent.id,
-        'pool': image.pool,
-        'namespace': image.namespace,
-        'image': image.name,
-        'image_id': image.id,
-        'snapshot': parent.snapshot.name,
-        'snapshot_id': parent.snapshot.id,
-        'size_bytes': parent.size_bytes,
-    }
-
-
-def _pack_outlook(outlook: Outlook) -> Answer:
-    base = outlook.base
-    return {
-        'way': str(outlook.way),
-        'reason': outlook.reason,
-        'base': base and str(base.state),
-    }
-
-
-def _pack_verdict(verdict: Verdict) -> Answer:
-    facts = verdict.facts
-    return {
-        'cloneable': verdict.cloneable,
-        'location': verdict.location or None,
-        'size_bytes': facts.size_bytes if facts else None,
-        'refusals': [
-            {'location': url, 'reason': str(why), 'message': why.sentence}
-            for url, why in verdict.refusals
-        ],
-    }
