@@ -48,9 +48,11 @@ class ChaosTest(testtools.TestCase):
         self.assertEqual(0, done.returncode, said)
         figures = json.loads(done.stdout.splitlines()[-1])
         self.assertEqual(
-            ['operations', 'faults', *WRONG, 'quiet_s'], list(figures)
+            ['operations', 'imports', 'faults', *WRONG, 'quiet_s'],
+            list(figures),
         )
         self.assertEqual(OPERATIONS, figures['operations'])
+        self.assertLess(0, figures['imports'])
         self.assertGreaterEqual(sum(figures['faults'].values()), FAULTS)
         self.assertGreaterEqual(len(figures['faults']), 7)
         self.assertEqual({0}, {figures[key] for key in WRONG})

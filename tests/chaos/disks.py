@@ -105,6 +105,7 @@ class Disks:
             'instance_uuid': disk.instance_uuid,
             'project_id': PROJECT,
             'host': 'compute-1',
+            'import_': 'allowed',
         }
         if self._chance.random() < _HASTE:
             patience_s = self._chance.uniform(*_HASTY_S)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import pathlib
+import tempfile
 import threading
 import time
 from typing import Any
@@ -22,11 +24,14 @@ from tests.chaos.ledger import Known
 from tests.stack import StackError
 from tests.stack.glance import Glance
 from tests.unit.cloning.expected import Data
+from tests.unit.images import specimens
 
 POOL = 'images'
 _PATIENCE_S = 60
 _PAUSE_S = 0.5
 _CONFLICTS = 10
+#: So many cannot be cloned, and are imported.
+_PACKED = 0.4
 
 #: Glance's database is SQLite here, and what it finds locked it does by half.
 _changing_glance = threading.Lock()
@@ -40,20 +45,26 @@ class Images:
         self._glance = glance
         self._images = glance.client().images
         self._ledger = asker.ledger
+        self._chance = asker.chance
 
     def upload(self) -> None:
-        """Upload an image with a token at its beginning."""
+        """Upload an image with a token at its beginning, packed or not."""
         token = self._ledger.token()
         data = token + bytes(ledger.UNIT - len(token))
+        packed = self._chance.random() < _PACKED
         try:
             with _changing_glance:
-                made = self._glance.upload('uploaded', data)
+                made = (
+                    self._glance.upload('packed', _as_qcow2(data), 'qcow2')
+                    if packed
+                    else self._glance.upload('uploaded', data)
+                )
         except (glance_errors.ClientException, StackError, OSError) as exc:
             # Whatever Glance keeps of it is nobody's image here.
             self._ledger.failed(f'Glance {type(exc).__name__}')
             return
-        image = Image(made.id, [Data(ledger.UNIT, {0: token})])
-        image.note('uploaded')
+        image = Image(made.id, [Data(ledger.UNIT, {0: token})], packed=packed)
+        image.note('uploaded, packed' if packed else 'uploaded')
         self._ledger.add(image)
         image.known, image.busy = Known.THERE, False
 
@@ -188,3 +199,10 @@ class Images:
             if time.monotonic() > deadline:
                 return None
             time.sleep(_PAUSE_S)
+
+
+def _as_qcow2(data: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        raw, made = pathlib.Path(folder, 'raw'), pathlib.Path(folder, 'qcow2')
+        raw.write_bytes(data)
+        return specimens.converted(raw, 'qcow2', made).read_bytes()

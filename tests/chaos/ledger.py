@@ -68,9 +68,13 @@ class Disk(Thing):
 
 @dataclasses.dataclass(eq=False)
 class Image(Thing):
-    """A Glance image; ``location`` is empty if it was uploaded."""
+    """A Glance image; ``location`` is empty if it was uploaded.
+
+    What it may hold is what disks of it do: packed, its own bytes are others.
+    """
 
     location: str = ''
+    packed: bool = False
 
 
 AnyThing = TypeVar('AnyThing', Disk, Image)

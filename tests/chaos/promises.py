@@ -94,7 +94,8 @@ def _of_image(image: Image, found: Found) -> Iterator[Finding]:
         yield Finding('lost', why, rows, image)
         return
     row = live[0] if image.location else None
-    yield from _of_data(image, row, seen)
+    if not image.packed:
+        yield from _of_data(image, row, seen)
 
 
 def _of_data(

@@ -10,10 +10,12 @@ import time
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Flatten
 from rbdcloner.model import Parent
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
@@ -31,6 +33,7 @@ class Rows:
     clones: list[Clone]
     parents: list[Parent]
     flattens: list[Flatten]
+    bases: list[Base]
 
     @classmethod
     def read(cls, lineage: Lineage) -> Rows:
@@ -43,6 +46,7 @@ class Rows:
                 if parent.state is not ParentState.RELEASED
             ],
             lineage.flattens([FlattenState.WANTED, FlattenState.RUNNING]),
+            lineage.bases([BaseState.WANTED, BaseState.RUNNING]),
         )
 
     def needed(self) -> set[str]:
@@ -53,7 +57,7 @@ class Rows:
             if one.attached and one.parent
         }
 
-    def unfinished(self) -> list[Clone | Parent | Flatten]:
+    def unfinished(self) -> list[Base | Clone | Flatten | Parent]:
         """Return what would not be there if all were quiet."""
         needed = self.needed()
         clones = [
@@ -68,7 +72,7 @@ class Rows:
             for one in self.parents
             if one.state in (ParentState.PLANNED, ParentState.RELEASING)
         ]
-        return [*clones, *parents, *self.flattens]
+        return [*clones, *parents, *self.flattens, *self.bases]
 
 
 def wait(

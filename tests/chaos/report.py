@@ -47,6 +47,7 @@ def say(text: str) -> None:
 
 def result(
     operations: int,
+    imports: int,
     faults: dict[str, int],
     findings: Sequence[Finding],
     quiet_s: float,
@@ -57,6 +58,7 @@ def result(
     }
     return {
         'operations': operations,
+        'imports': imports,
         'faults': faults,
         **counts,
         'quiet_s': round(quiet_s, 1),
