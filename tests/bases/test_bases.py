@@ -24,7 +24,7 @@ from tests.unit.images import specimens
 MIB = 2**20
 EAGER = {'recovery_interval': 1, 'survey_interval': 1}
 VICTIM = '/etc/passwd'
-_PATIENCE_S = 60
+_PATIENCE_S = 120
 
 _names = itertools.count(1)
 
@@ -33,7 +33,7 @@ class BasesTest(service.ServiceTest):
     """Managers, a folder of images, and the images that a test uploads."""
 
     options: ClassVar[dict[str, dict[str, object]]] = {'DEFAULT': EAGER}
-    client_timeout_s = 120
+    client_timeout_s = 240
 
     def setUp(self) -> None:
         super().setUp()

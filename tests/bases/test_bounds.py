@@ -13,7 +13,7 @@ from tests.stack import process
 
 MIB_PER_S = 4
 SCRATCH_MIB = 8
-_PATIENCE_S = 60
+_PATIENCE_S = 120
 
 
 class BoundsTest(elsewhere.ElsewhereTest):
