@@ -85,8 +85,7 @@ class MariaDB(Database):
         command = [
             'mariadbd',
             '--no-defaults',
-            *self._user_option(),
-            f'--datadir={self.folder}/data',
+            *self._own(),
             f'--socket={self.folder}/socket',
             f'--pid-file={self.folder}/pid',
             f'--init-file={self.folder}/init.sql',
@@ -102,9 +101,15 @@ class MariaDB(Database):
             process.Daemon(self.name, self.stack_folder, command, self._ready)
         ]
 
-    @staticmethod
-    def _user_option() -> list[str]:
-        return ['--user=root'] if os.geteuid() == 0 else []
+    def _own(self) -> list[str]:
+        """Return what is no other server's.
+
+        One that starts removes whatever it takes for an old temporary table
+        of its own: in /tmp, one of another server that runs.
+        """
+        user = ['--user=root'] if os.geteuid() == 0 else []
+        folder = self.folder
+        return [*user, f'--datadir={folder}/data', f'--tmpdir={folder}/tmp']
 
     def _admin_url(self, database: str = '') -> str:
         return self._url('mysql+pymysql', 'rbdcloner', database)
@@ -113,6 +118,7 @@ class MariaDB(Database):
         return self._answers(self._admin_url())
 
     def _prepare(self) -> None:
+        (self.folder / 'tmp').mkdir(exist_ok=True)
         init = self.folder / 'init.sql'
         init.touch(mode=0o600)
         init.write_text(
@@ -126,7 +132,7 @@ class MariaDB(Database):
                 '--skip-name-resolve',
                 '--auth-root-authentication-method=socket',
             ),
-            *(f'--datadir={self.folder}/data', *self._user_option()),
+            *self._own(),
         )
 
     def create(self) -> str:
