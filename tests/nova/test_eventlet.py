@@ -7,8 +7,9 @@ import os
 from tests.functional.service import MIB
 from tests.nova import compute
 
-#: Without Nova's pool of native threads it was 0.45 s, with it 0.01 s.
-LONGEST_PAUSE_S = 0.25
+#: Others run as often while a disk is written: each millisecond, where there
+#: is a processor for them. Without Nova's pool of native threads never.
+TICKS = 5
 
 
 class ThreadsTest(compute.ComputeTest):
@@ -19,7 +20,7 @@ class ThreadsTest(compute.ComputeTest):
         told = json.loads(ran.stdout.splitlines()[-1])
         self.assertEqual(eventlet, told['green'])
         self.assertEqual([80 * MIB] * 4, told['used'])
-        self.assertLess(told['longest_pause_s'], LONGEST_PAUSE_S)
+        self.assertLessEqual(TICKS, told['ticks'], told)
 
     def test_native_threads(self) -> None:
         self.run_on(False)
