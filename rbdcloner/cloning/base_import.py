@@ -42,8 +42,8 @@ LOG = logging.getLogger(__name__)
 _TELL_EVERY_S = 1.0
 #: How often those who only listen are told.
 _NOTIFY_EVERY_S = 10.0
-#: What may be the network's or another program's fault is tried so often, at
-#: least, and until it fails as it did before.
+#: What may be the network's or another program's fault is tried so often in a
+#: row, at least, and until it fails as it did before.
 _ATTEMPTS = 3
 #: It is tried no more often than that, which is a quarter of an hour.
 _MOST_ATTEMPTS = 10
@@ -194,8 +194,14 @@ class BaseImporter:
         return image.id
 
     def _failed(self, base: Base, exc: errors.Error) -> None:
-        """Have the import tried again later, or never."""
+        """Have the import tried again later, or never.
+
+        Failures of one kind are counted: what went before, such as Glance's
+        being down, says nothing of the image.
+        """
         reason = errors.reason_of(exc)
+        if not base.reason.startswith(f'{exc.name}:'):
+            base = dataclasses.replace(base, attempts=0)
         attempts = base.attempts + 1
         alike = attempts >= _ATTEMPTS and reason == base.reason
         tried = alike or attempts >= _MOST_ATTEMPTS

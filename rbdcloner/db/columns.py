@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.dialects import mysql
 
-#: In characters; what a caller hands in is checked against these.
+#: In characters; :mod:`rbdcloner.arguments` lets no more than that pass.
 NAME_LENGTH = 255
 POOL_LENGTH = 128
 ID_LENGTH = 64

@@ -84,9 +84,9 @@ _TIME_PASSES = (
 class KnownImages:
     """Glance's answers; the real one is in the functional tests.
 
-    ``remembered`` are old ones, given until they are forgotten. ``on_piece``
-    is called in the middle of a download, ``on_copy`` when an image is to be
-    copied.
+    ``remembered`` are old ones, given until they are forgotten. ``on_look``
+    is called when Glance is asked, ``on_piece`` in the middle of a download,
+    ``on_copy`` when an image is to be copied.
     """
 
     def __init__(self) -> None:
@@ -94,6 +94,7 @@ class KnownImages:
         self.data: dict[str, bytes] = {}
         self.forgotten: list[str] = []
         self.remembered: dict[str, GlanceImage] = {}
+        self.on_look: Callable[[], object] = lambda: None
         self.on_piece: Callable[[], object] | None = None
         self.on_copy: Callable[[str], object] = lambda image_id: None
 
@@ -101,6 +102,7 @@ class KnownImages:
         return self.remembered.get(image_id) or self.look(image_id)
 
     def look(self, image_id: str) -> GlanceImage:
+        self.on_look()
         try:
             return self.images[image_id]
         except KeyError:

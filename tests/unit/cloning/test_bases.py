@@ -196,6 +196,29 @@ class RefusalTest(BasesTest):
         self.assertEqual((BaseState.REFUSED, 10), (self.base().state, tries))
         self.assert_nothing_left()
 
+    def test_what_breaks_off_after_an_outage_is_not_given_up(self) -> None:
+        def is_down() -> None:
+            raise errors.GlanceUnavailable(reason='it is down')
+
+        self.service.change_data(self.image_id, DATA, size_bytes=2 * MIB)
+        self.assertRaises(
+            errors.ImageImporting, self.engine.create_disk, self.request
+        )
+        self.service.glance.on_look = is_down
+        for _ in range(15):
+            self.service.pass_time()
+            self.process.importer.run_next()
+        self.assertEqual(15, self.base().attempts)
+        self.service.glance.on_look = lambda: None
+        states = []
+        for _ in range(3):
+            self.service.pass_time()
+            self.process.importer.run_next()
+            states.append(self.base().state)
+        self.assertEqual(
+            [BaseState.WANTED, BaseState.WANTED, BaseState.REFUSED], states
+        )
+
     def test_glance_that_goes_now_and_then_is_waited_for(self) -> None:
         def go_away() -> None:
             pieces.append(len(pieces))
