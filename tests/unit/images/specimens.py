@@ -2,6 +2,7 @@
 """Image files, made by qemu-img and others: honest ones, and traps."""
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
@@ -215,11 +216,16 @@ def encrypted(path):
 
 
 def luks(path):
-    options = 'key-secret=s,iter-time=10'
-    qemu_img(
+    words = (
         *('create', '--object', 'secret,id=s,data=abcdefgh'),
-        *('-f', 'luks', '-o', options, path, MIB),
+        *('-f', 'luks', '-o', 'key-secret=s,iter-time=10', path, MIB),
     )
+    # It measures the processor, and gives up where that is taken away.
+    for _ in range(20):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            qemu_img(*words)
+            return path
+    qemu_img(*words)
     return path
 
 
