@@ -169,16 +169,10 @@ class Ceph(server.Server):
         return path
 
     def _mkfs_mon(self) -> None:
-        address = f'[v2:127.0.0.1:{self.settings["mon_port"]}]'
-        monmap = self.folder / 'monmap'
-        self._run(
-            *('monmaptool', '--create', '--fsid', self.fsid),
-            *('--set-min-mon-release', 'pacific', '--enable-all-features'),
-            *('--addv', 'a', address, monmap),
-        )
+        # Given no monmap, the mon makes one that needs its own release.
         self._run(
             *('ceph-mon', '-c', self.conf, '--mkfs', '-i', 'a'),
-            *('--monmap', monmap, '--keyring', self.keyring('seed')),
+            *('--keyring', self.keyring('seed')),
         )
 
     def _mkfs_osd(self) -> None:

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import os
 import pathlib
-import struct
-import time
+import subprocess
 
 MGR_MODULES = pathlib.Path('/usr/share/ceph/mgr')
-
 # The modules that Ceph 16 runs whatever is configured: without one of them the
 # cluster is in HEALTH_ERR. All others only cost start-up time.
 MGR_ALWAYS_ON = frozenset(
@@ -21,6 +17,8 @@ MGR_ALWAYS_ON = frozenset(
         *('telemetry', 'volumes'),
     )
 )
+
+LIBRARIES = pathlib.Path('/usr/lib')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +37,20 @@ class User:
 
 
 def new_key() -> str:
-    """A fresh cephx key, as ``ceph-authtool --gen-print-key`` makes it."""
-    secret = os.urandom(16)
-    header = struct.pack('<hiih', 1, int(time.time()), 0, len(secret))
-    return base64.b64encode(header + secret).decode()
+    """A fresh key, of the type that the installed Ceph makes by itself."""
+    done = subprocess.run(
+        ['ceph-authtool', '--gen-print-key'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def osd_classes() -> pathlib.Path:
+    """The folder of the OSD's classes, which Ceph 18 does not find itself."""
+    (folder,) = LIBRARIES.glob('*/rados-classes')
+    return folder
 
 
 def disabled_mgr_modules() -> str:
@@ -58,7 +66,6 @@ def ceph_conf(
     return f"""\
 [global]
 fsid = {fsid}
-mon initial members = a
 mon host = v2:127.0.0.1:{mon_port}/0
 public addr = 127.0.0.1
 cluster addr = 127.0.0.1
@@ -81,6 +88,7 @@ osd pool default pgp num = 8
 osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
 [mon]
+public addrv = [v2:127.0.0.1:{mon_port}/0]
 mon data = {folder}/mon
 mon allow pool delete = true
 mon allow pool size one = true
@@ -98,6 +106,7 @@ mgr disabled modules = {disabled_mgr_modules()}
 mgr stats period = 1
 [osd]
 osd data = {folder}/osd
+osd class dir = {osd_classes()}
 osd objectstore = bluestore
 bluestore block size = {osd_size_bytes}
 bluestore fsck on mkfs = false
