@@ -3,6 +3,9 @@
 
 Keys are made here rather than asked of the mon, so that every daemon can be
 prepared and started at the same time as the mon.
+
+The cluster is ready without its mgr, which is started and not waited for:
+only statistics, and the quotas that depend on them, need one.
 """
 
 from __future__ import annotations
@@ -100,12 +103,9 @@ class Ceph(server.Server):
 
     def _mgr_ready(self) -> bool:
         # The mon may still call the mgr's last incarnation the active one.
-        session = self._ask('mgr.x', 'status').get('inst')
-        if session is None:
+        if not self._ask('mgr.x', 'mgr_status').get('initialized'):
             return False
-        active = self.mon_command('mgr dump')
-        is_active = active['active_gid'] == session['name']['num']
-        return bool(active['available'] and is_active)
+        return bool(self.mon_command('mgr dump')['available'])
 
     def _ask(self, entity: str, prefix: str) -> Any:
         """The daemon's own answer on its admin socket, or {} if none yet."""
@@ -186,12 +186,13 @@ class Ceph(server.Server):
         for name in ('osd', 'mgr'):
             self.daemons[name].start(wait=False)
         self.mon_command('osd new', uuid=self.fsid, id=0)
+        # The modules that each mgr is meant to run are left out, as all are.
+        self.mon_command('health mute', code='MGR_MODULE_ERROR', sticky=True)
         for pool in self._pools:
             self._make_pool(pool)
         self.daemons['osd'].wait_ready()
         for pool in self._pools:
             self._init_pool(pool)
-        self.daemons['mgr'].wait_ready()
 
     # Use
 
@@ -306,21 +307,16 @@ class Ceph(server.Server):
         )
 
     def set_quota(self, pool: str, max_bytes: int = 0) -> None:
-        """Let the pool hold so many bytes; 0 for no limit."""
+        """Let the pool hold so many bytes; 0 for no limit.
+
+        The mon learns from the mgr what a pool holds.
+
+        :raises StackError: the mgr does not come up
+        """
+        self.daemons['mgr'].wait_ready()
         self.mon_command(
             'osd pool set-quota',
             pool=pool,
             field='max_bytes',
             val=str(max_bytes),
         )
-
-    def wait_healthy(self, timeout_s: float = 60) -> None:
-        """Return once the cluster says HEALTH_OK and every PG is active."""
-        self._wait(self._healthy, 'HEALTH_OK', timeout_s)
-
-    def _healthy(self) -> bool:
-        status = self.mon_command('status')
-        states = [one['state_name'] for one in status['pgmap']['pgs_by_state']]
-        return status['health']['status'] == 'HEALTH_OK' and states == [
-            'active+clean'
-        ]

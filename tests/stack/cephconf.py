@@ -8,16 +8,6 @@ import pathlib
 import subprocess
 
 MGR_MODULES = pathlib.Path('/usr/share/ceph/mgr')
-# The modules that Ceph 16 runs whatever is configured: without one of them the
-# cluster is in HEALTH_ERR. All others only cost start-up time.
-MGR_ALWAYS_ON = frozenset(
-    (
-        *('balancer', 'crash', 'devicehealth', 'orchestrator'),
-        *('pg_autoscaler', 'progress', 'rbd_support', 'status'),
-        *('telemetry', 'volumes'),
-    )
-)
-
 LIBRARIES = pathlib.Path('/usr/lib')
 
 
@@ -53,10 +43,10 @@ def osd_classes() -> pathlib.Path:
     return folder
 
 
-def disabled_mgr_modules() -> str:
-    """All installed mgr modules that Ceph can do without."""
+def mgr_modules() -> str:
+    """All mgr modules there are; here they would only cost time."""
     installed = {one.parent.name for one in MGR_MODULES.glob('*/__init__.py')}
-    return ' '.join(sorted(installed - MGR_ALWAYS_ON))
+    return ' '.join(sorted(installed))
 
 
 def ceph_conf(
@@ -102,7 +92,7 @@ mgr initial modules =
 paxos propose interval = 0.05
 [mgr]
 mgr data = {folder}/mgr
-mgr disabled modules = {disabled_mgr_modules()}
+mgr disabled modules = {mgr_modules()}
 mgr stats period = 1
 [osd]
 osd data = {folder}/osd
