@@ -637,9 +637,9 @@ class ShutOutTest(LibrbdTest):
         with futures.ThreadPoolExecutor(4) as threads:
             running = [threads.submit(work, child) for child in children]
             opened.wait(30)
-            with _cluster.reading(children[0]) as image:
-                (watcher,) = image.watchers_list()
-            self.shut_out(watcher['addr'])
+            other = self.connect()
+            other.shut_out(other.watchers(children[0]))
+            other.find_image(children[0])  # now the OSD knows, too
             go.wait(30)
             with self.bounded(8 * TIMEOUT_S):
                 for done in running:
