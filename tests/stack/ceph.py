@@ -23,20 +23,13 @@ from typing import Any
 import uuid
 
 from tests.stack import cephconf
+from tests.stack import cephusers
 from tests.stack import ports
 from tests.stack import process
 from tests.stack import server
 
 GiB = 1 << 30
 COMMAND_TIMEOUT_S = 60
-
-
-def _rbd_caps(*pools: str, reads: tuple[str, ...] = ()) -> dict[str, str]:
-    profiles = ', '.join(
-        [f'profile rbd pool={pool}' for pool in pools]
-        + [f'profile rbd-read-only pool={pool}' for pool in reads]
-    )
-    return {'mon': 'profile rbd', 'osd': profiles, 'mgr': profiles}
 
 
 class Ceph(server.Server):
@@ -141,23 +134,10 @@ class Ceph(server.Server):
                 made.result()
 
     def _write_keyrings(self) -> None:
-        everything = {'mon': 'allow *', 'osd': 'allow *', 'mgr': 'allow *'}
-        osd = {who: 'allow profile osd' for who in ('mon', 'mgr')}
-        mgr = {'mon': 'allow profile mgr', 'osd': 'allow *', 'mds': 'allow *'}
-        disk_pools = tuple(pool for pool in self._pools if pool != 'images')
-        users = [
-            ('mon.', {'mon': 'allow *'}),
-            ('mgr.x', mgr),
-            ('osd.0', {**osd, 'osd': 'allow *'}),
-            ('client.admin', everything),
-            ('client.glance', _rbd_caps('images', reads=disk_pools)),
-            ('client.rbdcloner', _rbd_caps(*self._pools)),
-        ]
         sections = []
-        for name, caps in users:
-            user = cephconf.User(name, cephconf.new_key(), caps)
+        for user in cephusers.users(self._pools):
             sections.append(user.keyring())
-            self._write_keyring(name, user.keyring())
+            self._write_keyring(user.name, user.keyring())
         self._write_keyring('seed', ''.join(sections))
         # The mon calls itself mon.a and holds the key of mon.
         self._write_keyring('mon.a', sections[0])
@@ -277,7 +257,7 @@ class Ceph(server.Server):
         prefix = 'auth caps' if exists else 'auth add'
         self.mon_command(prefix, caps=flat, **entity)
         key = self.mon_command('auth get-key', **entity)['key']
-        text = cephconf.User(name, key, caps).keyring()
+        text = cephusers.User(name, key, caps).keyring()
         return self._write_keyring(name, text)
 
     def create_pool(self, name: str, init: bool = True) -> None:

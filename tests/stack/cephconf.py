@@ -1,40 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The texts that Ceph's daemons and clients read: configuration, keyrings."""
+"""The configuration that Ceph's daemons and clients read."""
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
-import subprocess
 
 MGR_MODULES = pathlib.Path('/usr/share/ceph/mgr')
 LIBRARIES = pathlib.Path('/usr/lib')
-
-
-@dataclasses.dataclass(frozen=True)
-class User:
-    """A Ceph entity, its key and what it may do."""
-
-    name: str
-    key: str
-    caps: dict[str, str]
-
-    def keyring(self) -> str:
-        """The entity's section of a keyring file."""
-        lines = [f'[{self.name}]', f'\tkey = {self.key}']
-        lines += [f'\tcaps {who} = "{cap}"' for who, cap in self.caps.items()]
-        return '\n'.join(lines) + '\n'
-
-
-def new_key() -> str:
-    """A fresh key, of the type that the installed Ceph makes by itself."""
-    done = subprocess.run(
-        ['ceph-authtool', '--gen-print-key'],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
 
 
 def osd_classes() -> pathlib.Path:
