@@ -5,6 +5,7 @@ from concurrent import futures
 import inspect
 import uuid
 
+import pytest
 import rbd
 import testtools
 from testtools import matchers
@@ -17,6 +18,7 @@ from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
 
 
+@pytest.mark.smoke
 class DisksTest(service.ServiceTest):
     """Clone format 2 on SQLite; below, the same otherwise."""
 

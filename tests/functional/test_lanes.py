@@ -11,6 +11,7 @@ import pytest
 
 from tests.run import family
 from tests.run import lanes
+from tests.run import releases
 from tests.run import servers
 from tests.run import suites
 from tests.stack import process
@@ -82,6 +83,39 @@ def test_suite_that_dies_says_in_which_test(lane_of, capsys):
 def test_expression_that_names_no_test_of_a_suite_is_no_failure(lane_of):
     lane = lane_of(PASSES, FAILS, expression='passes')
     assert counts(lane.run()) == [(1, 0), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    ('output', 'exit_code', 'counted'),
+    [
+        ('Everything was as printed.', 0, (1, 0)),
+        ('The demonstration failed', 1, (0, 1)),
+        ('one\n12 passed, 0 failed\n', 0, (12, 0)),
+        ('12 passed, 3 failed', 1, (12, 3)),
+        ('12 passed, 0 failed', 1, (12, 1)),
+        ('12 passed, 0 failed\nand then it died', 1, (0, 1)),
+        ('', -9, (0, 1)),
+    ],
+)
+def test_command_of_a_release_counts_as_it_says(output, exit_code, counted):
+    assert releases.count(output, exit_code) == counted
+
+
+def test_commands_of_a_release_run_in_their_order(members, capsys):
+    waiting = queue.SimpleQueue()
+    own = releases.own()
+    waiting.put(
+        [
+            releases.Command(
+                own, ['sh', '-c', 'echo first; echo 2 passed, 1 failed']
+            ),
+            releases.Command(own, ['sh', '-c', 'echo second']),
+        ]
+    )
+    results = lanes.Lane(waiting, '', members).run()
+    assert counts(results) == [(2, 1), (1, 0)]
+    said = capsys.readouterr().out
+    assert said.index('first\n') < said.index('second\n')
 
 
 def test_lanes_share_the_suites_and_mix_no_lines(lane_of, tmp_path, capsys):

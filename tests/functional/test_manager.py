@@ -14,6 +14,7 @@ import urllib.request
 import uuid
 
 import psutil
+import pytest
 import testtools
 from testtools import matchers
 
@@ -188,6 +189,7 @@ class StartTest(testtools.TestCase):
         self.assertEqual(0, done.returncode, done.stdout)
 
 
+@pytest.mark.smoke
 class ProcessTest(service.ServiceTest):
     """A manager that runs."""
 

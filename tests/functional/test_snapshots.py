@@ -6,6 +6,7 @@ import os
 import pathlib
 import uuid
 
+import pytest
 import rbd
 from testtools import matchers
 
@@ -21,6 +22,7 @@ RESIZE = 'nova-resize'
 README = pathlib.Path(__file__).parents[2] / 'README.rst'
 
 
+@pytest.mark.smoke
 class SnapshotsTest(cloud.CloudTest):
     """Clone format 2 on SQLite; below, format 1 on MariaDB."""
 

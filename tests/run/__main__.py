@@ -3,7 +3,7 @@
 
 Most of the time most tests wait: for a lease, for Nova, for what Ceph holds
 for half a minute. So some suites run beside each other, each with servers of
-its own.
+its own, and beside them what is run on other Debian releases.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import sys
 
 from tests.run import family
 from tests.run import lanes
+from tests.run import releases
 from tests.run import suites
 
 
 def _run_all(
-    chosen: Sequence[suites.Suite], expression: str
+    chosen: Sequence[lanes.Work], expression: str
 ) -> list[lanes.Result]:
-    """Run suites, lanes at once; what they count, in the suites' order."""
-    waiting: queue.SimpleQueue[suites.Suite] = queue.SimpleQueue()
-    for suite in chosen:
-        waiting.put(suite)
+    """Run it, lanes at once; what it counts, in the order of *chosen*."""
+    waiting: queue.SimpleQueue[lanes.Work] = queue.SimpleQueue()
+    for work in chosen:
+        waiting.put(work)
     members = family.Family()
     with futures.ThreadPoolExecutor(suites.LANES) as pool:
         try:
@@ -40,21 +41,32 @@ def _run_all(
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             members.end()
             raise
-    begun = [suite.name for suite in chosen]
+    begun = [name for work in chosen for name in _names(work)]
     return sorted(results, key=lambda one: (*begun, one.name).index(one.name))
 
 
+def _names(work: lanes.Work) -> list[str]:
+    if isinstance(work, suites.Suite):
+        return [work.name]
+    return [command.name for command in work]
+
+
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    names = list(dict.fromkeys(suite.folder for suite in suites.SUITES))
+    names = list(dict.fromkeys(suite.asked_as for suite in suites.SUITES))
     parser = argparse.ArgumentParser(prog='tools/test')
     parser.add_argument(
         'suites',
         nargs='*',
         metavar='SUITE',
-        help=f'what to run, of: {", ".join(names)} (all)',
+        help=f'what to run, of: {", ".join(names)} (default: all)',
     )
     parser.add_argument(
         '-k', metavar='EXPR', help="choose tests by pytest's expression"
+    )
+    parser.add_argument(
+        '--releases',
+        action='store_true',
+        help='run what there is for other Debian releases, too',
     )
     parser.add_argument(
         '--pythons',
@@ -64,8 +76,18 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.suites) - set(names):
         parser.error(f'no such suite: {", ".join(sorted(unknown))}')
-    chosen.suites = chosen.suites or names
+    if chosen.releases and (chosen.suites or chosen.k):
+        parser.error('--releases goes with all suites and all tests')
     return chosen
+
+
+def _chosen(names: Sequence[str]) -> list[suites.Suite]:
+    """Return the suites of these names; without any, all."""
+    return [
+        suite
+        for suite in suites.SUITES
+        if (suite.asked_as in names if names else not suite.is_part)
+    ]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -75,11 +97,12 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     asked = _parse(arguments)
-    chosen = [one for one in suites.SUITES if one.folder in asked.suites]
+    chosen = _chosen(asked.suites)
     if asked.pythons:
         print(*{suite.python for suite in chosen})
         return 0
-    results = _run_all(chosen, asked.k or '')
+    others = releases.others(releases.own()) if asked.releases else []
+    results = _run_all([*others, *chosen], asked.k or '')
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)
     if not passed and not failed:

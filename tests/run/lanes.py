@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A lane: suites one after the other, on servers that no other lane has.
 
-What a suite prints is kept until it ends: lines of two would mix.
+What a suite prints is kept until it ends: lines of two would mix. So is what
+commands on another release print, of which a lane runs one after the other.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import tempfile
 import threading
 import time
 import traceback
+from typing import IO
 from xml.etree import ElementTree
 
 from tests.run import family
+from tests.run import releases
 from tests.run import servers
 from tests.run.suites import Suite
 
@@ -59,12 +62,16 @@ def count(report: pathlib.Path, exit_code: int) -> tuple[int, int]:
     return passed, failed
 
 
+#: A suite, or commands on one other release, in their order.
+Work = Suite | Sequence[releases.Command]
+
+
 class Lane:
-    """Runs suites that wait, and of their tests what *expression* names."""
+    """Runs what waits, and of suites' tests what *expression* names."""
 
     def __init__(
         self,
-        waiting: queue.SimpleQueue[Suite],
+        waiting: queue.SimpleQueue[Work],
         expression: str,
         members: family.Family,
     ) -> None:
@@ -79,7 +86,7 @@ class Lane:
         )
 
     def run(self) -> list[Result]:
-        """Run suites until none waits; the servers end with the last one.
+        """Run until nothing waits; the servers end with the last suite.
 
         :raises Ended: the lane's family was ended meanwhile
         """
@@ -87,7 +94,11 @@ class Lane:
         try:
             with contextlib.suppress(queue.Empty):
                 while True:
-                    results.append(self._result(self._waiting.get_nowait()))
+                    work = self._waiting.get_nowait()
+                    if isinstance(work, Suite):
+                        results.append(self._result(work))
+                    else:
+                        results += map(self._release_result, work)
         finally:
             for each in (self._openstack, self._stack):
                 failure = _attempt('end of the servers', each.end)
@@ -95,14 +106,27 @@ class Lane:
         return results
 
     def _result(self, suite: Suite) -> Result:
+        return self._shown(
+            suite.name,
+            lambda output: (
+                self._without_servers(suite) or self._run(suite, output)
+            ),
+        )
+
+    def _release_result(self, command: releases.Command) -> Result:
+        return self._shown(
+            command.name,
+            lambda output: self._run_on_release(command, output),
+        )
+
+    def _shown(self, name: str, run: Callable[[IO[bytes]], Result]) -> Result:
+        """Run it, and print whole what it wrote to the file that it gets."""
         self._members.require_life()
-        _say(f'=== {suite.name} ...\n')
+        _say(f'=== {name} ...\n')
         with tempfile.TemporaryFile() as output:
-            result = self._without_servers(suite)
-            result = result or self._run(suite, output.fileno())
-            output.seek(0)
-            said = output.read().decode(errors='replace')
-        _say(f'\n=== {suite.name}\n{said}=== {line(result)}\n')
+            result = run(output)
+            said = _text(output)
+        _say(f'\n=== {name}\n{said}=== {line(result)}\n')
         if result.died_of:
             return dataclasses.replace(result, last_words=said[-_LAST:])
         return result
@@ -116,17 +140,23 @@ class Lane:
             return _attempt(name, self._stack.start)
         return None
 
-    def _run(self, suite: Suite, output: int) -> Result:
+    def _run(self, suite: Suite, output: IO[bytes]) -> Result:
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             report = pathlib.Path(folder, 'junit.xml')
             code = self._run_to_end(self._command(suite, report), output)
             if self._expression and code == _NOTHING_COLLECTED:
                 code = 0
-            passed, failed = count(report, code)
-        seconds = time.monotonic() - started
-        died_of = signal.Signals(-code).name if code < 0 else ''
-        return Result(suite.name, passed, failed, seconds, died_of)
+            counted = count(report, code)
+        return _ended(suite.name, counted, started, code)
+
+    def _run_on_release(
+        self, command: releases.Command, output: IO[bytes]
+    ) -> Result:
+        started = time.monotonic()
+        code = self._run_to_end(command.line, output)
+        counted = releases.count(_text(output), code)
+        return _ended(command.name, counted, started, code)
 
     def _command(self, suite: Suite, report: pathlib.Path) -> list[str]:
         command = [os.environ[suite.python], '-m', 'pytest', '-v']
@@ -134,11 +164,13 @@ class Lane:
         command += [f'--junitxml={report}', tests]
         if suite.processes:
             command += ['-n', str(suite.processes), '-p', 'no:cov']
+        if suite.marker:
+            command += ['-m', suite.marker]
         if self._expression:
             command += ['-k', self._expression]
         return command
 
-    def _run_to_end(self, command: Sequence[str], output: int) -> int:
+    def _run_to_end(self, command: Sequence[str], output: IO[bytes]) -> int:
         """Run a command; in the end nothing of its session runs any more."""
         where = {
             each.variable: str(each.folder)
@@ -154,6 +186,18 @@ class Lane:
             return process.wait()
         finally:
             family.end(process)
+
+
+def _ended(
+    name: str, counted: tuple[int, int], started: float, code: int
+) -> Result:
+    died_of = signal.Signals(-code).name if code < 0 else ''
+    return Result(name, *counted, time.monotonic() - started, died_of)
+
+
+def _text(output: IO[bytes]) -> str:
+    output.seek(0)
+    return output.read().decode(errors='replace')
 
 
 def _attempt(name: str, step: Callable[[], None]) -> Result | None:
@@ -183,4 +227,4 @@ def line(result: Result) -> str:
     """A result as a row of the table."""
     counts = f'{result.passed:6} passed {result.failed:6} failed'
     seconds = f'{result.seconds:8.1f} s'
-    return f'{result.name:28} {counts} {seconds} {result.died_of}'.rstrip()
+    return f'{result.name:40} {counts} {seconds} {result.died_of}'.rstrip()

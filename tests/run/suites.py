@@ -11,6 +11,12 @@ class Suite:
     """Tests of one folder on one interpreter."""
 
     folder: str
+    word: str = ''
+    """What names it on the command line, if not its folder."""
+    marker: str = ''
+    """Of its tests only those that pytest's expression of markers names."""
+    is_part: bool = False
+    """Whether its tests are another suite's, so that all goes without it."""
     needs_stack: bool = False
     needs_openstack: bool = False
     python: str = 'PYTHON'
@@ -18,6 +24,10 @@ class Suite:
     label: str = ''
     processes: int = 0
     """How many share the tests, where these need nothing but a processor."""
+
+    @property
+    def asked_as(self) -> str:
+        return self.word or self.folder
 
     @property
     def name(self) -> str:
@@ -34,6 +44,7 @@ LANES = 3
 #: In the order in which they begin: what tells soon, then what takes long.
 SUITES = (
     Suite('static'),
+    Suite('platforms'),
     Suite('faults', needs_stack=True),
     Suite('endtoend', needs_openstack=True, python=_NOVA),
     Suite('functional', needs_stack=True),
@@ -46,4 +57,12 @@ SUITES = (
     Suite('ceph', needs_stack=True),
     Suite('migrations', needs_stack=True),
     Suite('migrations', needs_stack=True, **_SQLALCHEMY20),
+    Suite(
+        'functional',
+        word='smoke',
+        label='(smoke)',
+        marker='smoke',
+        is_part=True,
+        needs_stack=True,
+    ),
 )

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 BIN = pathlib.Path(sys.executable).parent
+PLATFORMS = 'doc/source/reference/platforms.rst'
 ETC = pathlib.Path('etc/rbdcloner')
 
 CHECKS = {
@@ -23,6 +24,7 @@ CHECKS = {
     'mypy': ['mypy'],
     'release-notes': ['reno', 'lint'],
     'readme': ['docutils', '--strict', 'README.rst', '/dev/null'],
+    'platforms': ['docutils', '--strict', PLATFORMS, '/dev/null'],
     'contributing': ['docutils', '--strict', 'CONTRIBUTING.rst', '/dev/null'],
 }
 
