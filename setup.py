@@ -3,4 +3,4 @@
 
 import setuptools
 
-setuptools.setup(setup_requires=['pbr>=7.1.3'], pbr=True)
+setuptools.setup(setup_requires=['pbr>=7.0.0'], pbr=True)

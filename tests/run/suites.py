@@ -34,7 +34,7 @@ class Suite:
         return f'{self.folder} {self.label}'.strip()
 
 
-_SQLALCHEMY20 = {'python': 'PYTHON_SQLALCHEMY20', 'label': '(SQLAlchemy 2.0)'}
+_OLDEST = {'python': 'PYTHON_OLDEST', 'label': '(oldest)'}
 _NOVA = 'PYTHON_NOVA'
 _NOVA33 = {'python': 'PYTHON_NOVA33', 'label': '(Nova 33)'}
 
@@ -51,12 +51,12 @@ SUITES = (
     Suite('unit', processes=2),
     Suite('acceptance'),
     Suite('bases', needs_stack=True),
-    Suite('unit', processes=2, **_SQLALCHEMY20),
+    Suite('unit', processes=2, **_OLDEST),
     Suite('nova', needs_stack=True, python=_NOVA),
     Suite('nova', needs_stack=True, **_NOVA33),
     Suite('ceph', needs_stack=True),
     Suite('migrations', needs_stack=True),
-    Suite('migrations', needs_stack=True, **_SQLALCHEMY20),
+    Suite('migrations', needs_stack=True, **_OLDEST),
     Suite(
         'functional',
         word='smoke',

@@ -11,7 +11,7 @@ import sys
 import uuid
 
 from oslo_config import cfg
-from oslo_service import opts
+from oslo_service import service as oslo_service
 import pytest
 
 from rbdcloner.cmd import systemd
@@ -104,7 +104,8 @@ def unit():
 
 def test_the_unit_gives_workers_the_time_to_finish():
     conf = cfg.ConfigOpts()
-    opts.register_service_opts(conf)
+    for group, options in oslo_service.list_opts():
+        conf.register_opts(options, group)
     conf([])
     service = unit()['Service']
     assert int(service['TimeoutStopSec']) > conf.graceful_shutdown_timeout
