@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """From options to rooms: the one place where they are wired together."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import pathlib
 import socket
+from typing import TYPE_CHECKING
 from typing import Protocol
 import uuid
 
@@ -12,9 +15,9 @@ from oslo_config import cfg
 from oslo_messaging.notify.listener import NotificationServer
 
 import rbdcloner
+from rbdcloner import bindings
 from rbdcloner import notifications
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.cloning import eligibility
 from rbdcloner.cloning import permits
 from rbdcloner.cloning.adopting import Adopter
@@ -54,6 +57,9 @@ from rbdcloner.model import Base
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import GlanceImage
 
+if TYPE_CHECKING:
+    from rbdcloner.ceph.librbd import LibrbdDriver
+
 _MIB, _GIB = 2**20, 2**30
 _DAY_S = 24 * 3600
 
@@ -70,8 +76,14 @@ def lineage(conf: cfg.ConfigOpts) -> Lineage:
 def ceph(conf: cfg.ConfigOpts, fence: Fence | None = None) -> LibrbdDriver:
     """Return a driver of the cluster that *conf* names; not connected.
 
-    *fence* records where it connects from.
+    Ceph's Python modules are loaded here: most commands need none. *fence*
+    records where it connects from.
+
+    :raises ConfigurationError: a module cannot be loaded.
     """
+    bindings.load()
+    from rbdcloner.ceph.librbd import LibrbdDriver
+
     return LibrbdDriver(
         conffile=conf.ceph.conf,
         user=conf.ceph.user,

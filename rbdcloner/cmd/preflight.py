@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the service needs before it can work: what is wrong, what to do."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 import dataclasses
+from typing import TYPE_CHECKING
 
 from oslo_config import cfg
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.cmd import compose
 from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.images import conversion
 from rbdcloner.images import verification
 from rbdcloner.model import PoolFacts
+
+if TYPE_CHECKING:
+    from rbdcloner.ceph.librbd import LibrbdDriver
 
 _SYNC = 'Run "rbdcloner-manage db sync"'
 
@@ -54,6 +59,8 @@ def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
         older = migration.check(engine.connect(**conf.database))
     except errors.DatabaseRevision as exc:
         yield Problem(str(exc).rstrip('.'), _SYNC)
+    except errors.ConfigurationError as exc:
+        yield _as_it_says(exc)
     except errors.Error as exc:
         yield Problem(str(exc).rstrip('.'), 'Check [database] connection')
     else:
@@ -69,9 +76,12 @@ def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
 
 def ceph_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
     """Yield what is wrong with the cluster, its pools and our key."""
-    driver = compose.ceph(conf)
     try:
+        driver = compose.ceph(conf)
         driver.connect()
+    except errors.ConfigurationError as exc:
+        yield _as_it_says(exc)
+        return
     except errors.CephAuthentication as exc:
         yield Problem(
             str(exc).rstrip('.'),
@@ -136,6 +146,10 @@ def import_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
     yield from _base_pool_problems(conf)
 
 
+def _as_it_says(error: errors.ConfigurationError) -> Problem:
+    return Problem(error.kwargs['problem'], error.kwargs['remedy'])
+
+
 def _of_imports(error: errors.ConfigurationError, so: str) -> Problem:
     return Problem(
         f'{error.kwargs["problem"]}: {so}',
@@ -148,8 +162,8 @@ def _base_pool_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
     pool = compose.base_pool(conf)
     if pool in conf.ceph.disk_pools:
         return
-    driver = compose.ceph(conf)
     try:
+        driver = compose.ceph(conf)
         driver.connect()
     except errors.Error:
         # That is told of where Ceph is looked at.
