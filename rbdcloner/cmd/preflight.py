@@ -8,13 +8,17 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from oslo_config import cfg
+import oslo_messaging as messaging
 
+from rbdcloner import conf as options
 from rbdcloner import errors
+from rbdcloner import rpc
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.cmd import compose
 from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.images import conversion
+from rbdcloner.images import session
 from rbdcloner.images import verification
 from rbdcloner.model import PoolFacts
 
@@ -41,10 +45,38 @@ class Problem:
 
 def problems(conf: cfg.ConfigOpts) -> list[Problem]:
     """Return all that is wrong; connects to Ceph and to the database."""
-    found = [*database_problems(conf), *ceph_problems(conf)]
+    found = [
+        *configuration_problems(conf),
+        *database_problems(conf),
+        *ceph_problems(conf),
+    ]
     if any(problem.fatal for problem in found):
         return found
     return [*found, *lineage_problems(conf), *import_problems(conf)]
+
+
+def configuration_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
+    """Yield what is wrong with the options themselves; connects to nothing.
+
+    :raises oslo_config.cfg.Error: a value is nonsense
+    """
+    options.read(conf)
+    try:
+        rpc.transport(conf)
+    except (
+        messaging.DriverLoadFailure,
+        messaging.InvalidTransportURL,
+        ValueError,
+    ):
+        # What these say may have the password.
+        yield Problem(
+            '"transport_url" is not the URL of a message broker',
+            'Set it to rabbit://USER:PASSWORD@HOST:5672/',
+        )
+    try:
+        session.load(conf)
+    except errors.ConfigurationError as exc:
+        yield _as_it_says(exc)
 
 
 def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:

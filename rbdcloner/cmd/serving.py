@@ -28,12 +28,15 @@ from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner.cmd import chores
 from rbdcloner.cmd import compose
+from rbdcloner.cmd import console
 from rbdcloner.cmd import preflight
 from rbdcloner.cmd import presence
 from rbdcloner.cmd import reloading
 from rbdcloner.cmd import systemd
 
 LOG = logging.getLogger(__name__)
+
+_PROGRAM = 'rbdcloner-manager'
 
 #: Who is to end waits so long for the end of its start.
 _BEGINS_WITHIN_S = 5.0
@@ -157,11 +160,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run until SIGTERM; the exit code."""
     conf = cfg.CONF
     options.register(conf)
-    try:
-        options.load(conf, arguments)
-    except cfg.Error as exc:
-        print(f'rbdcloner-manager: {exc}', file=sys.stderr)
-        return 2
+    options.load(conf, arguments)
     log.setup(conf, 'rbdcloner')
     if not _fit_to_run(conf):
         return 1
@@ -195,7 +194,7 @@ class _Version:
 
     @staticmethod
     def product_string() -> str:
-        return 'rbdcloner-manager'
+        return _PROGRAM
 
     @staticmethod
     def version_string_with_package() -> str:
@@ -204,17 +203,19 @@ class _Version:
 
 def _fit_to_run(conf: cfg.ConfigOpts) -> bool:
     """Check what the service needs, in a process that ends before we fork."""
-    child = multiprocessing.get_context('fork').Process(
-        target=_report_problems, args=(conf,)
-    )
+
+    def check() -> None:
+        sys.exit(console.run(_PROGRAM, lambda: _report_problems(conf)))
+
+    child = multiprocessing.get_context('fork').Process(target=check)
     child.start()
     child.join()
     return child.exitcode == 0
 
 
-def _report_problems(conf: cfg.ConfigOpts) -> None:
+def _report_problems(conf: cfg.ConfigOpts) -> int:
     problems = preflight.problems(conf)
     for problem in problems:
         level = logging.ERROR if problem.fatal else logging.WARNING
         LOG.log(level, '%s', problem)
-    sys.exit(1 if any(problem.fatal for problem in problems) else 0)
+    return 1 if any(problem.fatal for problem in problems) else 0

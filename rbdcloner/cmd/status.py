@@ -1,35 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
 """rbdcloner-status: whether this host is fit to run the service."""
 
-import sys
+from collections.abc import Callable
+from collections.abc import Iterable
 
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
 from rbdcloner import conf as options
+from rbdcloner.cmd import explanation
 from rbdcloner.cmd import preflight
 
 
 class Checks(upgradecheck.UpgradeCommands):
     """The checks that the manager makes when it starts, for administrators."""
 
+    def _configuration(self) -> upgradecheck.Result:
+        return _result(preflight.configuration_problems)
+
     def _database(self) -> upgradecheck.Result:
-        return _result(list(preflight.database_problems(cfg.CONF)))
+        return _result(preflight.database_problems)
 
     def _ceph(self) -> upgradecheck.Result:
-        return _result(list(preflight.ceph_problems(cfg.CONF)))
+        return _result(preflight.ceph_problems)
 
     def _imports(self) -> upgradecheck.Result:
-        return _result(list(preflight.import_problems(cfg.CONF)))
+        return _result(preflight.import_problems)
 
     _upgrade_checks = (
+        ('Configuration', _configuration),
         ('Database', _database),
         ('Ceph', _ceph),
         ('Imports', _imports),
     )
 
 
-def _result(problems: list[preflight.Problem]) -> upgradecheck.Result:
+def _result(
+    check: Callable[[cfg.ConfigOpts], Iterable[preflight.Problem]],
+) -> upgradecheck.Result:
+    try:
+        problems = list(check(cfg.CONF))
+    except Exception as exc:
+        # oslo.upgradecheck would print a traceback.
+        return upgradecheck.Result(
+            upgradecheck.Code.FAILURE, explanation.of(exc)
+        )
     if not problems:
         return upgradecheck.Result(upgradecheck.Code.SUCCESS)
     fatal = any(problem.fatal for problem in problems)
@@ -45,7 +60,3 @@ def main() -> int:
     return upgradecheck.main(
         cfg.CONF, project='rbdcloner', upgrade_command=Checks()
     )
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -66,10 +66,19 @@ def load(
         version=__version__,
         default_config_files=files,
     )
-    for group, options in OWN.items():
-        for option in options:
-            # Nonsense in a file is found when it is read.
-            getattr(conf[group] if group else conf, option.dest)
+    read(conf)
+
+
+def read(conf: cfg.ConfigOpts) -> None:
+    """Read every value: nonsense in a file is found when a value is read.
+
+    :raises oslo_config.cfg.Error: a value is nonsense.
+    """
+    for name in conf:
+        value = conf[name]
+        if isinstance(value, cfg.ConfigOpts.GroupAttr):
+            for option in value:
+                value[option]
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -80,11 +89,6 @@ def check(arguments: Sequence[str]) -> None:
     conf = cfg.ConfigOpts()
     register(conf)
     load(conf, arguments)
-    for name in conf:
-        value = conf[name]
-        if isinstance(value, cfg.ConfigOpts.GroupAttr):
-            for option in value:
-                value[option]
 
 
 def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:

@@ -22,6 +22,10 @@ from rbdcloner.db import failures
 #: Marks an engine whose transactions only read.
 READS = 'rbdcloner_reads'
 
+#: Which extra has a driver, by the driver's module.
+_EXTRAS = {'psycopg2': 'postgresql', 'pymysql': 'mysql'}
+_URLS = 'Use sqlite:///, mysql+pymysql:// or postgresql+psycopg2://'
+
 _LOCKED_S = 10
 #: Less than a lease: who takes over does not wait for a process that stopped.
 _IDLE_S = 3
@@ -81,12 +85,22 @@ def connect(connection: str, **options: Any) -> sa.Engine:
         manager.append_on_engine_create(_read_committed)
         with failures.named():
             return manager.writer.get_engine()
-    except (sa_exc.ArgumentError, ImportError, ValueError) as exc:
+    except ImportError as exc:
+        raise _driver_missing(exc) from exc
+    except (sa_exc.ArgumentError, ValueError) as exc:
         raise errors.ConfigurationError(
             problem='[database] connection is not a URL of a known database',
-            remedy='Use sqlite:///, mysql+pymysql:// or postgresql+psycopg2://'
-            ' and install its driver',
+            remedy=_URLS,
         ) from exc
+
+
+def _driver_missing(error: ImportError) -> errors.ConfigurationError:
+    extra = _EXTRAS.get(str(error.name))
+    return errors.ConfigurationError(
+        problem=f'The database driver of [database] connection cannot be '
+        f'imported: {error}',
+        remedy=f'Run "pip install rbdcloner[{extra}]"' if extra else _URLS,
+    )
 
 
 def _with_limits(connection: str) -> sa.URL:

@@ -62,18 +62,25 @@ def _digest() -> str:
     return summed.hexdigest()
 
 
-def _build(
-    venv: pathlib.Path, folder: pathlib.Path, log: pathlib.Path
-) -> None:
-    # In a copy: a build leaves files behind, and takes them for sources.
-    copy = folder / 'sources'
+def copy_sources(folder: pathlib.Path, log: pathlib.Path) -> None:
+    """Make *folder*, with all that a wheel is built from.
+
+    A build leaves files behind, and takes them for sources.
+    """
     for path in _sources():
-        target = copy / path.relative_to(ROOT)
+        target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
     # pbr packs what git knows.
     for command in (('init', '-q'), ('add', '-A')):
-        process.run(('git', '-C', copy, *command), log)
+        process.run(('git', '-C', folder, *command), log)
+
+
+def _build(
+    venv: pathlib.Path, folder: pathlib.Path, log: pathlib.Path
+) -> None:
+    copy = folder / 'sources'
+    copy_sources(copy, log)
     pip = (venv / 'bin' / 'python', '-m', 'pip', '--no-input')
     process.run(
         (

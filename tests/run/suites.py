@@ -49,6 +49,7 @@ SUITES = (
     Suite('endtoend', needs_openstack=True, python=_NOVA),
     Suite('functional', needs_stack=True),
     Suite('unit', processes=2),
+    Suite('packaging'),
     Suite('acceptance'),
     Suite('bases', needs_stack=True),
     Suite('unit', processes=2, **_OLDEST),

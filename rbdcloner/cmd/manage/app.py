@@ -19,6 +19,7 @@ import rbdcloner
 from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner.cloning.image_release import ImageRelease
+from rbdcloner.cmd import explanation
 from rbdcloner.cmd.manage import watching
 from rbdcloner.db import engine
 from rbdcloner.db import migration
@@ -195,6 +196,8 @@ class OfManage:
                 problem=str(exc).rstrip('.'),
                 remedy='See that it runs, and "connection" in [database]',
             ) from exc
+        except (cfg.Error, ImportError, UnicodeError) as exc:
+            raise RuntimeError(explanation.of(exc)) from exc
 
 
 class _OneLine(logging.Formatter):
