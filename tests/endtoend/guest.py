@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import gzip
+import lzma
 import pathlib
 import re
 import stat
@@ -16,6 +17,8 @@ import stat
 WORD_OFFSET = 2**20
 _BUSYBOX = pathlib.Path('/bin/busybox')
 _KERNELS = '*-cloud-amd64'
+#: How a module's file may be packed, by its suffix.
+_PACKED = {'.ko': bytes, '.ko.xz': lzma.decompress}
 #: In the order that they need each other.
 _MODULES = (
     *('virtio/virtio_ring', 'virtio/virtio'),
@@ -27,7 +30,7 @@ _INIT = f"""\
 /busybox mount -t proc proc /proc
 /busybox mount -t devtmpfs dev /dev
 for name in {' '.join(name.rpartition('/')[2] for name in _MODULES)}; do
-    /busybox insmod /$name.ko
+    [ ! -e /$name.ko ] || /busybox insmod /$name.ko
 done
 for word in $(/busybox cat /proc/cmdline); do
     case $word in
@@ -48,16 +51,10 @@ def kernel() -> bytes:
 
 def ramdisk() -> bytes:
     """Return the first and only file system of a guest, compressed."""
-    drivers = pathlib.Path('/lib/modules', _release(), 'kernel/drivers')
     files = {
         'init': _INIT.encode(),
         'busybox': _BUSYBOX.read_bytes(),
-        **{
-            f'{name.rpartition("/")[2]}.ko': (
-                drivers / f'{name}.ko'
-            ).read_bytes()
-            for name in _MODULES
-        },
+        **_modules(pathlib.Path('/lib/modules', _release())),
     }
     archive = b''.join(
         [
@@ -70,6 +67,26 @@ def ramdisk() -> bytes:
         ]
     )
     return gzip.compress(archive, 1)
+
+
+def _modules(folder: pathlib.Path) -> dict[str, bytes]:
+    """Return the modules' files, unpacked; not of what is built in.
+
+    :raises FileNotFoundError: a module is neither there nor built in
+    """
+    built_in = (folder / 'modules.builtin').read_text().split()
+    return {
+        f'{name.rpartition("/")[2]}.ko': _unpacked(folder, name)
+        for name in (f'kernel/drivers/{each}' for each in _MODULES)
+        if f'{name}.ko' not in built_in
+    }
+
+
+def _unpacked(folder: pathlib.Path, name: str) -> bytes:
+    for suffix, unpack in _PACKED.items():
+        if (packed := folder / f'{name}{suffix}').exists():
+            return unpack(packed.read_bytes())
+    raise FileNotFoundError(f'{folder}/{name}.ko')
 
 
 def _release() -> str:
