@@ -17,12 +17,13 @@ import contextlib
 import errno
 import threading
 from typing import Any
-from typing import Protocol
 
 import rados
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph.handle import Handle
+from rbdcloner.ceph.handle import Recorder
 from rbdcloner.model import CloneFormat
 
 _UNAVAILABLE = frozenset(
@@ -89,80 +90,6 @@ def translated(
         yield
     except (rados.Error, rbd.Error) as exc:
         raise _ours(exc, act, pool, answers or {}) from exc
-
-
-class Recorder(Protocol):
-    """Who is to know the addresses that this process uses."""
-
-    def connected(self, address: str) -> None:
-        """Note a new one, before it is used; what this raises is raised."""
-
-    def disconnected(self, address: str) -> None:
-        """Forget one that is not used any more; raises nothing."""
-
-
-class Handle:
-    """One connected RADOS handle and its I/O contexts, never changed."""
-
-    def __init__(self, cluster: Any, recorder: Recorder | None) -> None:
-        self.fsid: str = cluster.get_fsid()
-        #: As others see it among the watchers of an image.
-        self.address: str = cluster.get_addrs()
-        self.default_order = int(cluster.conf_get('rbd_default_order'))
-        self._cluster = cluster
-        self._recorder = recorder
-        self._ioctxs: dict[tuple[int, str], Any] = {}
-        self._users = 1
-        self._lock = threading.Lock()
-        if recorder:
-            recorder.connected(self.address)
-
-    def ioctx(self, pool: str, namespace: str = '') -> Any:
-        """Return the I/O context of a pool and namespace, for any thread.
-
-        A full pool refuses what would grow it at once instead of holding
-        it until the timeout, and lets the rest through.
-        """
-        # By id, because a pool may be destroyed and made again by its name.
-        pool_id = self._cluster.pool_lookup(pool)
-        if pool_id is None:
-            raise errors.PoolNotFound(pool=pool)
-        with self._lock:
-            ioctx = self._ioctxs.get((pool_id, namespace))
-            if ioctx is None:
-                ioctx = self._cluster.open_ioctx2(pool_id)
-                ioctx.set_namespace(namespace)
-                ioctx.set_osdmap_full_try()
-                self._ioctxs[pool_id, namespace] = ioctx
-            return ioctx
-
-    def shut_out(self, address: str, duration_s: int) -> None:
-        """Have the cluster refuse what comes from *address*, for so long."""
-        self._cluster.blocklist_add(address, duration_s)
-
-    def follow(self) -> None:
-        """Know all that the cluster has decided, who is shut out, too.
-
-        Whatever OSD is asked after that knows it first.
-        """
-        self._cluster.wait_for_latest_osdmap()
-
-    def take(self) -> None:
-        """Count one user more."""
-        with self._lock:
-            self._users += 1
-
-    def give_back(self) -> None:
-        """Count one user less; the last one closes the handle."""
-        with self._lock:
-            self._users -= 1
-            if self._users:
-                return
-        for ioctx in self._ioctxs.values():
-            ioctx.close()
-        self._cluster.shutdown()
-        if self._recorder:
-            self._recorder.disconnected(self.address)
 
 
 class Connections:

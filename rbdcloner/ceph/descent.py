@@ -10,7 +10,7 @@ from typing import Any
 import rbd
 
 from rbdcloner.ceph import looking
-from rbdcloner.ceph.connection import Handle
+from rbdcloner.ceph.handle import Handle
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Descent
 from rbdcloner.model import Image

@@ -24,9 +24,9 @@ import rbd
 from rbdcloner import errors
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import probing
-from rbdcloner.ceph.connection import Handle
 from rbdcloner.ceph.driver import Permit
 from rbdcloner.ceph.driver import Progress
+from rbdcloner.ceph.handle import Handle
 from rbdcloner.model import Image
 
 #: What the header of an image says that has lost these features to us.

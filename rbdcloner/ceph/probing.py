@@ -8,7 +8,7 @@ import uuid
 import rados
 
 from rbdcloner import errors
-from rbdcloner.ceph.connection import Handle
+from rbdcloner.ceph.handle import Handle
 from rbdcloner.model import PoolFacts
 
 #: Beside the images' objects; removed at once.

@@ -15,10 +15,10 @@ from rbdcloner import errors
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import probing
 from rbdcloner.ceph.connection import Connections
-from rbdcloner.ceph.connection import Handle
-from rbdcloner.ceph.connection import Recorder
 from rbdcloner.ceph.connection import translated
 from rbdcloner.ceph.driver import Permit
+from rbdcloner.ceph.handle import Handle
+from rbdcloner.ceph.handle import Recorder
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 

@@ -14,8 +14,8 @@ import rbd
 
 from rbdcloner import errors
 from rbdcloner.ceph import looking
-from rbdcloner.ceph.connection import Handle
 from rbdcloner.ceph.driver import Permit
+from rbdcloner.ceph.handle import Handle
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
