@@ -22,6 +22,7 @@ import rados
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph import key_diagnosis
 from rbdcloner.ceph.handle import Handle
 from rbdcloner.ceph.handle import Recorder
 from rbdcloner.model import CloneFormat
@@ -45,8 +46,14 @@ _FULL = frozenset({errno.EDQUOT, errno.ENOSPC})
 #: This client moves no data: without a cache librbd starts fewer threads.
 #: Pools are probed when the service starts, not at every clone. Fewer threads
 #: of librados' own (librados_thread_count = 1) were seen to wait for each
-#: other for ever.
-_SETTINGS = {'rbd_cache': 'false', 'rbd_validate_pool': 'false'}
+#: other for ever. What librados writes of a key that it cannot read has the
+#: key in it.
+_SETTINGS = {
+    'err_to_stderr': 'false',
+    'log_to_stderr': 'false',
+    'rbd_cache': 'false',
+    'rbd_validate_pool': 'false',
+}
 
 
 def _ours(
@@ -213,22 +220,29 @@ class Connections:
         handle.give_back()
 
     def _connect(self, clone_format: CloneFormat) -> Handle:
-        refused = errors.CephAuthentication(client=self.client)
-        answers: dict[int, errors.Error] = {
-            number: refused
-            for number in (errno.EACCES, errno.ENOENT, errno.EPERM)
-        }
         settings = self.settings | {
             'rbd_default_clone_format': str(int(clone_format))
         }
-        with translated('connect', '', answers):
+        with translated('connect', ''):
             cluster = self._read_configuration(settings)
             try:
-                cluster.connect()
+                self._authenticate(cluster)
                 return Handle(cluster, self._recorder)
             except BaseException:
                 cluster.shutdown()
                 raise
+
+    def _authenticate(self, cluster: Any) -> None:
+        try:
+            cluster.connect()
+        except rados.Error as exc:
+            if exc.errno in key_diagnosis.UNREAD | key_diagnosis.REFUSED:
+                why = key_diagnosis.explain(
+                    cluster.conf_get, self.client, exc.errno
+                )
+                if why:
+                    raise why from exc
+            raise
 
     def _read_configuration(self, settings: Mapping[str, str]) -> Any:
         try:

@@ -115,10 +115,7 @@ def ceph_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
         yield _as_it_says(exc)
         return
     except errors.CephAuthentication as exc:
-        yield Problem(
-            str(exc).rstrip('.'),
-            f'Check "user" in [ceph] and its keyring in {conf.ceph.conf}',
-        )
+        yield Problem(exc.kwargs['problem'], exc.kwargs['remedy'])
         return
     except errors.Error as exc:
         yield Problem(

@@ -18,6 +18,8 @@ import pytest
 import testtools
 from testtools import matchers
 
+from rbdcloner.ceph import key_diagnosis
+from rbdcloner.ceph import keyring
 from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
@@ -171,6 +173,24 @@ class StartTest(testtools.TestCase):
         )
         done.stdout = ' '.join(done.stdout.replace('|', ' ').split())
         return done
+
+    def test_key_of_a_type_that_librados_may_not_know(self) -> None:
+        """The start and the check say the same of it, with the cure."""
+        key = keyring.make(keyring.AES256K)
+        path = self.servers.ceph.keyring('client.newer')
+        path.write_text(f'[client.newer]\nkey = {key}\n')
+        self.addCleanup(path.unlink)
+        if key_diagnosis.reads(keyring.AES256K):
+            what, cure = 'Ceph refuses the key of', 'ceph auth get'
+        else:
+            what, cure = 'librados cannot read the key of', 'ceph auth rotate'
+        done = self.status(ceph={'user': 'newer'})
+        self.assertEqual(2, done.returncode, done.stderr)
+        for said in (done.stdout, self.refusal(ceph={'user': 'newer'})):
+            self.assertIn(f'{what} client.newer', said)
+            self.assertIn(f'{cure} client.newer', said)
+            self.assertIn('aes256k', said)
+            self.assertNotIn(key, said)
 
     def test_status_command_says_the_same(self) -> None:
         done = self.status(ceph={'disk_pools': 'nowhere'})
