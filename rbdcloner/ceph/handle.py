@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """One connection to a Ceph cluster, shared by the calls that use it."""
 
+import errno
 import threading
 from typing import Any
 from typing import Protocol
 
+import rados
+
 from rbdcloner import errors
+
+#: A command that costs a mon nothing; a refusal is an answer, too.
+_ANYTHING = '{"prefix": "fsid"}'
 
 
 class Recorder(Protocol):
@@ -40,6 +46,8 @@ class Handle:
         A full pool refuses what would grow it at once instead of holding
         it until the timeout, and lets the rest through.
         """
+        if pool not in self._cluster.list_pools():
+            self._hear()
         # By id, because a pool may be destroyed and made again by its name.
         pool_id = self._cluster.pool_lookup(pool)
         if pool_id is None:
@@ -62,7 +70,18 @@ class Handle:
 
         Whatever OSD is asked after that knows it first.
         """
+        self._hear()
         self._cluster.wait_for_latest_osdmap()
+
+    def _hear(self) -> None:
+        """Return when a mon answers.
+
+        librados waits for the newest map without a limit: for ever where no
+        mon accepts the key any more, which it learns when it connects again.
+        """
+        code, _, _ = self._cluster.mon_command(_ANYTHING, b'')
+        if code == -errno.ETIMEDOUT:
+            raise rados.TimedOut('no mon answers', errno=errno.ETIMEDOUT)
 
     def take(self) -> None:
         """Count one user more."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys that a cluster does not know."""
+"""Keys that are replaced while a driver is connected."""
 
 import os
 
@@ -8,10 +8,12 @@ import pytest
 from rbdcloner import errors
 from rbdcloner.ceph import keyring
 from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.model import Image
 from tests import stack
 from tests.ceph import keys
 
 USER = f'client.keys{os.getpid()}'
+MIB = 2**20
 
 
 @pytest.fixture(scope='module')
@@ -37,6 +39,16 @@ def driver(cluster, key):
     made.close()
 
 
+@pytest.fixture
+def image(cluster, driver):
+    driver.connect()
+    driver.create(Image(cluster.fsid, 'vms', '', USER), MIB)
+    made = driver.find_image(Image(cluster.fsid, 'vms', '', USER)).image
+    yield made
+    driver.trash(made)
+    driver.purge(made)
+
+
 def test_refused_key_is_named_with_its_file_and_type(cluster, driver):
     keys.tell(cluster, keys.generate(USER))
     with pytest.raises(errors.CephAuthentication) as caught:
@@ -51,3 +63,21 @@ def test_refused_key_is_named_with_its_file_and_type(cluster, driver):
         f'"ceph auth get {USER}" prints to {path}'
     )
     assert found.keys[USER] not in str(caught.value)
+
+
+def test_session_that_was_lost_with_the_old_key_is_not_waited_for(
+    cluster, driver, image
+):
+    new = keys.generate(USER)
+    keys.tell(cluster, new)
+    cluster.restart('mon')
+    elsewhere = Image(cluster.fsid, 'nowhere', '', 'any')
+    # librados alone would wait for ever.
+    with pytest.raises(errors.CephUnavailable, match='did not answer'):
+        driver.find_image(elsewhere)
+    with pytest.raises(errors.CephAuthentication, match='refuses the key'):
+        driver.find_image(image)
+    keys.write(cluster, USER, new)
+    assert driver.find_image(image).image == image
+    with pytest.raises(errors.PoolNotFound):
+        driver.find_image(elsewhere)
