@@ -6,6 +6,7 @@ so the key is looked at here, and librados is asked which types it reads.
 """
 
 import errno
+import functools
 import os
 
 import rados
@@ -33,11 +34,12 @@ def explain(
 ) -> errors.CephAuthentication | None:
     """Return why *client* cannot connect; None if its key is not the cause.
 
-    *number* is librados' error, one of UNREAD or REFUSED. Takes up to a second
-    for each type of key that there is, where librados must be asked.
+    *number* is librados' error, one of UNREAD or REFUSED.
     """
     try:
         ring = keyring.find(option, client)
+        if ring.foreign and number in UNREAD:
+            return _foreign(client, ring.where)
         kind = ring.type_of(client)
     except errors.CephAuthentication as exc:
         return exc
@@ -46,8 +48,12 @@ def explain(
     return _unread(client, ring, kind) or _unknown(client, ring, number)
 
 
+@functools.cache
 def reads(kind: int) -> bool:
-    """Tell whether the installed librados reads keys of that type."""
+    """Tell whether the installed librados reads keys of that type.
+
+    Takes a second where it does; each type is asked about once.
+    """
     settings = _PROBE | {'key': keyring.make(kind)}
     # Without a file librados writes errors, with the key, before it obeys.
     cluster = rados.Rados(
@@ -62,6 +68,15 @@ def reads(kind: int) -> bool:
     finally:
         cluster.shutdown()
     return True
+
+
+def _foreign(client: str, where: str) -> errors.CephAuthentication:
+    return errors.CephAuthentication(
+        client=client,
+        problem=f'librados cannot read {where}: it has lines that are neither '
+        'a "key" nor "caps", such as a "pending key"',
+        remedy='Remove these lines from it',
+    )
 
 
 def _refused(client: str, where: str, kind: int) -> errors.CephAuthentication:

@@ -30,6 +30,8 @@ TYPES = {AES: 'aes', AES256K: 'aes256k'}
 _HEADER = struct.Struct('<hiih')
 #: Bytes of a secret, by the type's number.
 _SECRET_BYTES = {AES: 16, AES256K: 32}
+#: What librados takes in a section, before the equals sign.
+_KNOWN_LINE = re.compile(r'key|auid|caps\s+\S+')
 #: What stands between the files of the option ``keyring``.
 _SEPARATORS = re.compile(r'[;,=\s]+')
 
@@ -39,10 +41,14 @@ Option = Callable[[str], str]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Keyring:
-    """The keys of one file or option, in base64, by user; none is shown."""
+    """The keys of one file or option, in base64, by user; none is shown.
+
+    *foreign* is whether the file has other lines than ``key`` and ``caps``.
+    """
 
     where: str
     keys: Mapping[str, str] = dataclasses.field(repr=False)
+    foreign: bool = False
 
     def type_of(self, client: str) -> int:
         """Return the number of the type of the key of *client*.
@@ -73,7 +79,7 @@ def find(option: Option, client: str) -> Keyring:
     if path := option('keyfile'):
         return Keyring(path, {client: _read(path, client).strip()})
     path = _first(_SEPARATORS.split(option('keyring').strip()), client)
-    return Keyring(path, _parse(_read(path, client), path, client))
+    return _parse(_read(path, client), path, client)
 
 
 def digest(option: Option, client: str) -> str:
@@ -146,28 +152,38 @@ def _unreadable(path: str, client: str) -> errors.CephAuthentication:
     )
 
 
-def _parse(text: str, path: str, client: str) -> dict[str, str]:
-    # Ceph indents as it likes; configparser takes that for continuations.
-    flat = '\n'.join(line.strip() for line in text.splitlines())
+def _parse(text: str, path: str, client: str) -> Keyring:
     parser = configparser.ConfigParser(
         delimiters=('=',),
+        inline_comment_prefixes=('#', ';'),
         default_section='',
         interpolation=None,
         strict=False,
         allow_no_value=True,
     )
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
-        parser.read_string(flat)
+        # Ceph indents as it likes; to configparser that is a continuation.
+        parser.read_string('\n'.join(map(str.strip, text.splitlines())))
     except configparser.Error as exc:
         raise errors.CephAuthentication(
             client=client,
             problem=f'{path} is not a keyring of Ceph',
             remedy=cure(client, path),
         ) from exc
-    return {
-        name: (parser.get(name, 'key', fallback='') or '').strip('"')
-        for name in parser.sections()
-    }
+    users = {name: parser[name] for name in parser.sections()}
+    return Keyring(
+        path,
+        {
+            name: (lines.get('key') or '').strip('"')
+            for name, lines in users.items()
+        },
+        any(
+            not _KNOWN_LINE.fullmatch(line)
+            for lines in users.values()
+            for line in lines
+        ),
+    )
 
 
 def _type_of(key: str) -> int:
