@@ -47,6 +47,7 @@ _BACKOFF = tenacity.wait_random_exponential(_SHORTEST_WAIT_S, _LONGEST_WAIT_S)
 
 #: Another worker, or this one a little later, may do it.
 _PASSING = (
+    errors.CephAuthentication,
     errors.DiskBusy,
     errors.HolderLate,
     errors.ImageImporting,

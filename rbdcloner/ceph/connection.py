@@ -5,7 +5,8 @@ A process keeps one RADOS handle, opened after it was forked. Pacific's
 ``RBD.clone()`` takes no format, a handle does: a caller that clones in the
 other format opens a second handle. A handle that Ceph has shut out (it was
 blocklisted), or does not answer in time, is dropped when the last call on it
-ends, and the next call connects again. Rejected: one connection per call, as
+ends, and the next call connects again. So is one whose key was replaced, once
+another is connected with the new key. Rejected: one connection per call, as
 it costs a third of a clone.
 """
 
@@ -23,6 +24,7 @@ import rbd
 
 from rbdcloner import errors
 from rbdcloner.ceph import key_diagnosis
+from rbdcloner.ceph import keyring
 from rbdcloner.ceph.handle import Handle
 from rbdcloner.ceph.handle import Recorder
 from rbdcloner.model import CloneFormat
@@ -165,6 +167,23 @@ class Connections:
                 else:
                     handle.follow()
 
+    def follow_key(self) -> bool:
+        """Connect anew where the key has been replaced; tell whether it was.
+
+        A handle keeps the key that it was opened with in memory, and is used
+        until another is connected with the new one.
+
+        :raises CephError: that could not be connected.
+        """
+        followed = False
+        for wanted in self._connected():
+            with self.use(wanted) as handle:
+                if handle.has_key_of(self.client):
+                    continue
+            self._replace(wanted, handle, self._connect(wanted))
+            followed = True
+        return followed
+
     def close(self) -> None:
         """Close every handle as soon as its last user is done with it."""
         with self._lock:
@@ -219,6 +238,18 @@ class Connections:
             del self._handles[wanted]
         handle.give_back()
 
+    def _replace(
+        self, wanted: CloneFormat, handle: Handle, successor: Handle
+    ) -> None:
+        replaced = successor
+        with self._lock:
+            future = self._handles.get(wanted)
+            if future and future.done() and future.result() is handle:
+                self._handles[wanted] = futures.Future()
+                self._handles[wanted].set_result(successor)
+                replaced = handle
+        replaced.give_back()
+
     def _connect(self, clone_format: CloneFormat) -> Handle:
         settings = self.settings | {
             'rbd_default_clone_format': str(int(clone_format))
@@ -226,8 +257,10 @@ class Connections:
         with translated('connect', ''):
             cluster = self._read_configuration(settings)
             try:
+                # Before it is used: what comes later is found to differ.
+                key = keyring.digest(cluster.conf_get, self.client)
                 self._authenticate(cluster)
-                return Handle(cluster, self._recorder)
+                return Handle(cluster, key, self._recorder)
             except BaseException:
                 cluster.shutdown()
                 raise

@@ -9,6 +9,7 @@ from typing import Protocol
 import rados
 
 from rbdcloner import errors
+from rbdcloner.ceph import keyring
 
 #: A command that costs a mon nothing; a refusal is an answer, too.
 _ANYTHING = '{"prefix": "fsid"}'
@@ -27,12 +28,16 @@ class Recorder(Protocol):
 class Handle:
     """One connected RADOS handle and its I/O contexts, never changed."""
 
-    def __init__(self, cluster: Any, recorder: Recorder | None) -> None:
+    def __init__(
+        self, cluster: Any, key: str, recorder: Recorder | None
+    ) -> None:
+        """Share *cluster*; *key* tells that which it was opened with."""
         self.fsid: str = cluster.get_fsid()
         #: As others see it among the watchers of an image.
         self.address: str = cluster.get_addrs()
         self.default_order = int(cluster.conf_get('rbd_default_order'))
         self._cluster = cluster
+        self._key = key
         self._recorder = recorder
         self._ioctxs: dict[tuple[int, str], Any] = {}
         self._users = 1
@@ -72,6 +77,11 @@ class Handle:
         """
         self._hear()
         self._cluster.wait_for_latest_osdmap()
+
+    def has_key_of(self, client: str) -> bool:
+        """Tell whether it was opened with the key that *client* has now."""
+        now = keyring.digest(self._cluster.conf_get, client)
+        return now == self._key
 
     def _hear(self) -> None:
         """Return when a mon answers.

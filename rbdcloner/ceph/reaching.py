@@ -67,6 +67,14 @@ class Reaching:
         with self._connections.use() as handle:
             self._fsid = handle.fsid
 
+    def follow_key(self) -> bool:
+        """Connect anew where the key has been replaced; tell whether it was.
+
+        :raises CephError: the new one is of no use; the old goes on.
+        """
+        with translated('connect', ''):
+            return self._connections.follow_key()
+
     def close(self) -> None:
         """Disconnect, once the calls in progress have ended."""
         self._connections.close()

@@ -27,6 +27,8 @@ _IMPORTS_EVERY_S = 1
 _TAKES_OVER_EVERY_S = 5.0
 #: How soon what nova-compute noted is adopted.
 _ADOPTS_EVERY_S = 60.0
+#: How soon a new key is used that was put into the keyring.
+_FOLLOWS_KEY_EVERY_S = 5.0
 #: No message of a caller's is executed later than that.
 _REMEMBERED_S = 7 * 24 * 3600.0
 #: A chore ends what it is at within that, or is cut off and done again.
@@ -61,10 +63,20 @@ class Chore:
 
 
 class Chores:
-    """The threads of one worker."""
+    """The threads of one worker.
 
-    def __init__(self, conf: cfg.ConfigOpts, rooms: Service) -> None:
+    *follow_key* connects to Ceph anew where the service's key was replaced,
+    and tells whether it was.
+    """
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        rooms: Service,
+        follow_key: Callable[[], bool],
+    ) -> None:
         self._rooms = rooms
+        self._follow_key = follow_key
         self._stopping = threading.Event()
         self._begun = rooms.reaper.remover.begun
         self._retired = rooms.reaper.remover.retired
@@ -79,6 +91,7 @@ class Chores:
             self._thread('import', self._import, _IMPORTS_EVERY_S),
             self._thread('upkeep', self._keep_up, self._survey_every_s),
             self._thread('retirement', self._retire, every_s, self._begun),
+            self._thread('key rotation', self._rotate, _FOLLOWS_KEY_EVERY_S),
             self._thread('reaper', self._reap, every_s, self._retired),
         ]
 
@@ -127,6 +140,10 @@ class Chores:
 
     def _take_over(self) -> None:
         self._rooms.recovery.take_over(self._stopping)
+
+    def _rotate(self) -> None:
+        if self._follow_key():
+            LOG.info('Connected to Ceph anew, with the new key')
 
     def _retire(self) -> None:
         # As below.

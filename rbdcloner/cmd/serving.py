@@ -86,7 +86,9 @@ class Worker(service.ServiceBase):
             rooms.manager.GIVING_WAY,
         )
         self._server.start()
-        self._chores = chores.Chores(self._conf, rooms)
+        self._chores = chores.Chores(
+            self._conf, rooms, self._driver.follow_key
+        )
         self._chores.start()
         self._listener = compose.listener(self._conf, rooms)
         if self._listener:

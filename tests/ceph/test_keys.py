@@ -11,6 +11,7 @@ from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.model import Image
 from tests import stack
 from tests.ceph import keys
+from tests.stack import process
 
 USER = f'client.keys{os.getpid()}'
 MIB = 2**20
@@ -45,8 +46,16 @@ def image(cluster, driver):
     driver.create(Image(cluster.fsid, 'vms', '', USER), MIB)
     made = driver.find_image(Image(cluster.fsid, 'vms', '', USER)).image
     yield made
+    driver.follow_key()
     driver.trash(made)
     driver.purge(made)
+
+
+def wait_for_clients(cluster, number):
+    """Return when so many connections are open with the user's key."""
+    process.wait_until(
+        lambda: len(cluster.clients(USER)) == number, f'{number} clients'
+    )
 
 
 def test_refused_key_is_named_with_its_file_and_type(cluster, driver):
@@ -63,6 +72,49 @@ def test_refused_key_is_named_with_its_file_and_type(cluster, driver):
         f'"ceph auth get {USER}" prints to {path}'
     )
     assert found.keys[USER] not in str(caught.value)
+
+
+def test_new_key_is_connected_with_once(cluster, driver, image):
+    before = cluster.clients(USER)
+    assert not driver.follow_key()
+    assert cluster.clients(USER) == before
+    new = keys.generate(USER)
+    keys.tell(cluster, new)
+    keys.write(cluster, USER, new)
+    assert driver.follow_key()
+    wait_for_clients(cluster, 1)
+    assert cluster.clients(USER) != before
+    assert not driver.follow_key()
+
+
+def test_call_in_progress_ends_on_the_connection_that_it_has(
+    cluster, driver, image
+):
+    with driver.open(image) as opened:
+        new = keys.generate(USER)
+        keys.tell(cluster, new)
+        keys.write(cluster, USER, new)
+        assert driver.follow_key()
+        wait_for_clients(cluster, 2)
+        opened.resize(2 * MIB)
+    wait_for_clients(cluster, 1)
+    assert driver.find_image(image).size_bytes == 2 * MIB
+
+
+def test_connection_outlives_a_new_key_that_is_of_no_use(
+    cluster, driver, key, image
+):
+    for text, said in (
+        (keys.generate(USER), 'Ceph refuses the key'),
+        (f'[{USER}]\nkey = AQ\n', 'is damaged'),
+        ('', 'has no key of'),
+    ):
+        keys.write(cluster, USER, text)
+        with pytest.raises(errors.CephAuthentication, match=said):
+            driver.follow_key()
+        assert driver.find_image(image).image == image
+    keys.write(cluster, USER, key)
+    assert not driver.follow_key()
 
 
 def test_session_that_was_lost_with_the_old_key_is_not_waited_for(
