@@ -26,6 +26,10 @@ CHECKS = {
     'readme': ['docutils', '--strict', 'README.rst', '/dev/null'],
     'platforms': ['docutils', '--strict', PLATFORMS, '/dev/null'],
     'contributing': ['docutils', '--strict', 'CONTRIBUTING.rst', '/dev/null'],
+    'keys': [
+        *('docutils', '--strict', 'doc/source/admin/ceph-keys.rst'),
+        '/dev/null',
+    ],
 }
 
 
