@@ -5,8 +5,10 @@ Only :mod:`rbdcloner.errors` leave, without their traceback or cause: an
 error's facts are all that a caller learns of our inside.
 """
 
+from collections.abc import Callable
 from collections.abc import Collection
 from concurrent import futures
+from importlib import metadata
 import logging
 import time
 from typing import Any
@@ -26,6 +28,32 @@ LOG = logging.getLogger(__name__)
 
 #: Refusals that wait to be sent; the callers of more hear nothing.
 _MOST_REFUSALS = 1000
+
+#: What :class:`_Server` overrides and uses, and oslo.messaging may rename.
+_PRIVATE = ('_on_incoming', '_process_incoming', '_work_executor')
+
+
+def check(
+    transport: messaging.Transport,
+    kind: Callable[..., server.RPCServer] = server.RPCServer,
+) -> None:
+    """Make sure that oslo.messaging, as installed, has what we use of it.
+
+    Nothing is sent. *kind* makes oslo.messaging's own server.
+
+    :raises ConfigurationError: parts of it have other names than they had.
+    """
+    target = messaging.Target(topic=rpc.TOPIC, server=rpc.TOPIC)
+    theirs = kind(transport, target, _Dispatcher([], None))
+    renamed = [name for name in _PRIVATE if not hasattr(theirs, name)]
+    if renamed:
+        version = metadata.version('oslo.messaging')
+        raise errors.ConfigurationError(
+            problem=f'oslo.messaging {version} is newer than this release '
+            f'knows: it has no {", ".join(renamed)}',
+            remedy='Install a release that constraints/newest.txt or '
+            'constraints/oldest.txt names',
+        )
 
 
 def listen(
@@ -52,8 +80,9 @@ class _Server(server.RPCServer):
     """Begins a request in a thread, lets it wait, or refuses it.
 
     oslo.messaging acknowledges whatever it receives, and lets any number wait
-    for a thread; it has no public place to say no before. Refusals are sent
-    by a thread of their own: each may have to wait for the broker.
+    for a thread; it has no public place to say no before. What is used
+    instead is private, and :func:`check` looks whether it is there. Refusals
+    are sent by a thread of their own: each may have to wait for the broker.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from oslo_config import cfg
 import oslo_messaging as messaging
 
 from rbdcloner import conf as options
+from rbdcloner import dispatch
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner.ceph.driver import Driver
@@ -62,7 +63,9 @@ def configuration_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
     """
     options.read(conf)
     try:
-        rpc.transport(conf)
+        dispatch.check(rpc.transport(conf))
+    except errors.ConfigurationError as exc:
+        yield _as_it_says(exc)
     except (
         messaging.DriverLoadFailure,
         messaging.InvalidTransportURL,

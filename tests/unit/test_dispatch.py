@@ -7,9 +7,11 @@ from typing import Any
 
 import fixtures
 import oslo_messaging as messaging
+from oslo_messaging.rpc import server
 from testtools import matchers
 
 from rbdcloner import calling
+from rbdcloner import dispatch
 from rbdcloner import errors
 from rbdcloner import rpc
 from tests.stack import process
@@ -135,3 +137,19 @@ class ServerTest(wire.WireTest):
         )
         self.endpoint.go.set()
         self.assertEqual('hello', calls.result(20))
+
+    def test_installed_oslo_messaging_has_what_the_server_uses(self) -> None:
+        dispatch.check(self.transport)
+
+    def test_renamed_part_of_oslo_messaging_is_named(self) -> None:
+        class Renamed(server.RPCServer):
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                del self._work_executor
+
+        refused = self.assertRaises(
+            errors.ConfigurationError, dispatch.check, self.transport, Renamed
+        )
+        self.assertThat(
+            str(refused), matchers.Contains('it has no _work_executor. ')
+        )
