@@ -17,6 +17,9 @@ from tests.stack import ports
 from tests.stack import process
 from tests.stack import server
 
+#: The user that owns every database; the service's own is made by tests.
+ADMIN = 'stack'
+
 
 class Database(server.Server):
     """A place where fresh databases are made."""
@@ -112,7 +115,7 @@ class MariaDB(Database):
         return [*user, f'--datadir={folder}/data', f'--tmpdir={folder}/tmp']
 
     def _admin_url(self, database: str = '') -> str:
-        return self._url('mysql+pymysql', 'rbdcloner', database)
+        return self._url('mysql+pymysql', ADMIN, database)
 
     def _ready(self) -> bool:
         return self._answers(self._admin_url())
@@ -122,9 +125,9 @@ class MariaDB(Database):
         init = self.folder / 'init.sql'
         init.touch(mode=0o600)
         init.write_text(
-            "CREATE OR REPLACE USER rbdcloner@'127.0.0.1' IDENTIFIED BY "
+            f"CREATE OR REPLACE USER {ADMIN}@'127.0.0.1' IDENTIFIED BY "
             f"'{self.settings['password']}';\n"
-            "GRANT ALL ON *.* TO rbdcloner@'127.0.0.1' WITH GRANT OPTION;\n"
+            f"GRANT ALL ON *.* TO {ADMIN}@'127.0.0.1' WITH GRANT OPTION;\n"
         )
         self._run(
             *('mariadb-install-db', '--no-defaults', '--skip-test-db'),
@@ -145,7 +148,8 @@ class MariaDB(Database):
         with self._connected(self._admin_url()) as connection:
             numbers = connection.exec_driver_sql(
                 'SELECT id FROM information_schema.processlist '
-                "WHERE user = 'rbdcloner' AND id <> CONNECTION_ID()"
+                'WHERE user = %s AND id <> CONNECTION_ID()',
+                (ADMIN,),
             )
             for number in numbers.scalars().all():
                 # It may have ended by itself.
@@ -195,7 +199,7 @@ class PostgreSQL(Database):
         ]
 
     def _admin_url(self, database: str = 'postgres') -> str:
-        return self._url('postgresql+psycopg2', 'rbdcloner', database)
+        return self._url('postgresql+psycopg2', ADMIN, database)
 
     def _ready(self) -> bool:
         return self._answers(self._admin_url())
@@ -211,7 +215,7 @@ class PostgreSQL(Database):
                 os.chown(path, identity.pw_uid, identity.pw_gid)
         self._run(
             *(self._programs() / 'initdb', '-D', self.folder / 'data'),
-            *('-U', 'rbdcloner', '--pwfile', password, '--no-sync'),
+            *('-U', ADMIN, '--pwfile', password, '--no-sync'),
             *('-A', 'scram-sha-256', '-E', 'UTF8', '--locale=C.UTF-8'),
             user=user,
         )

@@ -16,7 +16,7 @@ from tests.stack import server
 PROGRAMS = pathlib.Path('/usr/lib/rabbitmq/bin')
 LOOPBACK = '{127,0,0,1}'
 COMMAND_TIMEOUT_S = 60
-USER = 'rbdcloner'
+USER = 'stack'
 
 
 class RabbitMQ(server.Server):
