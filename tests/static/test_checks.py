@@ -13,7 +13,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 BIN = pathlib.Path(sys.executable).parent
-PLATFORMS = 'doc/source/reference/platforms.rst'
+PAGES = sorted((*ROOT.glob('*.rst'), *ROOT.glob('doc/source/**/*.rst')))
 ETC = pathlib.Path('etc/rbdcloner')
 
 CHECKS = {
@@ -23,13 +23,10 @@ CHECKS = {
     'import-contract': ['lint-imports'],
     'mypy': ['mypy'],
     'release-notes': ['reno', 'lint'],
-    'readme': ['docutils', '--strict', 'README.rst', '/dev/null'],
-    'platforms': ['docutils', '--strict', PLATFORMS, '/dev/null'],
-    'contributing': ['docutils', '--strict', 'CONTRIBUTING.rst', '/dev/null'],
-    'keys': [
-        *('docutils', '--strict', 'doc/source/admin/ceph-keys.rst'),
-        '/dev/null',
-    ],
+    **{
+        f'page-{page.stem}': ['docutils', '--strict', str(page), '/dev/null']
+        for page in PAGES
+    },
 }
 
 
