@@ -47,6 +47,7 @@ SUITES = (
     Suite('platforms'),
     Suite('faults', needs_stack=True),
     Suite('endtoend', needs_openstack=True, python=_NOVA),
+    Suite('install', marker='not compute'),
     Suite('functional', needs_stack=True),
     Suite('unit', processes=2),
     Suite('packaging'),
@@ -58,6 +59,13 @@ SUITES = (
     Suite('ceph', needs_stack=True),
     Suite('migrations', needs_stack=True),
     Suite('migrations', needs_stack=True, **_OLDEST),
+    Suite(
+        'install',
+        word='compute',
+        label='(compute)',
+        marker='compute',
+        is_part=True,
+    ),
     Suite(
         'functional',
         word='smoke',

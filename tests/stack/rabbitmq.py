@@ -53,7 +53,7 @@ class RabbitMQ(server.Server):
                 self.stack_folder,
                 [PROGRAMS / 'rabbitmq-server'],
                 self._ready,
-                env=self._environment(),
+                env=self.environment(),
                 timeout_s=120,
             ),
         ]
@@ -61,7 +61,7 @@ class RabbitMQ(server.Server):
     def _ready(self) -> bool:
         return ports.is_open(self.settings['port'])
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         kernel = f'-kernel inet_dist_use_interface {LOOPBACK}'
         return {
             'HOME': str(self.folder),
@@ -102,7 +102,7 @@ class RabbitMQ(server.Server):
         """
         done = subprocess.run(
             [str(PROGRAMS / 'rabbitmqctl'), '-q', *map(str, arguments)],
-            env={**os.environ, **self._environment()},
+            env={**os.environ, **self.environment()},
             capture_output=True,
             text=True,
             timeout=COMMAND_TIMEOUT_S,
