@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 import traceback
+import warnings
 
 _DEBUG = {'-d', '--debug'}
 
@@ -37,8 +38,10 @@ def run(program: str, main: Callable[[], int]) -> int:
     ``--debug`` shows where it comes from. Ctrl-C and a pipe that is closed end
     the program as the signals do, without a word.
     """
-    # What libraries log before logging is configured is for developers.
+    # What libraries say before logging is configured is for developers.
     logging.getLogger().addHandler(logging.NullHandler())
+    if not sys.warnoptions:
+        warnings.simplefilter('ignore')
     try:
         return main()
     except KeyboardInterrupt:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An error in one line: what is wrong, and what an operator can do."""
 
-from collections.abc import Iterator
 import pathlib
 import sys
 import traceback
@@ -11,7 +10,8 @@ from rbdcloner import errors
 from rbdcloner.cmd import installed
 
 _INSTALL = 'Run "pip install --upgrade rbdcloner[manager]"'
-_IMPORTING = '<frozen importlib._bootstrap>'
+#: The function, in a traceback, that is a module at its import.
+_IMPORTING = '<module>'
 
 
 def of(error: BaseException) -> str:
@@ -26,28 +26,32 @@ def _text(error: BaseException) -> str:
         return f'{str(error).rstrip(".")}. Correct the configuration.'
     if isinstance(error, UnicodeDecodeError):
         return f'A configuration file is not text in UTF-8: {error}.'
+    if isinstance(error, ImportError):
+        error = _first(error)
     named = f'{type(error).__name__}: {error}'
     problems = installed.problems('rbdcloner', 'manager')
     if problems:
         return f'{"; ".join(problems)} ({named}). {_INSTALL}.'
     if isinstance(error, OSError):
         return f'{error}.'
-    files = list(_files(error))
-    if _IMPORTING in files:
-        return f'{files[-1]} cannot be loaded ({named}). {_remedy(files[-1])}.'
+    frames = traceback.extract_tb(error.__traceback__)
+    if any(frame.name == _IMPORTING for frame in frames):
+        file = frames[-1].filename
+        return f'{file} cannot be imported ({named}). {_remedy(file)}.'
     return f'Unexpected error: {named}. Run it with --debug for the details.'
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the error that led to *error*, or to what did."""
+    while earlier := error.__cause__ or error.__context__:
+        error = earlier
+    return error
 
 
 def _is_of_configuration(error: BaseException) -> bool:
     # oslo.config may be what cannot be imported.
     module = sys.modules.get('oslo_config.cfg')
     return module is not None and isinstance(error, module.Error)
-
-
-def _files(error: BaseException) -> Iterator[str]:
-    """Yield where the error passed, the place where it was raised last."""
-    for frame in traceback.extract_tb(error.__traceback__):
-        yield frame.filename
 
 
 def _remedy(file: str) -> str:

@@ -14,23 +14,24 @@ _NAMED = 4
 def problems(package: str, extra: str) -> list[str]:
     """Return what *package* with *extra* lacks, and all that it asks for.
 
-    One text for all packages that are missing, one for each that is of a
+    One text for all packages that are missing, and one for each that is of a
     release which another one does not work with.
     """
-    missing: list[str] = []
-    misfits: list[str] = []
+    missing: set[str] = set()
+    misfits: dict[str, str] = {}
     for asking, requirement in _requirements(package, extra):
         try:
             version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            missing.append(requirement.name)
+            missing.add(requirement.name)
             continue
         if not requirement.specifier.contains(version, prereleases=True):
-            misfits.append(
+            misfits.setdefault(
+                canonicalize_name(requirement.name),
                 f'{requirement.name} {version} is installed, {asking} needs '
-                f'{requirement.specifier}'
+                f'{requirement.specifier}',
             )
-    return [*_listed(sorted(set(missing))), *misfits]
+    return [*_listed(sorted(missing)), *misfits.values()]
 
 
 def _listed(missing: list[str]) -> list[str]:

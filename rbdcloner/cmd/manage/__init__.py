@@ -3,16 +3,12 @@
 
 from collections.abc import Sequence
 import sys
-import warnings
 
 from oslo_service import backend
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command of *argv* (the process's own); return its exit code."""
-    if not sys.warnoptions:
-        # Those of libraries, to their developers, say nothing here.
-        warnings.simplefilter('ignore')
     # Importing the options of oslo.messaging chooses a backend, and without
     # a word from us that is eventlet.
     backend.register_backend_default_hook(

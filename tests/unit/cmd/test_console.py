@@ -107,8 +107,20 @@ def test_broken_library_is_named_with_its_file(tmp_path, monkeypatch):
     with pytest.raises(AttributeError) as raised:
         importlib.import_module('broken_library')
     line = explanation.of(raised.value)
-    assert line.startswith(f'{tmp_path}/broken_library.py cannot be loaded')
+    assert line.startswith(f'{tmp_path}/broken_library.py cannot be imported')
     assert '--system-site-packages' in line
+
+
+def test_error_behind_a_failed_import_is_named(tmp_path, monkeypatch):
+    """As oslo.service does it where a library of its backend is broken."""
+    (tmp_path / 'hiding.py').write_text(
+        'try:\n    None.attribute\nexcept AttributeError:\n'
+        '    raise ImportError("not found")\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ImportError) as raised:
+        importlib.import_module('hiding')
+    assert "no attribute 'attribute'" in explanation.of(raised.value)
 
 
 def test_nothing_is_wrong_with_what_is_installed_here():
@@ -121,7 +133,7 @@ def test_missing_and_old_packages_are_named_at_any_depth(packages):
     )
     packages('second', '2.1', 'third[deep]>=3', 'old>=5')
     packages('third', '3', 'missing-b', 'missing-a; extra == "deep"', 'first')
-    packages('old', '4.9')
+    packages('old', '4.9', 'old>=6')
     assert installed.problems('first', 'more') == [
         'Not installed: missing-a, missing-b',
         'old 4.9 is installed, second needs >=5',
