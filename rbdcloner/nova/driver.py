@@ -40,7 +40,8 @@ class LibvirtDriver(driver.LibvirtDriver):
         self.image_backend.BACKEND['rbd'] = imagebackend.Rbd
         # Nova's modules name theirs where no method could be overridden.
         driver.rbd_utils = rbd_utils
-        migration.rbd_utils = rbd_utils
+        if hasattr(migration, 'rbd_utils'):  # since Nova 34
+            migration.rbd_utils = rbd_utils
 
     def destroy(
         self,

@@ -46,7 +46,10 @@ _kept: dict[tuple[int, str, str], '_Connection'] = {}
 
 def natively(act: Callable[[], Any]) -> Any:
     """Return what *act* returns; under eventlet a native thread runs it."""
-    return utils.tpool_wrap(types.SimpleNamespace(act=act)).act()
+    if hasattr(utils, 'tpool_wrap'):
+        return utils.tpool_wrap(types.SimpleNamespace(act=act)).act()
+    # Nova 31 and 32, whose nova-compute runs under eventlet only.
+    return utils.tpool_execute(act)
 
 
 class RBDDriver(rbd_utils.RBDDriver):
