@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import os
 import pathlib
 import sys
 from typing import Any
@@ -50,9 +51,9 @@ class Manager(server.Server):
         self._options = options or {}
         self._wait_ready = wait
         self._sync = sync
-        self._program = program or (
-            pathlib.Path(sys.executable).with_name('rbdcloner-manager'),
-        )
+        # A test in Nova's environment has other packages than the service.
+        python = pathlib.Path(os.environ.get('PYTHON', sys.executable))
+        self._program = program or (python.with_name('rbdcloner-manager'),)
         self._env = env or {}
         super().__init__(servers.folder)
 
