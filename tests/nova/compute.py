@@ -27,6 +27,7 @@ from rbdcloner.nova.driver import delete_disks as delete_disks
 from tests.functional import service
 from tests.functional.service import MIB
 from tests.functional.service import PROJECT
+from tests.nova import EVENTLET
 from tests.stack import manager
 
 #: No write where Glance's images are.
@@ -38,12 +39,7 @@ Settings = dict[str, dict[str, object]]
 
 
 class Manager(manager.Manager):
-    """A manager of the service's own environment, not of Nova's."""
-
-    def __init__(self, *given: Any, **options: Any) -> None:
-        venv = pathlib.Path(os.environ['RBDCLONER_GLANCE_VENV'])
-        program = venv.with_name('main') / 'bin' / 'rbdcloner-manager'
-        super().__init__(*given, program=(program,), **options)
+    """A manager whose client is nova-compute."""
 
     def client(self, timeout_s: float = 60) -> rpcapi.API:
         """Return a client that has its options from Nova's."""
@@ -196,9 +192,13 @@ class ComputeTest(service.ServiceTest):
         return str(path)
 
     def elsewhere(
-        self, act: str, eventlet: bool = False, **more: object
+        self, act: str, eventlet: bool | None = None, **more: object
     ) -> subprocess.CompletedProcess[str]:
-        """Have another process of nova-compute's do something."""
+        """Have another process of nova-compute's do something.
+
+        Under *eventlet* or not; without it, as this release does by default.
+        """
+        chosen = {} if eventlet is None else {EVENTLET: str(int(not eventlet))}
         told = {
             'settings': self.settings(),
             'instance': self.instance.uuid,
@@ -210,8 +210,7 @@ class ComputeTest(service.ServiceTest):
                 *(sys.executable, '-m', 'tests.nova.other_process'),
                 *(act, json.dumps(told)),
             ],
-            env=os.environ
-            | {'OS_NOVA_DISABLE_EVENTLET_PATCHING': str(int(not eventlet))},
+            env=os.environ | chosen,
             capture_output=True,
             text=True,
             timeout=120,

@@ -13,12 +13,11 @@ import time
 from typing import Any
 import uuid
 
-from nova import utils
-
 from rbdcloner.nova import imagebackend
 from rbdcloner.nova import writing
 from tests.functional.service import MIB
 from tests.nova import compute
+from tests.nova import is_green
 
 
 def die(told: dict[str, Any]) -> None:
@@ -78,7 +77,7 @@ def boot(told: dict[str, Any]) -> None:
             {
                 'used': _used,
                 'ticks': min(seen),
-                'green': not utils.concurrency_mode_threading(),
+                'green': is_green(),
             }
         )
     )

@@ -30,7 +30,7 @@ CANNOT_PASS = {
     ],
 }
 
-#: As many as Nova 33 and 34 have; a few more or less are another release's.
+#: As many as Nova 31 to 34 have; a few more or less are another release's.
 MANY = 90
 
 

@@ -63,6 +63,15 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         '-k', metavar='EXPR', help="choose tests by pytest's expression"
     )
+    novas = suites.known_novas()
+    known = ', '.join(map(str, novas))
+    parser.add_argument(
+        '--nova',
+        type=int,
+        metavar='RELEASE',
+        help='the Nova that suite nova runs on, of: '
+        f'{known} (the oldest and the newest)',
+    )
     parser.add_argument(
         '--releases',
         action='store_true',
@@ -78,16 +87,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error(f'no such suite: {", ".join(sorted(unknown))}')
     if chosen.releases and (chosen.suites or chosen.k):
         parser.error('--releases goes with all suites and all tests')
+    if chosen.nova is None:
+        return chosen
+    if chosen.nova not in novas:
+        parser.exit(2, f'no such Nova: {chosen.nova}, there are {known}\n')
+    if 'nova' not in (chosen.suites or names):
+        parser.error('--nova is for suite nova')
     return chosen
-
-
-def _chosen(names: Sequence[str]) -> list[suites.Suite]:
-    """Return the suites of these names; without any, all."""
-    return [
-        suite
-        for suite in suites.SUITES
-        if (suite.asked_as in names if names else not suite.is_part)
-    ]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -97,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     asked = _parse(arguments)
-    chosen = _chosen(asked.suites)
+    chosen = suites.choose(asked.suites, asked.nova)
     if asked.pythons:
         print(*{suite.python for suite in chosen})
         return 0

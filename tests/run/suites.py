@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 import dataclasses
+import pathlib
+import re
+
+_LISTS = pathlib.Path(__file__).parents[1] / 'openstack' / 'releases'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +40,23 @@ class Suite:
 
 
 _OLDEST = {'python': 'PYTHON_OLDEST', 'label': '(oldest)'}
-_NOVA = 'PYTHON_NOVA'
-_NOVA33 = {'python': 'PYTHON_NOVA33', 'label': '(Nova 33)'}
+
+
+def nova(number: int) -> Suite:
+    """Return the plug-in's tests on that release of Nova."""
+    return Suite(
+        'nova',
+        needs_stack=True,
+        python=f'PYTHON_NOVA{number}',
+        label=f'({number})',
+    )
+
+
+def known_novas() -> list[int]:
+    """Return the releases of Nova that there are lists of packages for."""
+    lists = '\n'.join(each.read_text() for each in _LISTS.glob('*.txt'))
+    return sorted(map(int, re.findall(r'^nova==(\d+)', lists, re.MULTILINE)))
+
 
 #: So many run beside each other: each waits for half of its time, or more.
 LANES = 3
@@ -46,7 +66,7 @@ SUITES = (
     Suite('static'),
     Suite('platforms'),
     Suite('faults', needs_stack=True),
-    Suite('endtoend', needs_openstack=True, python=_NOVA),
+    Suite('endtoend', needs_openstack=True, python='PYTHON_OPENSTACK'),
     Suite('install', marker='not compute'),
     Suite('functional', needs_stack=True),
     Suite('unit', processes=2),
@@ -54,8 +74,8 @@ SUITES = (
     Suite('acceptance'),
     Suite('bases', needs_stack=True),
     Suite('unit', processes=2, **_OLDEST),
-    Suite('nova', needs_stack=True, python=_NOVA),
-    Suite('nova', needs_stack=True, **_NOVA33),
+    nova(31),
+    nova(34),
     Suite('ceph', needs_stack=True),
     Suite('migrations', needs_stack=True),
     Suite('migrations', needs_stack=True, **_OLDEST),
@@ -75,3 +95,21 @@ SUITES = (
         needs_stack=True,
     ),
 )
+
+
+def choose(
+    names: Collection[str], nova_number: int | None = None
+) -> list[Suite]:
+    """Return the suites that are asked for, with Nova of that release alone.
+
+    Without *names*, all.
+    """
+    chosen = [
+        suite
+        for suite in SUITES
+        if (suite.asked_as in names if names else not suite.is_part)
+    ]
+    if nova_number is None:
+        return chosen
+    others = [suite for suite in chosen if suite.folder != 'nova']
+    return [*others, nova(nova_number)]
