@@ -64,15 +64,11 @@ class BasesTest(service.ServiceTest):
                 image.create_snap('snap')
                 image.protect_snap('snap')
         fsid = self.servers.ceph.fsid
-        images.add_location(
+        self.servers.glance.add_location(
             image_id,
             f'rbd://{fsid}/images/{image_id}/snap',
-            {},
-            {
-                'checksum': hashlib.md5(data).hexdigest(),  # noqa: S324
-                'os_hash_algo': 'sha512',
-                'os_hash_value': hashlib.sha512(data).hexdigest(),
-            },
+            os_hash_algo='sha512',
+            os_hash_value=hashlib.sha512(data).hexdigest(),
         )
         return str(image_id)
 

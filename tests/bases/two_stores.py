@@ -12,27 +12,14 @@ import tempfile
 from tests import stack
 from tests.stack import ceph
 from tests.stack import glance
-from tests.stack import process
 
 HERE, FAR = 'rbd', 'far'
 
-# What Keystone's middleware would write: a copy is a task, and has an owner.
-_ASKER = {
-    'X-IDENTITY-STATUS': 'Confirmed',
-    'X-USER-ID': 'rbdcloner',
-    'X-PROJECT-ID': 'service',
-    'X-ROLES': 'admin',
-}
-_CONFIG = f"""
-def pre_request(worker, request):
-    request.headers.extend({list(_ASKER.items())!r})
-"""
-
 
 class TwoStores(glance.Glance):
-    """A Glance that takes everybody for an administrator.
+    """A Glance that copies images from one store to the other.
 
-    It copies images from one store to the other; *far* is the folder.
+    *far* is the folder of the second one.
     """
 
     def __init__(
@@ -49,27 +36,9 @@ class TwoStores(glance.Glance):
                 'enabled_import_methods': '[glance-direct,copy-image]',
             },
             FAR: {'filesystem_store_datadir': far},
-            'paste_deploy': {
-                'config_file': stack_folder / self.name / 'paste.ini'
-            },
             'database': {'connection': database_url},
         }
         super().__init__(stack_folder, cluster, conf=conf)
-
-    def _make_daemons(self) -> list[process.Daemon]:
-        (daemon,) = super()._make_daemons()
-        words = f'--config {self.folder / "gunicorn.py"}'
-        daemon.env = {**(daemon.env or {}), 'GUNICORN_CMD_ARGS': words}
-        return [daemon]
-
-    def _prepare(self) -> None:
-        paste = self._default_conf()['paste_deploy']['config_file']
-        assert isinstance(paste, pathlib.Path)
-        (self.folder / 'paste.ini').write_text(
-            paste.read_text().replace(' unauthenticated-context', ' context')
-        )
-        (self.folder / 'gunicorn.py').write_text(_CONFIG)
-        super()._prepare()
 
 
 def made(folder: pathlib.Path) -> TwoStores:

@@ -166,7 +166,7 @@ class Images:
 
         def add() -> Any:
             if self._images.get(image.name).status != 'active':
-                self._images.add_location(image.name, image.location, {})
+                self._glance.add_location(image.name, image.location)
             return True
 
         return bool(self._glances(image, 'add_location', add))
@@ -190,7 +190,11 @@ class Images:
                     answer = act()
             except glance_errors.HTTPNotFound:
                 return None
-            except (glance_errors.ClientException, OSError) as exc:
+            except (
+                glance_errors.ClientException,
+                StackError,
+                OSError,
+            ) as exc:
                 thing.note(f'Glance {what}: {type(exc).__name__}: {exc}')
                 self._ledger.failed(f'Glance {type(exc).__name__}')
             else:

@@ -68,8 +68,7 @@ class AnyOrder:
                 self.caller, name, POOL, image.id, IMAGE_POOL
             )
             seconds = time.monotonic() - begun
-            image = images.add_location(image.id, location, {})
-            claim.require(image.status == 'active', 'Glance takes it')
+            image = self.glance.add_location(image.id, location)
             used = self.rbd.used_bytes(f'{IMAGE_POOL}/{image.id}')
             claim.require(used == 0, 'nothing was copied')
             copied = f'{screen.size(image.size)}, 0 B copied'

@@ -106,9 +106,7 @@ class CloudTest(service.ServiceTest):
         location = self.api.snapshot_disk(
             self.ctxt, disk['name'], disk['pool'], image_id, 'images'
         )
-        images = self.servers.glance.client().images
-        image = images.add_location(image_id, location, {})
-        self.assertEqual('active', image.status)
+        self.servers.glance.add_location(image_id, location)
         return image_id
 
     def boot(self, image_id: str = '', **changes: Any) -> rpcapi.Disk:

@@ -217,9 +217,8 @@ class RateTest(FlattensTest):
                 image.write(os.urandom(self.mib * MIB), 0)
                 image.create_snap('snap')
                 image.protect_snap('snap')
-        images = self.servers.glance.client().images
         fsid = self.servers.ceph.fsid
-        images.add_location(
-            image_id, f'rbd://{fsid}/images/{image_id}/snap', {}
+        self.servers.glance.add_location(
+            image_id, f'rbd://{fsid}/images/{image_id}/snap'
         )
         return image_id

@@ -13,12 +13,8 @@ from tests.unit.images import sessions
 
 TIMEOUT_S = 1.5
 UNKNOWN = '250ccb46-7d46-47f7-a2d9-9130db92e2c0'
-CLOSED_POLICY = glance_server.OPEN_POLICY.replace(
-    'fetch_image_location: "@"', 'fetch_image_location: "!"'
-)
-DENYING_POLICY = glance_server.OPEN_POLICY.replace(
-    'get_members: "@"', 'get_members: "!"'
-)
+CLOSED_POLICY = 'fetch_image_location: "!"\n'
+DENYING_POLICY = 'get_members: "!"\n'
 
 
 def started(folder, **options):
@@ -108,23 +104,20 @@ def beside(server, folder, policy, **options):
 def test_the_images_own_locations_are_the_second_place(
     server, images, active, tmp_path
 ):
-    with beside(server, tmp_path, CLOSED_POLICY) as closed:
+    showing = {'show_multiple_locations': True}
+    with beside(server, tmp_path, CLOSED_POLICY, **showing) as closed:
         found = asking(closed).get(active.id)
     assert found.locations == images.get(active.id).locations
 
 
 def test_the_direct_url_is_the_third_place(server, images, active, tmp_path):
-    hiding = {'show_multiple_locations': False}
-    with beside(server, tmp_path, CLOSED_POLICY, **hiding) as direct:
+    with beside(server, tmp_path, CLOSED_POLICY) as direct:
         (location,) = asking(direct).get(active.id).locations
     assert location.url == images.get(active.id).locations[0].url
 
 
 def test_a_glance_that_shows_no_location_says_none(server, active, tmp_path):
-    hiding = {
-        'show_multiple_locations': False,
-        'show_image_direct_url': False,
-    }
+    hiding = {'show_image_direct_url': False}
     with beside(server, tmp_path, CLOSED_POLICY, **hiding) as silent:
         assert asking(silent).get(active.id).locations == ()
 

@@ -43,9 +43,7 @@ class SnapshotTest(compute.ComputeTest):
     def test_snapshot_becomes_an_image_that_boots(self) -> None:
         self.write(self.row(), 0, b'mine')
         location = self.taken()
-        self.servers.glance.client().images.add_location(
-            self.snapshot_id, location, {}
-        )
+        self.servers.glance.add_location(self.snapshot_id, location)
         server = compute.Instance()
         self.boot(self.disk(instance=server), self.snapshot_id)
         disk = self.api.get_disk(self.ctxt, f'{server.uuid}_disk', 'vms')

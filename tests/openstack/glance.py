@@ -40,13 +40,14 @@ class Glance(glance.Glance):
             settings,
             conf=conf.merged(
                 {
+                    # As by default: the database is no SQLite.
+                    'DEFAULT': {'do_secure_hash': True},
                     'database': {'connection': database_url},
                     'paste_deploy': {'flavor': 'keystone'},
                 },
                 identity.authtoken('glance'),
                 options or {},
             ),
-            policy='{}\n',
         )
 
     def client(self) -> Any:
