@@ -66,10 +66,12 @@ class CallsTest(wire.WireTest):
 
     def test_what_passes_is_asked_again_about(self) -> None:
         shut_out = errors.ShutOut(act='clone')
-        passing = (BUSY, EXPIRED, LOST, HELD, shut_out, no_room(awaited=True))
+        refused = errors.CephAuthentication(client='client.rbdcloner')
+        passing = (BUSY, EXPIRED, LOST, HELD, shut_out, refused)
+        passing += (no_room(awaited=True),)
         endpoint = self.answers(*passing, 'done')
         self.assertEqual('done', self.call(self.client()))
-        self.assertThat(endpoint.contexts, matchers.HasLength(7))
+        self.assertThat(endpoint.contexts, matchers.HasLength(8))
 
     def test_what_does_not_pass_is_told_at_once(self) -> None:
         final = (
