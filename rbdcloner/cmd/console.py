@@ -43,11 +43,18 @@ def run(program: str, main: Callable[[], int]) -> int:
     if not sys.warnoptions:
         warnings.simplefilter('ignore')
     try:
-        return main()
+        return _report(program, main)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
+
+
+def _report(program: str, main: Callable[[], int]) -> int:
+    try:
+        return main()
+    except BrokenPipeError:
+        raise
     except Exception as exc:
         if _DEBUG.intersection(sys.argv):
             traceback.print_exc()
