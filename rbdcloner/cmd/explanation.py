@@ -22,10 +22,22 @@ def of(error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     if isinstance(error, errors.Error | bindings.BindingsMissing):
         return str(error)
-    if _is_of_configuration(error):
-        return f'{str(error).rstrip(".")}. Correct the configuration.'
+    return _of_configuration(error) or _of_installation(error)
+
+
+def _of_configuration(error: BaseException) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f'A configuration file is not text in UTF-8: {error}.'
+    # oslo.config may be what cannot be imported.
+    module = sys.modules.get('oslo_config.cfg')
+    if module is None or not isinstance(error, module.Error):
+        return ''
+    if isinstance(error, module.ConfigFilesPermissionDeniedError):
+        return f'{error}. Let the user who runs this read them.'
+    return f'{str(error).rstrip(".")}. Correct the configuration.'
+
+
+def _of_installation(error: BaseException) -> str:
     if isinstance(error, ImportError):
         error = _first(error)
     named = f'{type(error).__name__}: {error}'
@@ -46,12 +58,6 @@ def _first(error: BaseException) -> BaseException:
     while earlier := error.__cause__ or error.__context__:
         error = earlier
     return error
-
-
-def _is_of_configuration(error: BaseException) -> bool:
-    # oslo.config may be what cannot be imported.
-    module = sys.modules.get('oslo_config.cfg')
-    return module is not None and isinstance(error, module.Error)
 
 
 def _remedy(file: str) -> str:

@@ -56,6 +56,11 @@ def packages(tmp_path, monkeypatch):
             'Correct the configuration.',
         ),
         (
+            cfg.ConfigFilesPermissionDeniedError(['/some/file']),
+            'Failed to open some config files: /some/file. '
+            'Let the user who runs this read them.',
+        ),
+        (
             FileNotFoundError(2, 'No such file or directory', '/a/file'),
             "[Errno 2] No such file or directory: '/a/file'.",
         ),
