@@ -52,13 +52,20 @@ def transport(
 
 
 def client(
-    transport: messaging.Transport, version_cap: str | None
+    transport: messaging.Transport,
+    version_cap: str | None,
+    retry: int | None = None,
 ) -> messaging.RPCClient:
-    """Return a client of any manager."""
+    """Return a client of any manager.
+
+    *retry* is how often it connects again before a send fails: without end,
+    unless said.
+    """
     return messaging.get_rpc_client(
         transport,
         messaging.Target(exchange=EXCHANGE, topic=TOPIC, version=VERSION),
         version_cap=version_cap,
+        retry=retry,
     )
 
 

@@ -109,6 +109,24 @@ def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
             )
 
 
+def broker_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
+    """Yield why RabbitMQ takes no request with the service's credentials.
+
+    A ping is published once. A manager that receives it answers nobody. No
+    part of :func:`problems`: a manager waits for a broker that is down.
+    """
+    client = rpc.client(rpc.transport(conf), version_cap=None, retry=0)
+    try:
+        client.cast(rpc.Caller().pack(), 'ping')
+    except Exception as exc:
+        # oslo.messaging's, kombu's or amqp's: they have no ancestor in common.
+        yield Problem(
+            f'RabbitMQ takes no requests: {str(exc).rstrip(".")}',
+            'Check "transport_url" in [DEFAULT], and the permissions of its '
+            'user in its virtual host',
+        )
+
+
 def ceph_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
     """Yield what is wrong with the cluster, its pools and our key."""
     try:

@@ -21,6 +21,9 @@ class Checks(upgradecheck.UpgradeCommands):
     def _database(self) -> upgradecheck.Result:
         return _result(preflight.database_problems)
 
+    def _broker(self) -> upgradecheck.Result:
+        return _result(preflight.broker_problems)
+
     def _ceph(self) -> upgradecheck.Result:
         return _result(preflight.ceph_problems)
 
@@ -30,6 +33,7 @@ class Checks(upgradecheck.UpgradeCommands):
     _upgrade_checks = (
         ('Configuration', _configuration),
         ('Database', _database),
+        ('RabbitMQ', _broker),
         ('Ceph', _ceph),
         ('Imports', _imports),
     )

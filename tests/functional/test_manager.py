@@ -198,6 +198,16 @@ class StartTest(testtools.TestCase):
         self.assertIn('no pool nowhere', done.stdout)
         self.assertIn('Check: Database', done.stdout)
 
+    def test_refused_credentials_of_rabbitmq_are_a_failure(self) -> None:
+        port = self.servers.rabbitmq.settings['port']
+        url = f'rabbit://nobody:secret@127.0.0.1:{port}/'
+        done = self.status(DEFAULT={'transport_url': url})
+        self.assertEqual(2, done.returncode, done.stdout)
+        self.assertIn('Check: RabbitMQ Result: Failure', done.stdout)
+        self.assertIn('Login was refused', done.stdout)
+        self.assertIn('Check "transport_url" in [DEFAULT]', done.stdout)
+        self.assertNotIn('secret', done.stdout + done.stderr)
+
     def test_what_imports_lack_is_a_warning(self) -> None:
         migration.upgrade(engine.connect(self.url))
         done = self.status(imports={'pool': 'bases'})
