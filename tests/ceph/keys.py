@@ -6,7 +6,7 @@ import os
 import subprocess
 
 from tests.stack import ceph
-from tests.stack import cephconf
+from tests.stack import cephusers
 from tests.stack import process
 
 #: Those of the service's key, for the pools that a stack has.
@@ -24,7 +24,7 @@ def generate(user: str) -> str:
         text=True,
         check=True,
     )
-    return cephconf.User(user, made.stdout.strip(), CAPS).keyring()
+    return cephusers.User(user, made.stdout.strip(), CAPS).keyring()
 
 
 def tell(cluster: ceph.Ceph, keyring: str) -> None:

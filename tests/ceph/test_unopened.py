@@ -22,7 +22,10 @@ from tests.ceph.cluster import RealCluster
 MIB = 1 << 20
 
 _OTHER = """
-import sys, rados, rbd
+import sys
+from rbdcloner import bindings
+bindings.install()
+import rados, rbd
 conf, user, pool, image_id = sys.argv[1:]
 with rados.Rados(name=user, conffile=conf) as cluster:
     with cluster.open_ioctx(pool) as ioctx:

@@ -18,6 +18,8 @@ FILES = ('/etc/nova/nova.conf', '/etc/nova/nova-compute.conf')
 
 def main(name: str, asked: str) -> None:
     """Load the driver that is configured, and have a disk made."""
+    # By its name a program finds the files that are its alone.
+    sys.argv[0] = '/usr/bin/nova-compute'
     config.parse_args(
         ['nova-compute', *(f'--config-file={one}' for one in FILES)]
     )

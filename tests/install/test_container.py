@@ -71,5 +71,6 @@ def test_container_makes_a_disk_as_its_own_user(
 
 def mount(source: pathlib.Path, target: pathlib.Path) -> None:
     """Give the container a folder, with the group that the document says."""
-    subprocess.run(['cp', '-a', '--', source, target], check=True)
+    target.mkdir(exist_ok=True)
+    subprocess.run(['cp', '-a', '--', f'{source}/.', target], check=True)
     subprocess.run(['chgrp', '-R', '42480', '--', target], check=True)

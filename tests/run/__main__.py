@@ -103,11 +103,13 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     asked = _parse(arguments)
-    chosen = suites.choose(asked.suites, asked.nova)
+    own = releases.own()
+    allowed = releases.COMMANDS if asked.releases else [own]
+    chosen = suites.choose(asked.suites, asked.nova, allowed)
     if asked.pythons:
         print(*{suite.python for suite in chosen})
         return 0
-    others = releases.others(releases.own()) if asked.releases else []
+    others = releases.others(own) if asked.releases else []
     results = _run_all([*others, *chosen], asked.k or '')
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)

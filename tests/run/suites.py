@@ -22,6 +22,11 @@ class Suite:
     """Of its tests only those that pytest's expression of markers names."""
     is_part: bool = False
     """Whether its tests are another suite's, so that all goes without it."""
+    release: str = ''
+    """The release of Debian that it makes a root of, if it must be that one.
+
+    Where that is not the machine's own it runs with the other releases.
+    """
     needs_stack: bool = False
     needs_openstack: bool = False
     python: str = 'PYTHON'
@@ -68,6 +73,13 @@ SUITES = (
     Suite('faults', needs_stack=True),
     Suite('endtoend', needs_openstack=True, python='PYTHON_OPENSTACK'),
     Suite('install', marker='not compute'),
+    Suite(
+        'install',
+        word='compute',
+        label='(compute)',
+        marker='compute',
+        release='trixie',
+    ),
     Suite('functional', needs_stack=True),
     Suite('unit', processes=2),
     Suite('packaging'),
@@ -80,13 +92,6 @@ SUITES = (
     Suite('migrations', needs_stack=True),
     Suite('migrations', needs_stack=True, **_OLDEST),
     Suite(
-        'install',
-        word='compute',
-        label='(compute)',
-        marker='compute',
-        is_part=True,
-    ),
-    Suite(
         'functional',
         word='smoke',
         label='(smoke)',
@@ -98,18 +103,24 @@ SUITES = (
 
 
 def choose(
-    names: Collection[str], nova_number: int | None = None
+    names: Collection[str],
+    nova_number: int | None = None,
+    releases: Collection[str] = (),
 ) -> list[Suite]:
-    """Return the suites that are asked for, with Nova of that release alone.
+    """Return the suites of these names, with Nova of that release alone.
 
-    Without *names*, all.
+    Without *names*, all that need a root of none but these Debian *releases*.
     """
     chosen = [
         suite
         for suite in SUITES
-        if (suite.asked_as in names if names else not suite.is_part)
+        if (suite.asked_as in names if names else _is_whole(suite, releases))
     ]
     if nova_number is None:
         return chosen
     others = [suite for suite in chosen if suite.folder != 'nova']
     return [*others, nova(nova_number)]
+
+
+def _is_whole(suite: Suite, releases: Collection[str]) -> bool:
+    return not suite.is_part and suite.release in ('', *releases)
