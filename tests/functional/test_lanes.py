@@ -151,6 +151,19 @@ def test_suite_and_what_it_started_end_when_they_are_to(
     assert 'number 1' not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('own', ['bookworm', 'trixie'])
+def test_run_of_one_release_makes_no_root_of_another(own):
+    chosen = suites.choose([], None, [own])
+    assert {suite.release for suite in chosen} <= {'', own}
+
+
+def test_suite_that_is_part_of_another_runs_by_its_name_only():
+    whole = suites.choose([], None, releases.COMMANDS)
+    (smoke,) = suites.choose(['smoke'])
+    assert smoke not in whole
+    assert smoke.folder in {suite.folder for suite in whole}
+
+
 def test_nothing_is_started_after_the_end(members):
     members.end()
     with pytest.raises(family.Ended):
