@@ -93,7 +93,8 @@ def image_facts(image: Image, opened: Any, row: str) -> ImageFacts:
         parent(image, opened),
         row,
         opened.create_timestamp().replace(tzinfo=datetime.UTC),
-        opened.modify_timestamp().replace(tzinfo=datetime.UTC),
+        # In Ceph 16 and 18 this is local time without a zone, others are UTC.
+        opened.modify_timestamp().astimezone(datetime.UTC),
     )
 
 

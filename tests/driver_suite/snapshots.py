@@ -3,6 +3,9 @@
 
 import dataclasses
 import datetime
+import time
+
+import fixtures
 
 from rbdcloner import errors
 from rbdcloner.model import CloneFormat
@@ -102,6 +105,22 @@ class SnapshotSuite(DriverSuite):
         self.assertEqual([facts], self.driver.snapshots(disk))
         found = self.driver.find_snapshot(disk.pool, '', disk.name, 'own')
         self.assertEqual(facts, found)
+
+    def test_times_of_images_and_snapshots_are_utc_in_each_time_zone(self):
+        disk = self.disk()
+        self.driver.take_snapshot(disk, 'own')
+        self.cluster.write(disk, 0, b'later!')
+        now = datetime.datetime.now(datetime.UTC)
+        hour = datetime.timedelta(hours=1)
+        self.addCleanup(time.tzset)
+        for zone in ('EST5', 'JST-9'):
+            self.useFixture(fixtures.EnvironmentVariable('TZ', zone))
+            time.tzset()
+            image = self.found(disk)
+            (snapshot,) = self.driver.snapshots(disk)
+            told = (image.created_at, image.modified_at, snapshot.created_at)
+            for moment in told:
+                self.assertLess(abs(moment - now), hour, zone)
 
     def test_a_snapshot_is_taken_by_the_images_id(self):
         disk = self.disk()
