@@ -97,7 +97,6 @@ def test_module_for_another_python_is_told_from_none(tmp_path):
 
 def test_finder_is_installed_once():
     bindings.install()
-    before = list(sys.meta_path)
     bindings.install()
-    assert sys.meta_path == before
-    assert isinstance(before[-1], bindings.Finder)
+    found = [one for one in sys.meta_path if isinstance(one, bindings.Finder)]
+    assert len(found) == 1
