@@ -149,8 +149,10 @@ def _start_ticks(pid: int) -> int:
 def _is_zombie(process: psutil.Process) -> bool:
     if process.status() != psutil.STATUS_ZOMBIE:
         return False
-    with contextlib.suppress(psutil.TimeoutExpired):
-        process.wait(timeout=0)
+    # If it is a child of this process. psutil needs select.poll to wait, which
+    # eventlet removes.
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(process.pid, os.WNOHANG)
     return True
 
 
