@@ -95,6 +95,35 @@ def test_documented_commands_are_those_that_are_run() -> None:
     assert documented == run
 
 
+@pytest.mark.parametrize('row', table('Libraries'), ids=lambda row: row['Set'])
+def test_set_of_libraries_has_the_documented_versions(
+    row: dict[str, str],
+) -> None:
+    versions = dict(
+        line.split('==')
+        for line in (ROOT / row['Set']).read_text().splitlines()
+        if '==' in line
+    )
+    for name in ('oslo.messaging', 'oslo.service', 'SQLAlchemy'):
+        assert versions[name] == row[name]
+
+
+def test_every_supported_nova_has_a_row() -> None:
+    in_each_run = {one.name for one in suites.SUITES if one.folder == 'nova'}
+    documented = [
+        (row['Nova'], row['In each run'], row['Shown by'].split('; ')[0])
+        for row in table('Nova')
+    ]
+    assert documented == [
+        (
+            str(number),
+            'yes' if suites.nova(number).name in in_each_run else 'no',
+            f'tools/test nova --nova {number}',
+        )
+        for number in suites.known_novas()
+    ]
+
+
 def test_words_of_the_commands_name_suites() -> None:
     known = {suite.asked_as for suite in suites.SUITES}
     for words in (releases.TEST_SMOKE, releases.TEST_CEPH):
