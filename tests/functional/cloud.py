@@ -20,7 +20,7 @@ from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
 from tests.stack import reading
 
-#: As the README says; nothing more.
+#: As the documented installation has them; nothing more.
 CAPS = 'profile rbd pool=vms, profile rbd pool=images'
 
 EAGER: dict[str, dict[str, object]] = {

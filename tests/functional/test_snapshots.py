@@ -19,7 +19,9 @@ from tests.functional.service import MIB
 from tests.stack import reading
 
 RESIZE = 'nova-resize'
-README = pathlib.Path(__file__).parents[2] / 'README.rst'
+INSTALLATION = (
+    pathlib.Path(__file__).parents[2] / 'doc/source/install/manager.rst'
+)
 
 
 @pytest.mark.smoke
@@ -165,8 +167,12 @@ class SnapshotsTest(cloud.CloudTest):
             self.api.remove_snapshot(self.ctxt, *at)
         self.assertEqual('ready', self.state_of(disk)())
 
-    def test_key_is_the_one_that_the_readme_asks_for(self) -> None:
-        self.assertIn(f"osd '{cloud.CAPS}'", README.read_text())
+    def test_key_is_the_one_of_the_documented_installation(self) -> None:
+        documented = INSTALLATION.read_text()
+        for variable, pool in (('DISK_POOL', 'vms'), ('IMAGE_POOL', 'images')):
+            self.assertIn(f'{variable}={pool}\n', documented)
+            documented = documented.replace(f'${variable}', pool)
+        self.assertIn(f'osd "{cloud.CAPS}"', documented)
         self.assertIn('user = least', self.manager.conf.read_text())
 
 
