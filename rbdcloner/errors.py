@@ -309,16 +309,6 @@ class CephAuthentication(CephUnavailable):
     # It says nothing of the work: that waits, as for a cluster that is down,
     # while an administrator replaces the key.
 
-    def __init__(
-        self, client: str, problem: str = '', remedy: str = ''
-    ) -> None:
-        # A manager of the release before tells the client only.
-        super().__init__(
-            client=client,
-            problem=problem or f'Ceph does not accept the key of {client}',
-            remedy=remedy or 'Run "rbdcloner-status upgrade check" there',
-        )
-
 
 class CephRefused(CephError):
     """Ceph refused to {act}: {reason}."""

@@ -66,7 +66,9 @@ class CallsTest(wire.WireTest):
 
     def test_what_passes_is_asked_again_about(self) -> None:
         shut_out = errors.ShutOut(act='clone')
-        refused = errors.CephAuthentication(client='client.rbdcloner')
+        refused = errors.CephAuthentication(
+            problem='The key is damaged', remedy='Replace it'
+        )
         passing = (BUSY, EXPIRED, LOST, HELD, shut_out, refused)
         passing += (no_room(awaited=True),)
         endpoint = self.answers(*passing, 'done')

@@ -230,8 +230,3 @@ def test_digest_tells_keys_apart_and_shows_none(path):
     path.unlink()
     assert len(digests) == 3
     assert keyring.digest(option(path), CLIENT) == ''
-
-
-def test_error_of_the_release_before_is_a_sentence():
-    said = str(errors.CephAuthentication(client=CLIENT))
-    assert said.startswith(f'Ceph does not accept the key of {CLIENT}. Run ')

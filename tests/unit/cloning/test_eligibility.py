@@ -282,7 +282,9 @@ def test_what_ceph_refuses_has_a_name(error, reason):
     'error',
     [
         errors.CephUnavailable(act='open'),
-        errors.CephAuthentication(client='client.rbdcloner'),
+        errors.CephAuthentication(
+            problem='The key is damaged', remedy='Replace it'
+        ),
     ],
 )
 def test_nothing_is_decided_when_ceph_does_not_answer(error):
