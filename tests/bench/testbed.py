@@ -17,6 +17,7 @@ from tests.bench import scale
 from tests.demo import content
 from tests.stack import glance
 from tests.stack import manager
+from tests.stack import rabbitmq
 
 # What Ceph itself needs, and thousands of empty images.
 _SPARE_BYTES = 8 * scale.GiB
@@ -161,7 +162,7 @@ class Testbed(contextlib.ExitStack):
         broker = self.servers.rabbitmq
         broker.ctl('add_vhost', name)
         everything = ('.*', '.*', '.*')
-        broker.ctl('set_permissions', '-p', name, 'rbdcloner', *everything)
+        broker.ctl('set_permissions', '-p', name, rabbitmq.USER, *everything)
         url = self.servers.databases[database].create()
         for number in range(count):
             suffix = f'-{number}' if number else ''
