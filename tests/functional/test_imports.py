@@ -101,7 +101,8 @@ class ImportTest(ImportsCase):
             (self.api.resize_disk, {'size_bytes': 16 * MIB}),
             (self.api.create_snapshot, {'snapshot': 'snap'}),
         ):
-            impatient = self.manager.client(2)
+            # Long enough for one answer, however busy the machine is.
+            impatient = self.manager.client(10)
             method = getattr(impatient, act.__name__)
             self.assertRaises(
                 errors.DiskBusy,
