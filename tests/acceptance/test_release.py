@@ -94,6 +94,11 @@ def test_command_gets_its_input_and_gives_its_output_and_exit_code() -> None:
     assert done.stderr.endswith('no\n')
 
 
+def test_command_may_make_namespaces_of_its_own() -> None:
+    done = run(RELEASE, SUITE, 'unshare', '--mount', '--pid', '--fork', 'true')
+    assert done.returncode == 0, done.stderr
+
+
 def test_command_leaves_no_mount_and_no_process() -> None:
     before = mounts()
     done = run(RELEASE, SUITE, 'sh', '-c', 'sleep 987654 & exit 0')
