@@ -210,6 +210,16 @@ def down(folder: pathlib.Path | str | None) -> None:
         raise process.StackError(f'{folder}: holds no stack')
     files = [process.PidFile(one) for one in (folder / 'pids').glob('*.pid')]
     process.kill_all([one for file in files if (one := file.process())])
+    _remove(folder)
+
+
+def _remove(folder: pathlib.Path) -> None:
+    """Remove the folder, its index last: it says that a stack is here."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _INDEX:
+            path.unlink()
     shutil.rmtree(folder)
 
 
