@@ -40,6 +40,7 @@ class Handle:
         self._key = key
         self._recorder = recorder
         self._ioctxs: dict[tuple[int, str], Any] = {}
+        self._pool_ids: dict[str, int] = {}
         self._users = 1
         self._lock = threading.Lock()
         if recorder:
@@ -51,12 +52,7 @@ class Handle:
         A full pool refuses what would grow it at once instead of holding
         it until the timeout, and lets the rest through.
         """
-        if pool not in self._cluster.list_pools():
-            self._hear()
-        # By id, because a pool may be destroyed and made again by its name.
-        pool_id = self._cluster.pool_lookup(pool)
-        if pool_id is None:
-            raise errors.PoolNotFound(pool=pool)
+        pool_id = self._pool_id(pool)
         with self._lock:
             ioctx = self._ioctxs.get((pool_id, namespace))
             if ioctx is None:
@@ -66,12 +62,32 @@ class Handle:
                 self._ioctxs[pool_id, namespace] = ioctx
             return ioctx
 
+    def _pool_id(self, pool: str) -> int:
+        """Return the id that a pool has by now.
+
+        By id, because a pool may be destroyed and made again by its name. A
+        pool that keeps its name costs a look into librados' own map.
+
+        :raises PoolNotFound: a mon knows none of that name
+        """
+        known = self._pool_ids.get(pool)
+        name_of = self._cluster.pool_reverse_lookup
+        if known is not None and name_of(known) == pool:
+            return known
+        if pool not in self._cluster.list_pools():
+            self._hear()
+        pool_id: int | None = self._cluster.pool_lookup(pool)
+        if pool_id is None:
+            raise errors.PoolNotFound(pool=pool)
+        self._pool_ids[pool] = pool_id
+        return pool_id
+
     def shut_out(self, address: str, duration_s: int) -> None:
         """Have the cluster refuse what comes from *address*, for so long."""
         self._cluster.blocklist_add(address, duration_s)
 
     def follow(self) -> None:
-        """Know all that the cluster has decided, who is shut out, too.
+        """Wait for the newest map, which says what is blocklisted.
 
         Whatever OSD is asked after that knows it first.
         """
