@@ -80,6 +80,24 @@ def test_suite_that_dies_says_in_which_test(lane_of, capsys):
     assert '::test_dies' in capsys.readouterr().out
 
 
+def test_failed_test_is_named_with_its_reason(lane_of):
+    (result,) = lane_of(PASSES + FAILS).run()
+    assert '::test_fails\n' in result.failures
+    assert "assert not 'a reason'" in result.failures
+    assert 'test_passes' not in result.failures
+
+
+@pytest.mark.parametrize('text', [PASSES + DIES, ''])
+def test_failure_without_a_report_shows_the_last_output(lane_of, text):
+    (result,) = lane_of(text).run()
+    assert result.failures.strip()
+
+
+def test_suite_that_passes_has_no_failures(lane_of):
+    (result,) = lane_of(PASSES).run()
+    assert not result.failures
+
+
 def test_expression_that_names_no_test_of_a_suite_is_no_failure(lane_of):
     lane = lane_of(PASSES, FAILS, expression='passes')
     assert counts(lane.run()) == [(1, 0), (0, 0)]

@@ -117,8 +117,8 @@ def main(arguments: Sequence[str]) -> int:
         print('\nno test was run')
         failed = 1
     for result in results:
-        if result.last_words:
-            print(f'\n=== {result.name}: its end\n{result.last_words}')
+        if result.failures:
+            print(f'\n=== {result.name}: what failed\n{result.failures}')
     print('', *map(lanes.line, results), sep='\n')
     print(f'{passed} passed, {failed} failed', flush=True)
     return 1 if failed else 0

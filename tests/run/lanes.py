@@ -31,6 +31,8 @@ from tests.run.suites import Suite
 
 _NOTHING_COLLECTED = 5  # pytest's exit code
 _LAST = 6000  # characters
+_FAILURES = 10  # told at the end of the run, of a suite
+_OF_A_FAILURE = 1200  # characters
 _printing = threading.Lock()
 
 
@@ -44,22 +46,36 @@ class Result:
     seconds: float
     died_of: str = ''
     """The signal that ended it, if one did."""
-    last_words: str = ''
-    """What it printed last, if a signal ended it."""
+    failures: str = ''
+    """Which tests failed and why, or what it printed last."""
 
 
-def count(report: pathlib.Path, exit_code: int) -> tuple[int, int]:
-    """Passed and failed of a JUnit report; a crash is one failure."""
-    passed = failed = 0
-    if exit_code >= 0 and report.exists():
-        for case in ElementTree.parse(report).iter('testcase'):
-            bad = any(
-                child.tag in ('error', 'failure', 'skipped') for child in case
-            )
-            passed, failed = passed + (not bad), failed + bad
-    if not failed and exit_code:
-        failed = 1
-    return passed, failed
+def count(report: pathlib.Path, exit_code: int) -> tuple[int, int, str]:
+    """Return how much passed and failed of a JUnit report, and what failed.
+
+    A crash is one failure, of which the report says nothing.
+    """
+    if exit_code < 0 or not report.exists():
+        return 0, int(exit_code != 0), ''
+    cases = list(ElementTree.parse(report).iter('testcase'))
+    bad = [(case, child) for case in cases for child in case if _is_bad(child)]
+    failed = len({id(case) for case, _ in bad})
+    failures = [_failure(case, child) for case, child in bad[:_FAILURES]]
+    if len(bad) > _FAILURES:
+        failures.append(f'and {len(bad) - _FAILURES} more')
+    passed = len(cases) - failed
+    return passed, failed or int(exit_code != 0), '\n'.join(failures)
+
+
+def _is_bad(child: ElementTree.Element) -> bool:
+    return child.tag in ('error', 'failure', 'skipped')
+
+
+def _failure(case: ElementTree.Element, child: ElementTree.Element) -> str:
+    """Return a failed test's name and the end of what pytest says of it."""
+    text = (child.text or child.get('message') or child.tag).strip()
+    name = f'{case.get("classname")}::{case.get("name")}'
+    return f'--- {name}\n{text[-_OF_A_FAILURE:]}'
 
 
 #: A suite, or commands on one other release, in their order.
@@ -127,8 +143,8 @@ class Lane:
             result = run(output)
             said = _text(output)
         _say(f'\n=== {name}\n{said}=== {line(result)}\n')
-        if result.died_of:
-            return dataclasses.replace(result, last_words=said[-_LAST:])
+        if result.failed and not result.failures:
+            return dataclasses.replace(result, failures=said[-_LAST:])
         return result
 
     def _without_servers(self, suite: Suite) -> Result | None:
@@ -155,8 +171,8 @@ class Lane:
     ) -> Result:
         started = time.monotonic()
         code = self._run_to_end(command.line, output)
-        counted = releases.count(_text(output), code)
-        return _ended(command.name, counted, started, code)
+        passed, failed = releases.count(_text(output), code)
+        return _ended(command.name, (passed, failed, ''), started, code)
 
     def _command(self, suite: Suite, report: pathlib.Path) -> list[str]:
         command = [os.environ[suite.python], '-m', 'pytest', '-v']
@@ -189,10 +205,12 @@ class Lane:
 
 
 def _ended(
-    name: str, counted: tuple[int, int], started: float, code: int
+    name: str, counted: tuple[int, int, str], started: float, code: int
 ) -> Result:
+    passed, failed, failures = counted
+    seconds = time.monotonic() - started
     died_of = signal.Signals(-code).name if code < 0 else ''
-    return Result(name, *counted, time.monotonic() - started, died_of)
+    return Result(name, passed, failed, seconds, died_of, failures)
 
 
 def _text(output: IO[bytes]) -> str:
@@ -211,8 +229,10 @@ def _attempt(name: str, step: Callable[[], None]) -> Result | None:
     except family.Ended:
         raise
     except Exception:
-        traceback.print_exc()
-        return Result(name, 0, 1, time.monotonic() - started)
+        said = traceback.format_exc()
+        _say(said)
+        seconds = time.monotonic() - started
+        return Result(name, 0, 1, seconds, failures=said[-_LAST:])
     return None
 
 
