@@ -13,6 +13,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 
 import psutil
 import pytest
@@ -26,6 +27,14 @@ RELEASE = ROOT / 'tools' / 'release'
 INTERRUPTIBLE = ('env', '--default-signal=INT', RELEASE)
 SUITE = releases.own()
 TIMEOUT_S = 600
+#: Holds dpkg's lock until its input ends.
+HOLDS_DPKG = """
+import fcntl, sys
+with open('/var/lib/dpkg/lock-frontend', 'w') as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    print('held', flush=True)
+    sys.stdin.read()
+"""
 
 
 def run(
@@ -217,3 +226,27 @@ def test_half_of_a_killed_root_is_not_used(tmp_path: pathlib.Path) -> None:
     done = run('unshare', '--net', RELEASE, SUITE, 'true', cache=tmp_path)
     assert done.returncode == 1
     assert folders(tmp_path) == []
+
+
+def test_set_up_waits_for_another_use_of_dpkg():
+    script = 'source tools/bootstrap; bootstrap_unlocked dpkg --configure -a'
+    with subprocess.Popen(
+        [sys.executable, '-c', HOLDS_DPKG],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        holder.stdout.readline()
+        with subprocess.Popen(
+            ['bash', '-c', script], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as waiter:
+            process.wait_until(
+                lambda: 'sleep' in names(waiter.pid), 'a wait for the lock'
+            )
+            holder.stdin.close()
+            assert waiter.wait(TIMEOUT_S) == 0
+
+
+def names(pid: int) -> list[str]:
+    """Return the names of a process's children."""
+    return [one.name() for one in psutil.Process(pid).children()]
