@@ -18,7 +18,6 @@ import datetime
 import math
 import os
 import random
-import threading
 import time
 from typing import Any
 from typing import Self
@@ -28,6 +27,7 @@ import oslo_messaging as messaging
 from oslo_utils import versionutils
 import tenacity
 
+from rbdcloner import broker
 from rbdcloner import errors
 from rbdcloner import rpc
 
@@ -36,10 +36,8 @@ PATIENCE_S = 5
 
 #: Without any sign of life an attempt ends within so much more than that.
 _SLACK_S = 1
-#: Whether there is a broker is told by the time this has passed.
-_GREETING_S = 1
-#: oslo.messaging would wait for the broker without looking at our deadline.
-_NO_RETRY = 0
+#: oslo.messaging ends an attempt by itself at the deadline, or soon after.
+_GRACE_S = 0.5
 _SHORTEST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 2.0
 
@@ -57,10 +55,6 @@ _PASSING = (
     errors.ServiceBusy,
     errors.ShutOut,
 )
-
-
-class _Unanswered(Exception):
-    """Nothing came back: the request may have been executed or not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,11 +109,14 @@ class _Call:
         began = time.monotonic()
         try:
             yield
-        except _Unanswered:
+        except broker.Unanswered as exc:
             ended = time.monotonic()
-            if ended - began > PATIENCE_S + _SLACK_S:
+            if exc.sent and ended - began > PATIENCE_S + _SLACK_S:
                 # It has said that it is at work, and then nothing more.
                 self.heard = ended - PATIENCE_S
+            raise
+        except errors.ConfigurationError:
+            # Nobody was asked.
             raise
         except errors.Error as exc:
             self.heard = time.monotonic()
@@ -155,7 +152,7 @@ class Calls:
         self._timeout_s = timeout_s
         self._silence_s = silence_s
         # A parent's stay: closing them would close the parent's sockets.
-        self._of_process: dict[int, _Connection] = {}
+        self._of_process: dict[int, broker.Broker] = {}
         self._silent_since: datetime.datetime | None = None
 
     def within(self, timeout_s: float) -> Self:
@@ -175,6 +172,7 @@ class Calls:
         :raises Error: the answer is one; one that may be gone next time is
             asked again about until the deadline, where it is worth it.
         :raises ServiceUnavailable: nobody answered until the deadline.
+        :raises ConfigurationError: nobody can be asked, ever.
         """
         call = _Call(request, self._timeout_s, self._silence_s)
         retrying = tenacity.Retrying(
@@ -185,7 +183,7 @@ class Calls:
         )
         try:
             return retrying(self._ask, call)
-        except _Unanswered as exc:
+        except broker.Unanswered as exc:
             raise errors.ServiceUnavailable(
                 method=request.method,
                 timeout_s=min(self._timeout_s, self._silence_s),
@@ -214,7 +212,7 @@ class Calls:
         except errors.Error as exc:
             self._silent_since = None
             raise _local(exc) from None
-        except _Unanswered:
+        except broker.Unanswered:
             self._silent_since = self._silent_since or began
             raise
         self._silent_since = None
@@ -222,8 +220,9 @@ class Calls:
 
     def _send(self, call: '_Call') -> Any:
         request = call.request
-        with _unanswered():
-            client = self._connection().client(call.silent_left_s)
+        with broker.unanswered():
+            way = self._broker()
+            client = way.client(call.silent_left_s)
             left_s = max(call.left_s, _SHORTEST_WAIT_S)
             caller = dataclasses.replace(
                 request.caller,
@@ -231,90 +230,55 @@ class Calls:
                 patience_s=min(PATIENCE_S, left_s),
                 after=call.after,
             )
-            return client.prepare(
+            prepared = client.prepare(
                 version=request.version,
                 timeout=left_s,
                 call_monitor_timeout=PATIENCE_S,
-                retry=_NO_RETRY,
-            ).call(caller.pack(), request.method, **request.arguments)
+                retry=broker.NO_RETRY,
+            )
+            sent = broker.begin(
+                lambda: prepared.call(
+                    caller.pack(), request.method, **request.arguments
+                )
+            )
+            while not _has_ended(sent, call.left_s):
+                # It is at a worker that gives signs of life, or the broker
+                # has not even taken it.
+                if way.takes_messages(
+                    call.silent_left_s, time.monotonic() - PATIENCE_S
+                ):
+                    call.heard = time.monotonic()
+                elif call.silent_left_s <= 0:
+                    raise TimeoutError
+            return sent.result()
 
-    def _connection(self) -> '_Connection':
+    def _broker(self) -> broker.Broker:
         # No lock: one that another thread holds during a fork stays locked.
         known = self._of_process.get(os.getpid())
         return known or self._of_process.setdefault(
-            os.getpid(),
-            _Connection(rpc.client(self._connect(), self._version_cap)),
+            os.getpid(), broker.Broker(self._connect, self._version_cap)
         )
 
 
-class _Connection:
-    """A process's way to the broker."""
+def _has_ended(sent: 'futures.Future[Any]', left_s: float) -> bool:
+    """Tell whether an attempt has, within the time of a sign of life.
 
-    def __init__(self, client: messaging.RPCClient) -> None:
-        self._client = client
-        self._lock = threading.Lock()
-        self._greeting: futures.Future[None] | None = None
-
-    def client(self, timeout_s: float) -> messaging.RPCClient:
-        """Return the client when the broker is there.
-
-        oslo.messaging tries for ever to make the connection that answers
-        come by. It does so in a thread of ours, so that callers need not.
-
-        :raises TimeoutError: the broker is not there yet.
-        """
-        with self._lock:
-            greeting = self._greeting
-            if greeting is None or (greeting.done() and greeting.exception()):
-                greeting = self._greeting = futures.Future()
-                threading.Thread(
-                    target=self._greet, args=(greeting,), daemon=True
-                ).start()
-        greeting.result(timeout_s)
-        return self._client
-
-    def _greet(self, greeting: 'futures.Future[None]') -> None:
-        try:
-            self._client.prepare(
-                version='1.0', timeout=_GREETING_S, retry=_NO_RETRY
-            ).call(rpc.Caller().pack(), 'ping')
-        except (errors.Error, messaging.MessagingTimeout):
-            # Somebody, or nobody, answered: through the broker.
-            pass
-        except BaseException as exc:
-            greeting.set_exception(exc)
-            return
-        greeting.set_result(None)
-
-
-@contextlib.contextmanager
-def _unanswered() -> Iterator[None]:
-    """Tell what the answer is from what there is instead of one.
-
-    What cannot be sent is the caller's mistake. Anything else may come up:
-    oslo.messaging lets kombu's and amqp's own errors pass.
+    :raises TimeoutError: it has not, nor is there any time left.
     """
+    wait_s = PATIENCE_S + _SLACK_S
     try:
-        yield
-    except (
-        errors.Error,
-        messaging.RPCVersionCapError,
-        TypeError,
-        ValueError,
-    ):
-        raise
-    except messaging.MessagingTimeout as exc:
-        raise _Unanswered('requests are not answered') from exc
-    except TimeoutError as exc:
-        raise _Unanswered('the broker does not answer') from exc
-    except Exception as exc:
-        raise _Unanswered(f'{type(exc).__name__}: {exc}') from exc
+        sent.exception(min(wait_s, left_s + _GRACE_S))
+    except TimeoutError:
+        if left_s + _GRACE_S <= wait_s:
+            raise
+        return False
+    return True
 
 
 def _is_passing(exc: BaseException) -> bool:
     if isinstance(exc, errors.RoomNeeded):
         return bool(exc.kwargs.get('awaited', True))
-    return isinstance(exc, (_Unanswered, *_PASSING))
+    return isinstance(exc, (broker.Unanswered, *_PASSING))
 
 
 def _pause_s(state: tenacity.RetryCallState) -> float:

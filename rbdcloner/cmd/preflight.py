@@ -8,7 +8,6 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from oslo_config import cfg
-import oslo_messaging as messaging
 
 from rbdcloner import conf as options
 from rbdcloner import dispatch
@@ -66,16 +65,6 @@ def configuration_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
         dispatch.check(rpc.transport(conf))
     except errors.ConfigurationError as exc:
         yield _as_it_says(exc)
-    except (
-        messaging.DriverLoadFailure,
-        messaging.InvalidTransportURL,
-        ValueError,
-    ):
-        # What these say may have the password.
-        yield Problem(
-            '"transport_url" is not the URL of a message broker',
-            'Set it to rabbit://USER:PASSWORD@HOST:5672/',
-        )
     try:
         session.load(conf)
     except errors.ConfigurationError as exc:

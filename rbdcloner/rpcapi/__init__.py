@@ -31,7 +31,9 @@ class API(Disks, WrittenDisks, Snapshots):
     may be gone next time. After *timeout_s* that is the last answer:
     ``ServiceBusy``, ``RoomNeeded``, ``DiskBusy`` …, or ``ServiceUnavailable``
     if there was none, which says why and since when; the request may have
-    been executed all the same. All sizes are bytes. *ctxt* is an
+    been executed all the same. ``ConfigurationError`` is raised at once where
+    no manager can ever be asked: *conf* names no broker, or one that refuses
+    this client. All sizes are bytes. *ctxt* is an
     ``oslo_context`` context; its request and project ids reach the manager's
     log, its token goes nowhere. *connect* returns a transport for this
     process that is not connected.

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a client asks again about, and what it says in the end."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
+import socket
 import time
 from typing import Any
 
 from oslo_config import cfg
+from oslo_context import context
 import oslo_messaging as messaging
 from testtools import matchers
 
 from rbdcloner import calling
 from rbdcloner import errors
 from rbdcloner import rpc
+from rbdcloner import rpcapi
 from tests.unit import wire
 
 BUSY = errors.ServiceBusy(waiting=3)
@@ -208,6 +212,53 @@ class CallsTest(wire.WireTest):
             )
             self.assertIn('the broker does not answer', str(raised))
             self.assertThat(time.monotonic() - began, matchers.LessThan(3))
+
+
+class OwnConfigurationTest(wire.WireTest):
+    """What the caller's own configuration has wrong is told at once."""
+
+    def refused(self, url: str) -> str:
+        api = rpcapi.API.from_conf(cfg.CONF, url, timeout_s=60)
+        began = time.monotonic()
+        raised = self.assertRaises(
+            errors.ConfigurationError, api.ping, context.RequestContext()
+        )
+        self.assertThat(time.monotonic() - began, matchers.LessThan(20))
+        self.assertNotIn('secret', str(raised))
+        return str(raised)
+
+    def test_url_of_no_broker(self) -> None:
+        for url in (
+            'nonsense://a:secret@127.0.0.1/',
+            'rabbit://a:secret@127.0.0.1:port/',
+            'rabbit://a:secret@127.0.0.1/?nonsense=1',
+            'secret',
+        ):
+            self.assertIn('not the URL of a message broker', self.refused(url))
+
+    def test_hosts_that_do_not_exist(self) -> None:
+        # The name servers of the machine that runs this may be out of reach.
+        self.patch(socket, 'getaddrinfo', unknown(socket.EAI_NONAME))
+        said = self.refused('rabbit://a:secret@nowhere,a:secret@else/')
+        self.assertIn('nowhere or else', said)
+
+    def test_host_that_no_name_server_tells_of_now_is_waited_for(self) -> None:
+        self.patch(socket, 'getaddrinfo', unknown(socket.EAI_AGAIN))
+        api = rpcapi.API.from_conf(
+            cfg.CONF, 'rabbit://a:secret@nowhere/', timeout_s=1
+        )
+        self.assertRaises(
+            errors.ServiceUnavailable, api.ping, context.RequestContext()
+        )
+
+
+def unknown(code: int) -> Callable[..., None]:
+    """Return what a resolver does that knows no name."""
+
+    def resolve(*given: Any, **named: Any) -> None:
+        raise socket.gaierror(code, 'unknown')
+
+    return resolve
 
 
 class UnpackTest(wire.WireTest):
