@@ -43,17 +43,21 @@ _LONGEST_WAIT_S = 2.0
 
 _BACKOFF = tenacity.wait_random_exponential(_SHORTEST_WAIT_S, _LONGEST_WAIT_S)
 
-#: Another worker, or this one a little later, may do it.
+#: Another worker, or this one a little later, may do it: what it needs is
+#: restarted, or fails over to another host.
 _PASSING = (
-    errors.CephAuthentication,
+    errors.CephUnavailable,
+    errors.DatabaseUnavailable,
     errors.DiskBusy,
+    errors.GlanceUnavailable,
     errors.HolderLate,
     errors.ImageImporting,
+    errors.ParentGone,
+    errors.ParentReleased,
     errors.RequestExpired,
     errors.RoomNeeded,
     errors.RowMoved,
     errors.ServiceBusy,
-    errors.ShutOut,
 )
 
 
@@ -74,7 +78,7 @@ class _Call:
     That is ``timeout_s`` after it began, or after something came on that it
     waits for: then ``beat`` changes. Or it ends when nothing was ``heard`` for
     ``silence_s``. ``after`` is the last deletion of what it creates that it
-    was told of.
+    was told of, ``answer`` the last one that it had.
     """
 
     request: Request
@@ -85,6 +89,7 @@ class _Call:
     id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     heard: float = dataclasses.field(default_factory=time.monotonic)
     after: int = 0
+    answer: errors.Error | None = None
 
     def __post_init__(self) -> None:
         self.deadline = self.heard + self.timeout_s
@@ -98,6 +103,11 @@ class _Call:
         """How long it goes on if nothing is heard."""
         ends = min(self.deadline, self.heard + self.silence_s)
         return ends - time.monotonic()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it ends since nothing is heard, before its deadline."""
+        return self.heard + self.silence_s < self.deadline
 
     def is_over(self, state: tenacity.RetryCallState) -> bool:
         """Tell whether it ends before there is another attempt."""
@@ -120,6 +130,8 @@ class _Call:
             raise
         except errors.Error as exc:
             self.heard = time.monotonic()
+            if _is_passing(exc):
+                self.answer = exc
             beat = exc.kwargs.get('beat', self.beat)
             if beat != self.beat:
                 self.beat, self.deadline = beat, self.heard + self.timeout_s
@@ -171,7 +183,8 @@ class Calls:
 
         :raises Error: the answer is one; one that may be gone next time is
             asked again about until the deadline, where it is worth it.
-        :raises ServiceUnavailable: nobody answered until the deadline.
+        :raises ServiceUnavailable: nobody ever answered until the deadline,
+            or nobody has for the time that is waited in silence.
         :raises ConfigurationError: nobody can be asked, ever.
         """
         call = _Call(request, self._timeout_s, self._silence_s)
@@ -184,16 +197,25 @@ class Calls:
         try:
             return retrying(self._ask, call)
         except broker.Unanswered as exc:
-            raise errors.ServiceUnavailable(
-                method=request.method,
-                timeout_s=min(self._timeout_s, self._silence_s),
-                since=f'{self._silent_since or _now():%Y-%m-%d %H:%M:%S}Z',
-                reason=str(exc),
-            ) from exc
+            if call.answer and not call.is_silent:
+                raise _local(call.answer) from exc
+            raise self._unavailable(call, str(exc)) from exc
         except messaging.RPCVersionCapError as exc:
             raise errors.VersionRefused(
                 method=request.method, reason=f'the cap is {exc.version_cap}'
             ) from exc
+
+    def _unavailable(
+        self, call: '_Call', reason: str
+    ) -> errors.ServiceUnavailable:
+        if call.answer:
+            reason += f'; before that, the answer was: {call.answer}'
+        return errors.ServiceUnavailable(
+            method=call.request.method,
+            timeout_s=min(self._timeout_s, self._silence_s),
+            since=f'{self._silent_since or _now():%Y-%m-%d %H:%M:%S}Z',
+            reason=reason.rstrip('.'),
+        )
 
     def _ask(self, call: '_Call') -> Any:
         while True:

@@ -23,9 +23,10 @@ class API(Disks, WrittenDisks, Snapshots):
     Every method can be repeated with the same arguments, by anybody and at
     any time, and gives the same answer. A call that is not answered, because
     a worker died or the broker did, is sent again until *timeout_s* seconds
-    have passed in all; so is one that a worker has no room for, or that
-    waits for a flatten or for others who work on the same disk. With
-    *silence_s* it is given up, too, when nothing was heard for so long.
+    have passed in all; so is one that a worker has no room for, that waits
+    for a flatten or for others who work on the same disk, or that the
+    database, Ceph or Glance did not answer. With *silence_s* it is given up,
+    too, when nothing was heard for so long.
 
     Each raises one of :mod:`rbdcloner.errors`; those with ``retryable`` set
     may be gone next time. After *timeout_s* that is the last answer:

@@ -2,6 +2,7 @@
 """What is wrong gets its name in bounded time and leaves nothing behind."""
 
 from collections.abc import Iterator
+from concurrent import futures
 import contextlib
 import sqlite3
 import struct
@@ -21,7 +22,9 @@ from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
 
 NOBODY = '00000000-0000-4000-8000-000000000000'
-SOON_S = 10
+SOON_S = 20
+#: Of a database to another host.
+FAILOVER_S = 5
 
 # An empty disk of 1 MiB; docs/interop/qcow2.txt in QEMU's source.
 _QCOW2 = struct.pack(
@@ -301,7 +304,10 @@ class BadInputTest(service.ServiceTest):
 
 
 class FaultsTest(service.ServiceTest):
-    """Servers that are down, slow or full, with short timeouts."""
+    """Servers that are down, slow or full, with short timeouts.
+
+    Who waits for less than they are down is told of it.
+    """
 
     database = 'mariadb'
     options = {  # noqa: RUF012
@@ -310,6 +316,12 @@ class FaultsTest(service.ServiceTest):
         'glance': {'timeout': 2},
         'database': {'max_retries': 0},
     }
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.impatient = self.api.within(8)
+        self.threads = futures.ThreadPoolExecutor(4)
+        self.addCleanup(self.threads.shutdown)
 
     @contextlib.contextmanager
     def soon(self) -> Iterator[None]:
@@ -331,7 +343,10 @@ class FaultsTest(service.ServiceTest):
         self.addCleanup(self.servers.glance.start)
         with self.soon():
             self.assertRaises(
-                errors.GlanceUnavailable, self.create, image_id=image_id
+                errors.GlanceUnavailable,
+                self.impatient.create_disk,
+                self.ctxt,
+                **self.asked(image_id=image_id),
             )
         self.assertEqual([], self.rows('live = 1'))
 
@@ -341,7 +356,10 @@ class FaultsTest(service.ServiceTest):
         self.addCleanup(self.servers.glance.resume)
         with self.soon():
             self.assertRaises(
-                errors.GlanceUnavailable, self.create, image_id=image_id
+                errors.GlanceUnavailable,
+                self.impatient.create_disk,
+                self.ctxt,
+                **self.asked(image_id=image_id),
             )
         self.assertEqual([], self.rows('live = 1'))
 
@@ -360,7 +378,7 @@ class FaultsTest(service.ServiceTest):
             started = time.monotonic()
             self.assertRaises(
                 errors.CephUnavailable,
-                self.api.create_disk,
+                self.impatient.create_disk,
                 self.ctxt,
                 **asked,
             )
@@ -382,7 +400,7 @@ class FaultsTest(service.ServiceTest):
         try:
             self.assertRaises(
                 errors.CephUnavailable,
-                self.api.create_disk,
+                self.impatient.create_disk,
                 self.ctxt,
                 **asked,
             )
@@ -397,7 +415,7 @@ class FaultsTest(service.ServiceTest):
         try:
             self.assertRaises(
                 errors.CephUnavailable,
-                self.api.delete_disk,
+                self.impatient.delete_disk,
                 self.ctxt,
                 disk['name'],
                 'vms',
@@ -443,8 +461,10 @@ class FaultsTest(service.ServiceTest):
         server.stop()
         try:
             for call in (
-                lambda: self.api.create_disk(self.ctxt, **asked),
-                lambda: self.api.get_disk(self.ctxt, asked['name'], 'vms'),
+                lambda: self.impatient.create_disk(self.ctxt, **asked),
+                lambda: self.impatient.get_disk(
+                    self.ctxt, asked['name'], 'vms'
+                ),
             ):
                 with self.soon():
                     error = self.assertRaises(errors.DatabaseUnavailable, call)
@@ -453,6 +473,41 @@ class FaultsTest(service.ServiceTest):
             server.start()
         disk = self.api.create_disk(self.ctxt, **asked)
         self.assertEqual('ready', disk['state'])
+
+    def test_failover_of_the_database_fails_no_call(self) -> None:
+        self.assert_waits_for(self.servers.databases[self.database])
+
+    def test_restart_of_glance_fails_no_call(self) -> None:
+        image_id = self.servers.glance.upload('restart', GOLDEN).id
+        self.assert_waits_for(self.servers.glance, image_id=image_id)
+
+    def test_pause_of_ceph_fails_no_call(self) -> None:
+        self.create()
+        self.servers.ceph.pause('osd')
+        try:
+            made = self.threads.submit(self.create)
+            time.sleep(FAILOVER_S)
+        finally:
+            self.servers.ceph.resume('osd')
+        self.assertEqual('ready', made.result()['state'])
+
+    def assert_waits_for(self, server: Any, **changes: Any) -> None:
+        """Assert that calls wait until a server is there again."""
+        disk = self.create()
+        server.stop()
+        try:
+            calls = [
+                self.threads.submit(self.create, **changes),
+                self.threads.submit(self.create, **changes),
+                self.threads.submit(
+                    self.api.delete_disk, self.ctxt, disk['name'], 'vms'
+                ),
+            ]
+            time.sleep(FAILOVER_S)
+        finally:
+            server.start()
+        states = [call.result()['state'] for call in calls]
+        self.assertEqual(['ready', 'ready', 'retired'], states)
 
     def test_nobody_answers(self) -> None:
         self.manager.stop()

@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import socket
+import threading
 import time
 from typing import Any
 
@@ -22,6 +23,15 @@ BUSY = errors.ServiceBusy(waiting=3)
 EXPIRED = errors.RequestExpired(method='work', waited_s=6)
 LOST = errors.LeaseLost(name='a', expected='reserved')
 HELD = errors.DiskBusy(name='a', pool='vms', state='reserved')
+DOWN = errors.DatabaseUnavailable(reason='it fails over')
+#: What a restart, or a failover, brings with it.
+FAILOVERS = (
+    DOWN,
+    errors.CephUnavailable(act='clone'),
+    errors.GlanceUnavailable(reason='HTTP 503'),
+    errors.ParentReleased(parent='a@snap'),
+    errors.ParentGone(parent='a@snap', reason='its id is another'),
+)
 
 
 def no_room(awaited: bool) -> errors.RoomNeeded:
@@ -41,6 +51,10 @@ def importing(beat: str) -> errors.ImageImporting:
     )
 
 
+class Hanging:
+    """What an endpoint does not answer with."""
+
+
 class Endpoint:
     """Answers with one thing after the other, the last again and again."""
 
@@ -50,6 +64,7 @@ class Endpoint:
         self.contexts: list[dict[str, Any]] = []
         self._answers = iter(answers)
         self._last = answers[-1:]
+        self.end = threading.Event()
 
     def ping(self, ctxt: dict[str, Any]) -> None:
         """Answer nothing, as far as a client cares."""
@@ -59,6 +74,8 @@ class Endpoint:
         answer = next(self._answers, *self._last)
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, Hanging):
+            self.end.wait(60)
         return answer
 
 
@@ -66,6 +83,7 @@ class CallsTest(wire.WireTest):
     def answers(self, *answers: Any) -> Endpoint:
         endpoint = Endpoint(*answers)
         self.serve(endpoint)
+        self.addCleanup(endpoint.end.set)
         return endpoint
 
     def test_what_passes_is_asked_again_about(self) -> None:
@@ -79,10 +97,17 @@ class CallsTest(wire.WireTest):
         self.assertEqual('done', self.call(self.client()))
         self.assertThat(endpoint.contexts, matchers.HasLength(8))
 
+    def test_failover_of_a_dependency_is_waited_for(self) -> None:
+        endpoint = self.answers(*FAILOVERS, 'done')
+        self.assertEqual('done', self.call(self.client()))
+        ids = {each['call_id'] for each in endpoint.contexts}
+        self.assertThat(endpoint.contexts, matchers.HasLength(6))
+        self.assertThat(ids, matchers.HasLength(1))
+
     def test_what_does_not_pass_is_told_at_once(self) -> None:
         final = (
             errors.DiskNotFound(name='a', pool='vms'),
-            errors.CephUnavailable(act='clone'),
+            errors.OutOfSpace(pool='vms'),
             no_room(awaited=False),
         )
         endpoint = self.answers(*final)
@@ -100,6 +125,24 @@ class CallsTest(wire.WireTest):
         )
         self.assertEqual({'waiting': 3}, raised.kwargs)
         self.assertThat(time.monotonic() - began, matchers.LessThan(5))
+
+    def test_last_answer_is_told_when_nobody_answers_any_more(self) -> None:
+        self.patch(calling, 'PATIENCE_S', 1)
+        self.answers(DOWN, Hanging())
+        raised = self.assertRaises(
+            errors.DatabaseUnavailable, self.call, self.client(timeout_s=4)
+        )
+        self.assertEqual(DOWN.kwargs, raised.kwargs)
+
+    def test_silence_after_an_answer_is_silence(self) -> None:
+        self.patch(calling, 'PATIENCE_S', 1)
+        self.answers(DOWN, Hanging())
+        raised = self.assertRaises(
+            errors.ServiceUnavailable,
+            self.call,
+            self.client(timeout_s=60, silence_s=2),
+        )
+        self.assertIn(f'the answer was: {DOWN}', str(raised))
 
     def test_each_call_has_an_id_that_its_repetitions_share(self) -> None:
         endpoint = self.answers(BUSY, 'done')
