@@ -31,18 +31,31 @@ class Manager:
 
     target = messaging.Target(version=rpc.VERSION)
 
-    #: What destroys, or may take long, in favour of who waits for a disk.
-    GIVING_WAY: ClassVar = frozenset(
-        {
-            'create_snapshot',
-            'delete_disk',
-            'delete_disks',
-            'discard_snapshot',
-            'remove_snapshot',
-            'rollback_disk',
-            'snapshot_disk',
-        }
-    )
+    #: What waits for Glance or Ceph, by what it is limited together with.
+    #: The other methods read, or answer at once.
+    KINDS: ClassVar = {
+        'creations': frozenset(
+            {
+                'adopt_disk',
+                'begin_import',
+                'create_disk',
+                'finish_import',
+                'is_cloneable',
+                'resize_disk',
+            }
+        ),
+        'removals and snapshots': frozenset(
+            {
+                'create_snapshot',
+                'delete_disk',
+                'delete_disks',
+                'discard_snapshot',
+                'remove_snapshot',
+                'rollback_disk',
+                'snapshot_disk',
+            }
+        ),
+    }
 
     engine: Engine
     snapshots: Snapshots

@@ -83,7 +83,7 @@ class Worker(service.ServiceBase):
                 self._conf.executor_thread_pool_size,
                 self._conf.waiting_requests,
             ),
-            rooms.manager.GIVING_WAY,
+            rooms.manager.KINDS,
         )
         self._server.start()
         self._chores = chores.Chores(
