@@ -15,6 +15,8 @@ from oslo_log import log as logging
 
 from rbdcloner import errors
 from rbdcloner.nova import asking
+from rbdcloner.nova import conf
+from rbdcloner.nova import images
 from rbdcloner.nova import rbd_utils
 from rbdcloner.nova import writing
 from rbdcloner.nova.answers import as_novas
@@ -100,9 +102,14 @@ class Rbd(imagebackend.Rbd):
         0 stands for the size of the image. An image that was refused is not
         asked for again.
 
-        :raises ImageUnacceptable: it cannot be cloned.
+        :raises ImageUnacceptable: it cannot be cloned, or is to be verified.
         :raises FlavorDiskSmallerThanImage: it is larger than *max_size*.
         """
+        if images.must_be_verified(self.instance):
+            raise exception.ImageUnacceptable(
+                image_id=image_id,
+                reason='its signature is verified as it is downloaded',
+            )
         if self._refusal:
             raise self._refusal
         try:
@@ -134,7 +141,11 @@ class Rbd(imagebackend.Rbd):
             name=self.rbd_name,
             size_bytes=size_bytes,
             pool=self.driver.pool,
-            import_=CONF.rbdcloner['import'],
+            import_=(
+                CONF.rbdcloner['import']
+                if images.may_be_imported()
+                else conf.NEVER
+            ),
             **self._disk.owner,
         )
 
