@@ -92,6 +92,10 @@ class FormatUnsupported(ImageUnfit):
     """Image {image_id} is in format {format}, which is not imported."""
 
 
+class FeatureUnsupported(ImageUnfit):
+    """Image {image_id} has {feature}, which is not supported."""
+
+
 class ContainerUnsupported(ImageUnfit):
     """Image {image_id} is in a {container} container, which is not imported."""
 
@@ -106,6 +110,10 @@ class ImageUnsafe(ImageUnfit):
 
 class ImageTooLarge(ImageUnfit):
     """Image {image_id} has {size_bytes} bytes when unpacked, over {limit_bytes}."""
+
+
+class SizeDiffers(ImageUnfit):
+    """Image {image_id} has {expected_bytes} bytes by its header, and {found_bytes} by {source}."""
 
 
 class ChecksumDiffers(ImageUnfit):

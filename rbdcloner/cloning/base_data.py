@@ -118,8 +118,10 @@ class Data:
                 for piece in pieces:
                     kept.opened.write(piece)
             kept.opened.flush()
-            inspection.disk()
-            size_bytes = conversion.inspect(kept.path, image, self.limit_bytes)
+            disk = inspection.disk()
+            size_bytes = conversion.inspect(
+                kept.path, image, disk.size_bytes, self.limit_bytes
+            )
             yield Fetched(kept.path, size_bytes)
 
     def convert(

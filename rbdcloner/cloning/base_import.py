@@ -176,7 +176,7 @@ class BaseImporter:
                 self.ceph.create(clone.image, size_bytes)
                 write(clone)
                 beat.tell()
-                image_id = self._expose(clone)
+                image_id = self._expose(clone, size_bytes)
                 made = self.lineage.base_made(
                     base, clone, image_id, size_bytes
                 )
@@ -187,11 +187,18 @@ class BaseImporter:
                 raise
         self._end('end', made)
 
-    def _expose(self, clone: Clone) -> str:
+    def _expose(self, clone: Clone, size_bytes: int) -> str:
         with self.ceph.open(clone.image) as opened:
-            image = opened.facts().image
-            self.maker.expose(clone, image, opened)
-        return image.id
+            facts = opened.facts()
+            if facts.size_bytes != size_bytes:
+                raise errors.SizeDiffers(
+                    image_id=clone.glance_image_id,
+                    expected_bytes=size_bytes,
+                    found_bytes=facts.size_bytes,
+                    source='Ceph',
+                )
+            self.maker.expose(clone, facts.image, opened)
+        return facts.image.id
 
     def _failed(self, base: Base, exc: errors.Error) -> None:
         """Have the import tried again later, or never.

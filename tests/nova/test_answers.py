@@ -40,6 +40,8 @@ UNACCEPTABLE: list[type[errors.Error]] = [
     errors.ImageDamaged,
     errors.ImageUnfit,
     errors.FormatUnsupported,
+    errors.FeatureUnsupported,
+    errors.SizeDiffers,
     errors.ContainerUnsupported,
     errors.FormatDiffers,
     errors.ImageUnsafe,
