@@ -61,6 +61,8 @@ class ImageNotActive(ImageError):
 class ImageHidden(ImageError):
     """Image {image_id} is hidden."""
 
+    # Only managers of the release before answer that.
+
 
 class ImageForbidden(ImageError):
     """Image {image_id} is not available to project {project_id}."""

@@ -168,16 +168,14 @@ def check_usable(image: GlanceImage, project_id: str | None = None) -> None:
     """Return if *project_id* may make disks of *image* now.
 
     ``None`` asks only whether anybody may. Members of a shared image may use
-    it accepted or not: accepting only changes what Glance lists.
+    it accepted or not: accepting only changes what Glance lists, and so does
+    hiding an image (``os_hidden``), of which servers go on to be rebuilt.
 
     :raises ImageNotActive: there is no data yet, or no more.
-    :raises ImageHidden: its owner has hidden it.
     :raises ImageForbidden: it is another project's and not shared with it.
     """
     if image.status != 'active':
         raise errors.ImageNotActive(image_id=image.id, status=image.status)
-    if image.hidden:
-        raise errors.ImageHidden(image_id=image.id)
     if project_id is not None and not _available(image, project_id):
         raise errors.ImageForbidden(image_id=image.id, project_id=project_id)
 

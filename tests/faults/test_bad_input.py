@@ -102,10 +102,6 @@ class BadInputTest(service.ServiceTest):
         )
         self.refused(errors.ImageNotActive, image_id=image.id)
 
-    def test_hidden_image(self) -> None:
-        image = self.servers.glance.upload('hidden', b'x', os_hidden=True)
-        self.refused(errors.ImageHidden, image_id=image.id)
-
     def test_image_of_nobody_that_is_private(self) -> None:
         image = self.servers.glance.upload('own', b'x', visibility='private')
         self.refused(errors.ImageForbidden, image_id=image.id)

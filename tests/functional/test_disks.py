@@ -159,6 +159,14 @@ class DisksTest(service.ServiceTest):
         self.assertEqual(len(GOLDEN), verdict['size_bytes'])
         self.assertEqual([], verdict['refusals'])
 
+    def test_hidden_image_is_cloneable(self) -> None:
+        image = self.servers.glance.upload('hidden', GOLDEN, os_hidden=True)
+        self.assertTrue(
+            self.api.is_cloneable(self.ctxt, image.id)['cloneable']
+        )
+        disk = self.create(image_id=image.id)
+        self.assertEqual(GOLDEN, self.read(disk, 0, len(GOLDEN)))
+
     def test_ping_tells_version_workers_and_cluster(self) -> None:
         answer = self.api.ping(self.ctxt)
         self.assertEqual(self.servers.ceph.fsid, answer['fsid'])

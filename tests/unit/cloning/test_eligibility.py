@@ -129,6 +129,7 @@ def test_every_refusal_has_a_code_and_a_sentence():
     'changes',
     [
         {'visibility': 'public'},
+        {'visibility': 'public', 'hidden': True},
         {'visibility': 'community'},
         {'visibility': 'private', 'owner': 'asker'},
         {'visibility': 'shared', 'owner': 'asker'},
@@ -145,7 +146,6 @@ def test_an_image_available_to_the_project_is_usable(changes):
         ({'status': 'queued'}, errors.ImageNotActive),
         ({'status': 'deactivated'}, errors.ImageNotActive),
         ({'status': ''}, errors.ImageNotActive),
-        ({'hidden': True}, errors.ImageHidden),
         ({'visibility': 'private'}, errors.ImageForbidden),
         ({'visibility': 'shared'}, errors.ImageForbidden),
         ({'visibility': ''}, errors.ImageForbidden),
@@ -301,5 +301,5 @@ def test_an_image_without_locations_says_so():
 
 def test_without_a_project_only_the_image_is_looked_at():
     eligibility.check_usable(an_image(visibility='private'))
-    with pytest.raises(errors.ImageHidden):
-        eligibility.check_usable(an_image(hidden=True))
+    with pytest.raises(errors.ImageNotActive):
+        eligibility.check_usable(an_image(status='queued'))
