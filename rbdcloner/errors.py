@@ -94,6 +94,10 @@ class FormatUnsupported(ImageUnfit):
     """Image {image_id} is in format {format}, which is not imported."""
 
 
+class ImageEmpty(ImageUnfit):
+    """Image {image_id} has no data: its size is 0 bytes."""
+
+
 class FeatureUnsupported(ImageUnfit):
     """Image {image_id} has {feature}, which is not supported."""
 

@@ -47,6 +47,11 @@ class Refusal(enum.StrEnum):
     )
     OTHER_CLUSTER = 'other-cluster', 'The data is in another Ceph cluster'
     NOT_RAW = 'not-raw', 'Only images of disk format raw can be cloned'
+    NOT_BARE = (
+        'not-bare',
+        'Only images of container format bare can be cloned',
+    )
+    EMPTY = 'empty', 'The snapshot has a size of 0 bytes'
     POOL_MISSING = 'pool-missing', 'Ceph has no such pool'
     IMAGE_MISSING = 'image-missing', 'The pool has no such RBD image'
     SNAPSHOT_MISSING = (
@@ -220,6 +225,8 @@ def _suitable(
         return Refusal.OTHER_CLUSTER
     if image.disk_format != 'raw':
         return Refusal.NOT_RAW
+    if image.container_format != 'bare':
+        return Refusal.NOT_BARE
     return location
 
 
@@ -239,9 +246,10 @@ def _look(location: Location, ceph: Driver) -> SnapshotFacts | Refusal:
     Glance knows no RBD namespaces: its images lie in the default one.
     """
     try:
-        return ceph.find_snapshot(
+        facts = ceph.find_snapshot(
             location.pool, '', location.image, location.snapshot
         )
+        return facts if facts.size_bytes else Refusal.EMPTY
     except errors.CephError as exc:
         for error, reason in _REASONS:
             if isinstance(exc, error):

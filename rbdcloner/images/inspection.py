@@ -51,6 +51,9 @@ _MAY_BECOME_VHD = frozenset({'raw', 'gpt'})
 # Their sizes are those of the data; what else is in them is not looked at.
 _PLAIN = frozenset({'raw', 'iso'})
 
+# A vmdk without a size is a text, and the others' sizes are elsewhere.
+_SIZE_IN_HEADER = frozenset({'qcow2', 'vdi', 'vhd'})
+
 _PACKED = {
     **{b'BZh%d1AY&SY' % level: 'bzip2' for level in range(1, 10)},
     b'\x1f\x8b\x08': 'gzip',
@@ -86,6 +89,7 @@ def accept(image: GlanceImage) -> None:
 
     :raises FormatUnsupported: its format is none that is imported.
     :raises ContainerUnsupported: its data is inside something else.
+    :raises ImageEmpty: it has none.
     """
     if image.disk_format not in STREAMED | CONVERTED:
         raise errors.FormatUnsupported(
@@ -95,6 +99,8 @@ def accept(image: GlanceImage) -> None:
         raise errors.ContainerUnsupported(
             image_id=image.id, container=image.container_format or 'unknown'
         )
+    if not image.size_bytes:
+        raise errors.ImageEmpty(image_id=image.id)
 
 
 class Inspection:
@@ -221,6 +227,8 @@ class Inspection:
             raise self._unsafe(f'its {said} header is not whole') from exc
         if said == 'vmdk' and _has_parent(self._inspectors[said]):
             raise self._unsafe('it has a parent')
+        if not self._size_bytes(said) and said in _SIZE_IN_HEADER:
+            raise errors.ImageEmpty(image_id=self._image.id)
         if not self._size_bytes(said):
             raise self._unsafe('it has no size')
 

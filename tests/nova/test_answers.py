@@ -40,6 +40,7 @@ UNACCEPTABLE: list[type[errors.Error]] = [
     errors.ImageDamaged,
     errors.ImageUnfit,
     errors.FormatUnsupported,
+    errors.ImageEmpty,
     errors.FeatureUnsupported,
     errors.SizeDiffers,
     errors.ContainerUnsupported,

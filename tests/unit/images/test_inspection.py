@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What images are is seen from their bytes, whatever Glance says."""
 
+import dataclasses
 import struct
 
 import hypothesis
@@ -25,7 +26,7 @@ def pieces_of(data, size_bytes):
 def inspected(data, said, piece_bytes=MIB, limit_bytes=LIMIT_BYTES):
     """Return the disk that *data* is, or raise what is wrong with it."""
     image = specimens.of(said, len(data))
-    inspection.accept(image)
+    inspection.accept(dataclasses.replace(image, size_bytes=1))
     watcher = inspection.Inspection(image, limit_bytes)
     passed = list(watcher.watch(pieces_of(data, piece_bytes)))
     assert b''.join(passed) == data
@@ -147,6 +148,14 @@ def test_text_that_is_no_vmdk_is_raw():
 def test_other_formats_are_refused_by_name(said):
     with pytest.raises(errors.FormatUnsupported, match=said or 'unknown'):
         inspection.accept(specimens.of(said))
+
+
+def test_an_image_without_data_is_refused_by_name(tmp_path):
+    with pytest.raises(errors.ImageEmpty):
+        inspection.accept(specimens.of('raw', 0))
+    inspection.accept(specimens.of('raw', 1))
+    specimens.qemu_img('create', '-f', 'qcow2', tmp_path / 'image', 0)
+    refused(errors.ImageEmpty, (tmp_path / 'image').read_bytes(), 'qcow2')
 
 
 @pytest.mark.parametrize('container', ['', 'ovf', 'ova', 'compressed'])
