@@ -97,6 +97,16 @@ class BaseRuns(Bases):
         return moved(connection, base, BaseState.REFUSED, reason=reason)
 
     @writes
+    def abandon_base(
+        self, connection: sa.Connection, base: Base, reason: str
+    ) -> Base:
+        """Move *base* RUNNING → DROPPED; its image is another's to remove.
+
+        :raises RowMoved: as :meth:`base_progress`.
+        """
+        return moved(connection, base, BaseState.DROPPED, reason=reason)
+
+    @writes
     def copied_base(self, connection: sa.Connection, base: Base) -> Base:
         """Move *base* RUNNING → COPIED.
 

@@ -183,7 +183,8 @@ class BaseRow(_Queued, Base):
     """A Glance image that is, or was, imported into one cluster.
 
     It is live in :data:`rbdcloner.states.LIVE_BASES`. ``clone_id`` is the
-    row of the RBD image that is made now, or was made last.
+    row of the RBD image that is made now, or was made last. ``asked_at`` is
+    when a caller asked for it last, NULL where an administrator did.
     """
 
     __tablename__ = 'bases'
@@ -212,6 +213,7 @@ class BaseRow(_Queued, Base):
     way: orm.Mapped[columns.Word]
     done_bytes: orm.Mapped[columns.Big]
     total_bytes: orm.Mapped[columns.Big]
+    asked_at: orm.Mapped[columns.Until]
 
 
 class DutyRow(Base):

@@ -198,7 +198,9 @@ class Base:
     another one the image is another. ``clone`` is the RBD image that is made
     now or was made last, ``None`` while there is none. ``slot``, ``fence``
     and the lease are as a :class:`Flatten`'s. ``updated_at`` is when it last
-    came on, not when its lease was renewed.
+    came on, not when its lease was renewed. ``asked_at`` is when a caller
+    last asked for it, within seconds; ``None``: an administrator did, and no
+    caller has to wait for it.
     """
 
     id: int
@@ -211,6 +213,7 @@ class Base:
     way: Way
     done_bytes: int
     total_bytes: int
+    asked_at: datetime.datetime | None
     reason: str
     slot: int | None
     owner: str
