@@ -146,6 +146,10 @@ class ScratchFull(Error):
     retryable = True
 
 
+class ScratchTooSmall(ImageUnfit):
+    """Image {image_id} needs {size_bytes} bytes in the scratch folder, which holds {limit_bytes} at most."""
+
+
 class ConversionFailed(Error):
     """qemu-img did not convert image {image_id}: {reason}."""
 

@@ -107,6 +107,7 @@ class Data:
 
         :raises ImageUnfit: it is not what Glance says, or may not be used.
         :raises ScratchFull: there is no room for it now.
+        :raises ScratchTooSmall: there will never be.
         """
 
         def half(done_bytes: int, total_bytes: int) -> None:

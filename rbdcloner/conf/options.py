@@ -206,7 +206,8 @@ IMPORTS: list[cfg.Opt] = [
         min=1,
         mutable=True,
         help='How many MiB the imports of one host may take there at once. '
-        'Blocks are reserved before a download begins.',
+        'Blocks are reserved before a download begins. A larger image is '
+        'refused, so that all hosts should have the same.',
     ),
     cfg.IntOpt(
         'max_size_gib',

@@ -50,6 +50,7 @@ UNACCEPTABLE: list[type[errors.Error]] = [
     errors.ChecksumDiffers,
     errors.DataTruncated,
     errors.SignatureInvalid,
+    errors.ScratchTooSmall,
     errors.ImageImporting,
     errors.ImportRefused,
     errors.ImportStopped,
