@@ -68,6 +68,10 @@ class ImageForbidden(ImageError):
     """Image {image_id} is not available to project {project_id}."""
 
 
+class ImageReplaced(ImageError):
+    """The data of image {image_id} is another by now."""
+
+
 class ImageNotCloneable(ImageError):
     """Image {image_id} cannot be cloned: {summary}."""
 
@@ -128,6 +132,10 @@ class ChecksumDiffers(ImageUnfit):
 
 class DataTruncated(ImageUnfit):
     """Glance sent {received_bytes} of the {size_bytes} bytes of image {image_id}."""
+
+
+class ImageDataMissing(ImageUnfit):
+    """Glance has image {image_id}, and no data of it."""
 
 
 class SignatureInvalid(ImageUnfit):

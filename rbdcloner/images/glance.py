@@ -102,9 +102,10 @@ class Glance:
 
         :raises InvalidArgument: *image_id* is not a uuid.
         :raises ImageNotFound: Glance has no such image, or hides it.
+        :raises ImageDataMissing: Glance has the image, without data.
         :raises GlanceForbidden: the service's credentials are refused.
-        :raises GlanceUnavailable: no answer, one without data, a broken
-            connection, or nothing for as long as the session's timeout.
+        :raises GlanceUnavailable: no answer, a broken connection, or nothing
+            for as long as the session's timeout.
         """
         _check(image_id)
         act = f'downloading image {image_id}'
@@ -154,6 +155,9 @@ class Glance:
         ):
             return response
         response.close()
+        if response.status_code == 204:
+            # Its store has lost it.
+            raise errors.ImageDataMissing(image_id=image_id)
         if response.status_code >= 400:
             raise glance_errors.from_response(response)
         raise ValueError('not the data that was asked for')

@@ -35,6 +35,7 @@ TABLE: dict[type[errors.Error], type[exception.NovaException]] = {
 UNACCEPTABLE: list[type[errors.Error]] = [
     errors.ImageError,
     errors.ImageHidden,
+    errors.ImageReplaced,
     errors.ImageNotCloneable,
     errors.ImageInGlance,
     errors.ImageDamaged,
@@ -49,6 +50,7 @@ UNACCEPTABLE: list[type[errors.Error]] = [
     errors.ImageTooLarge,
     errors.ChecksumDiffers,
     errors.DataTruncated,
+    errors.ImageDataMissing,
     errors.SignatureInvalid,
     errors.ScratchTooSmall,
     errors.ImageImporting,

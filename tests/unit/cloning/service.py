@@ -85,8 +85,9 @@ class KnownImages:
     """Glance's answers; the real one is in the functional tests.
 
     ``remembered`` are old ones, given until they are forgotten. ``on_look``
-    is called when Glance is asked, ``on_piece`` in the middle of a download,
-    ``on_copy`` when an image is to be copied.
+    is called when Glance is asked, ``on_download`` before a download and
+    ``on_piece`` in the middle of it, ``on_copy`` when an image is to be
+    copied.
     """
 
     def __init__(self) -> None:
@@ -95,6 +96,7 @@ class KnownImages:
         self.forgotten: list[str] = []
         self.remembered: dict[str, GlanceImage] = {}
         self.on_look: Callable[[], object] = lambda: None
+        self.on_download: Callable[[], object] = lambda: None
         self.on_piece: Callable[[], object] | None = None
         self.on_copy: Callable[[str], object] = lambda image_id: None
 
@@ -115,6 +117,7 @@ class KnownImages:
     @contextlib.contextmanager
     def download(self, image_id: str) -> Iterator[Iterator[bytes]]:
         self.get(image_id)
+        self.on_download()
         yield self._pieces(self.data[image_id])
 
     def copy_to(self, image_id: str, store: str) -> bool:
@@ -354,6 +357,12 @@ class Service(fixtures.Fixture):
     def pass_time(self) -> None:
         """Let every lease run out and every pause end, without a wait."""
         self._make_past(*_TIME_PASSES)
+
+    def pass_time_without_callers(self) -> None:
+        """Let time pass in which nobody asked for an import."""
+        self._make_past(
+            'UPDATE bases SET asked_at = :then WHERE asked_at IS NOT NULL'
+        )
 
     def end_leases(self) -> None:
         """Let every lease run out: nobody has renewed it for long."""
