@@ -87,7 +87,7 @@ class BaseProgress:
 
     def tell(self) -> None:
         """Write down now how far it is; as :meth:`progress`."""
-        self._hold.renew()
+        self._hold.renew_patiently()
 
     def wait(self) -> None:
         """Wait a little; as :meth:`progress`."""

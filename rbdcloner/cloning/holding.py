@@ -63,7 +63,7 @@ class Holder:
         self.lineage = lineage
         self.owner = owner
         self.lease_s = lease_s
-        self._fence = fence or Fence(lineage, owner)
+        self._fence = fence or Fence(lineage, owner, lease_s)
         self._until: dict[tuple[type, int, int], float] = {}
         self._holds: dict[int, Hold] = {}
         self._lock = threading.Lock()
@@ -177,10 +177,21 @@ class Holder:
             raise
 
     def hold_on(self, row: Held, ask: Callable[[], object]) -> Hold:
-        """Return the hold on a row that was taken; *ask* renews it."""
+        """Return the hold on a row that was taken; *ask* renews it.
+
+        It is for long work: that waits for the database.
+        """
         with self._lock:
             until = self._until.pop(_key(row), 0.0)
-        return Hold(_name(row), row.fence, self.lease_s, until, math.inf, ask)
+        return Hold(
+            _name(row),
+            row.fence,
+            self.lease_s,
+            until,
+            math.inf,
+            ask,
+            patience_s=permits.PATIENCE_S,
+        )
 
     @contextlib.contextmanager
     def _kept(self, clone: Clone, long: bool) -> Iterator[None]:
@@ -190,7 +201,9 @@ class Holder:
             yield
             return
         hold = self.hold_on(clone, lambda: self._ask(clone))
-        hold.ends = math.inf if long else time.monotonic() + _HANGS_S
+        if not long:
+            hold.ends = time.monotonic() + _HANGS_S
+            hold.patience_s = 0.0
         with self._lock:
             self._holds[clone.id] = hold
             self._start_renewing()

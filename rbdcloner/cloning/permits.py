@@ -13,7 +13,13 @@ import contextvars
 import dataclasses
 import time
 
+import tenacity
+
 from rbdcloner import errors
+
+#: Longer than the failover of a database.
+PATIENCE_S = 120.0
+_ASK_AGAIN_S = 0.5
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -21,7 +27,8 @@ class Hold:
     """The right of a thread to act for a row.
 
     It is certain ``until`` then, by the monotonic clock, and not renewed
-    after it ``ends``. ``ask`` renews it in the database.
+    after it ``ends``. ``ask`` renews it in the database; where that does not
+    answer, long work waits for it for ``patience_s`` rather than begin again.
     """
 
     name: str
@@ -31,6 +38,7 @@ class Hold:
     ends: float
     ask: Callable[[], object]
     lost: bool = False
+    patience_s: float = 0.0
 
     def confirm(self) -> None:
         """Return if it lasts; at the price of nothing while that is certain.
@@ -39,7 +47,17 @@ class Hold:
         :raises DatabaseUnavailable: that is not known.
         """
         if self.lost or time.monotonic() >= self.until:
-            self.renew()
+            self.renew_patiently()
+
+    def renew_patiently(self) -> None:
+        """Ask for another lease, more than once; as :meth:`confirm`."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(errors.DatabaseUnavailable),
+            wait=tenacity.wait_fixed(_ASK_AGAIN_S),
+            stop=tenacity.stop_after_delay(self.patience_s),
+            reraise=True,
+        )
+        retrying(self.renew)
 
     def renew(self) -> None:
         """Ask for another lease; as :meth:`confirm`."""

@@ -117,7 +117,7 @@ def service(
     conf: cfg.ConfigOpts, rows: Lineage, owner: str
 ) -> tuple[LibrbdDriver, Service]:
     """Return *owner*'s rooms over a driver, and that, connected."""
-    fence = Fence(rows, owner)
+    fence = Fence(rows, owner, conf.lease)
     driver = ceph(conf, fence)
     fence.shut_out = driver.shut_out
     driver.connect()

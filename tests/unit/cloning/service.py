@@ -69,6 +69,13 @@ _LEASES_END = (
     'UPDATE bases SET lease_expires_at = :then '
     'WHERE lease_expires_at IS NOT NULL',
 )
+#: No process here has the thread that records that the database answers.
+_ANSWERS_EVER = (
+    'INSERT INTO duties (name, owner, due_at) VALUES '
+    "('database answers', '', '2100-01-01 00:00:00.000000'), "
+    "('takeover', '', '2000-01-01 00:00:00.000000')"
+)
+_SILENCE = "UPDATE duties SET due_at = :then WHERE name = 'database answers'"
 _TIME_PASSES = (
     *_LEASES_END,
     'UPDATE clones SET retry_at = :then WHERE retry_at IS NOT NULL',
@@ -228,6 +235,8 @@ class Service(fixtures.Fixture):
             atexit.register(shutil.rmtree, folder)
             engine = db_engine.connect(f'sqlite:///{folder}/empty.sqlite')
             migration.upgrade(engine)
+            with engine.begin() as connection:
+                connection.execute(sa.text(_ANSWERS_EVER))
             engine.dispose()
             cls._template = folder / 'empty.sqlite'
         return cls._template
@@ -249,7 +258,7 @@ class Service(fixtures.Fixture):
             event.listen(engine, 'commit', lambda _: on_commit())
         lineage = Lineage(engine)
         owner = f'process-{next(self._owners)}'
-        fence = Fence(lineage, owner, self.ceph.shut_out)
+        fence = Fence(lineage, owner, self._lease_s, self.ceph.shut_out)
         holder = Holder(lineage, owner, self._lease_s, fence)
         rooms = compose.rooms(self._conf, self.ceph, holder, self.glance)
         return Process(
@@ -367,6 +376,10 @@ class Service(fixtures.Fixture):
     def end_leases(self) -> None:
         """Let every lease run out: nobody has renewed it for long."""
         self._make_past(*_LEASES_END)
+
+    def silence_database(self) -> None:
+        """Let nobody have recorded for long that the database answers."""
+        self._make_past(_SILENCE)
 
     def _make_past(self, *statements: str) -> None:
         long_ago = {'then': '2000-01-01 00:00:00.000000'}

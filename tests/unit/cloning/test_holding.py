@@ -249,14 +249,16 @@ class HolderTest(testtools.TestCase):
 
     def test_without_a_database_nothing_uncertain_is_permitted(self) -> None:
         down = errors.DatabaseUnavailable(reason='down')
+        hold = self.holder.hold_on(
+            self.disk, lambda: self.lineage.renew_all({}, 'me', LEASE_S)
+        )
+        hold.patience_s = 0
         # A database cannot be stopped under SQLite.
         with (
             mock.patch.object(
                 type(self.lineage), 'renew_all', side_effect=down
             ),
-            permits.acting(
-                self.holder.hold_on(self.disk, self.lineage.renew_all)
-            ),
+            permits.acting(hold),
         ):
             self.wait_until(self._is_refused, 'it is permitted')
 
@@ -284,6 +286,47 @@ class HolderTest(testtools.TestCase):
         self.assertEqual({ADDRESS}, self.world.ceph.refused)
         self.assertEqual((), self.lineage.addresses_of(self.disk.owner))
         self.assertEqual(self.disk.fence + 1, held.fence)
+
+    def test_no_holder_is_blocklisted_after_a_silent_database(self) -> None:
+        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
+        self.world.end_leases()
+        self.world.silence_database()
+        other = self.world.process().engine.holder
+        self.assertRaises(errors.DiskBusy, other.hold, self.disk)
+        self.assertEqual(set(), self.world.ceph.refused)
+        # The holder lives, and renews its lease by then.
+        self.lineage.renew(self.disk, 60)
+        self.wait_until(self._leases_are_trusted, 'leases are not trusted')
+        self.assertRaises(errors.DiskBusy, other.hold, self.disk)
+        self.assertEqual(set(), self.world.ceph.refused)
+
+    def test_a_lease_after_a_silence_its_row_is_taken_over(self) -> None:
+        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
+        self.world.end_leases()
+        self.world.silence_database()
+        other = self.world.process().engine.holder
+        self.assertRaises(errors.DiskBusy, other.hold, self.disk)
+        self.wait_until(self._leases_are_trusted, 'leases are not trusted')
+        self.assertEqual(self.disk.fence + 1, other.hold(self.disk).fence)
+        self.assertEqual({ADDRESS}, self.world.ceph.refused)
+
+    def test_long_work_waits_for_the_database(self) -> None:
+        renew_all = self.lineage.renew_all
+        down = errors.DatabaseUnavailable(reason='down')
+        with (
+            self.holder.working_on(self.disk, long=True),
+            # A database cannot be stopped under SQLite.
+            mock.patch.object(
+                type(self.lineage), 'renew_all', side_effect=down
+            ) as failing,
+        ):
+            time.sleep(LEASE_S)
+            answers = threading.Timer(
+                LEASE_S, lambda: setattr(failing, 'side_effect', renew_all)
+            )
+            answers.start()
+            permits.permit()
+            answers.join()
 
     def test_who_let_go_is_not_shut_out(self) -> None:
         self.lineage.note_addresses(self.disk.owner, [ADDRESS])
@@ -326,6 +369,9 @@ class HolderTest(testtools.TestCase):
             self.holder.hold(self.disk)
             self.assertEqual({ADDRESS}, self.world.ceph.refused)
             permits.permit()
+
+    def _leases_are_trusted(self) -> bool:
+        return self.lineage.may_take_over('me', LEASE_S)
 
     def _taken_over(self, owner: str, lease_s: float):
         self.lineage.let_go(self.disk, 'why')
