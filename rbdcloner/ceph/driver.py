@@ -98,7 +98,8 @@ class Driver(Reader, Protocol):
 
         :raises RbdImageExists: the child's name is taken; nothing was done.
         :raises RbdImageNotFound: the parent's image is not there by its name.
-        :raises SnapshotNotFound: the parent's snapshot is not there.
+        :raises SnapshotNotFound: the parent's snapshot is not there; or Ceph
+            refuses to clone what has its name, and that is another.
         :raises SnapshotUnprotected: v1, and the parent is not protected.
         :raises OutOfSpace: the child's pool takes no writes.
         """

@@ -168,6 +168,10 @@ class LibrbdDriver(Reading):
         facts = self.find_snapshot(
             image.pool, image.namespace, image.name, parent.name
         )
+        known = facts.snapshot
+        if (parent.image.id, parent.id) != (known.image.id, known.id):
+            # Of larger objects, for example.
+            raise looking.no_snapshot(image, parent.name)
         if clone_format == CloneFormat.V1 and not facts.protected:
             raise errors.SnapshotUnprotected(
                 pool=image.pool, image=image.name, snapshot=parent.name

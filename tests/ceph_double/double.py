@@ -206,6 +206,12 @@ class CephDouble(Others):
             image, snapshot = self._snapshot(by_name)
             if clone_format == CloneFormat.V1:
                 self._refuse_v1(image, snapshot, child)
+            if order < image.order:
+                if (parent.image.id, parent.id) != (image.id, snapshot.id):
+                    raise errors.SnapshotNotFound(
+                        pool=image.pool, image=image.name, snapshot=parent.name
+                    )
+                raise errors.CephRefused(act='clone', reason='its order')
             self._refuse_name(child.pool, child.namespace, child.name)
             made = self._new_image(
                 child.pool,

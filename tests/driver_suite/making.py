@@ -162,6 +162,18 @@ class CloneSuite(DriverSuite):
         self.clone(parent, child, order=23)
         self.assertEqual(b'parent', self.cluster.read(child, 0, 6))
 
+    def test_another_image_with_bigger_objects_is_not_the_parent(self):
+        parent = self.parent()
+        image = parent.image
+        self.cluster.remove_image(image)
+        again = self.cluster.add_image(image.pool, image.name, MIB, order=23)
+        now = self.cluster.add_snapshot(again, 'snap', protected=True)
+        child = self.image(self.name('child'))
+        self.assertRaises(errors.SnapshotNotFound, self.clone, parent, child)
+        self.assertIsNone(self.driver.find_image(child))
+        # That is another matter than an order which is too small.
+        self.assertRaises(errors.CephRefused, self.clone, now, child)
+
     def test_a_clone_can_be_cloned(self):
         first = self.child(self.parent())
         snapshot = self.cluster.add_snapshot(first, 'own', protected=True)

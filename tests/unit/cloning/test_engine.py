@@ -205,6 +205,16 @@ class CreateTest(EngineTest):
         clone = self.engine.create_disk(service.request(self.image_id))
         self.assertEqual(again.id, clone.parent.snapshot.image.id)
 
+    def test_replaced_parent_of_larger_objects_is_found_anew(self) -> None:
+        self.engine.create_disk(self.request)
+        old = self.service.parent_of(self.image_id)
+        self.ceph.remove_image(old.image)
+        again = self.ceph.add_image('images', self.image_id, MIB, order=23)
+        self.ceph.add_snapshot(again, 'snap', protected=True)
+        clone = self.engine.create_disk(service.request(self.image_id))
+        self.assertEqual(again.id, clone.parent.snapshot.image.id)
+        self.assertEqual(23, clone.parent.order)
+
     def test_image_removed_behind_our_back_is_named(self) -> None:
         self.engine.create_disk(self.request)
         self.ceph.remove_image(self.service.parent_of(self.image_id).image)
