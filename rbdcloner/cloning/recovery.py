@@ -112,6 +112,7 @@ class Recovery:
             self.releaser.release(parent)
         except errors.Error as exc:
             LOG.warning('Parent %s stays for now: %s', parent.snapshot, exc)
+            self.lineage.put_off_parent(parent)
             return False
         return True
 

@@ -176,7 +176,9 @@ class Waiting(Database):
 
         Those that the service protects, or made, for no attached child, those
         whose release somebody began and left, and what was planned and nobody
-        made; the longest untouched first.
+        made; the longest untouched first. One whose release failed has been
+        put off (:meth:`put_off_parent`), so that no number of them keeps
+        others waiting.
         """
         statement = (
             sa.select(parents)
@@ -188,6 +190,17 @@ class Waiting(Database):
             .limit(limit)
         )
         return [rows.parent(row) for row in connection.execute(statement)]
+
+    @writes
+    def put_off_parent(
+        self, connection: sa.Connection, parent: Parent
+    ) -> None:
+        """Record an attempt to release *parent*: others come first now."""
+        connection.execute(
+            sa.update(parents)
+            .where(parents.c.id == parent.id)
+            .values(updated_at=clock.utc_now())
+        )
 
 
 def _unneeded(idle_s: float) -> sa.ColumnElement[bool]:

@@ -4,6 +4,7 @@
 import pytest
 
 from rbdcloner import errors
+from rbdcloner.cloning import recovery
 from rbdcloner.model import CloneFormat
 from rbdcloner.states import BaseState
 from rbdcloner.states import State
@@ -107,3 +108,24 @@ def test_a_living_importers_image_is_left_alone(importer, steps):
     importer.process.survey.look()
     assert importer.world.ceph.inventory() == before
     assert importer.lineage.bases()[0].clone.state is State.RESERVED
+
+
+def test_parents_that_cannot_be_released_keep_no_other_from_it(monkeypatch):
+    """More of them than one sweep looks at, and all are older."""
+    monkeypatch.setattr(recovery, '_AT_ONCE', 2)
+    with service.Service(CloneFormat.V1) as world:
+        process = world.process()
+        images = [world.add_image(protected=False) for _ in range(5)]
+        for image_id in images:
+            disk = process.engine.create_disk(service.request(image_id))
+            world.ceph.fail('unprotect', errors.CephForbidden(act='', pool=''))
+            process.engine.remove(disk)
+            process.reaper.sweep()
+        world.pass_time()
+        *stay, goes = process.lineage.unneeded_parents(0, 10)
+        forbidden = errors.CephForbidden(act='', pool='')
+        world.ceph.fail('unprotect', forbidden, times=len(stay))
+        for _ in range(3):
+            process.recovery.sweep()
+        left = {each.id for each in process.lineage.unneeded_parents(0, 10)}
+        assert goes.id not in left
