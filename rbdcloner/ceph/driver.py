@@ -14,13 +14,15 @@ Every verb may raise
 :raises CephForbidden: the key's caps do not allow it.
 :raises CephRefused: any other refusal, with Ceph's own words.
 
+
 and nothing of rados or rbd. Those that look are in :mod:`.reader`. Nothing is
 retried here. Rejected: a verb that makes, tags and resizes in one, because a
 caller could not tell where a lost connection left it; and deletion by name,
 because Nova reuses names.
 
 Before each act a driver asks the ``permit`` that it was made with, and after
-it has connected: what that raises it raises, having done nothing.
+it has connected: what that raises it raises, having done nothing. It says
+since when the connection that the act goes through can be blocklisted.
 """
 
 from collections.abc import Callable
@@ -43,6 +45,9 @@ Progress = Callable[[int, int], bool]
 
 #: Returns if the calling thread may change something in Ceph now.
 Permit = Callable[[], None]
+#: The same, through a connection whose address others have known since a
+#: moment of the monotonic clock.
+PermitThrough = Callable[[float], None]
 
 
 class Driver(Reader, Protocol):

@@ -3,6 +3,7 @@
 
 import errno
 import threading
+import time
 from typing import Any
 from typing import Protocol
 
@@ -45,6 +46,8 @@ class Handle:
         self._lock = threading.Lock()
         if recorder:
             recorder.connected(self.address)
+        #: Whoever takes a row over from then on finds the address.
+        self.connected_at = time.monotonic()
 
     def ioctx(self, pool: str, namespace: str = '') -> Any:
         """Return the I/O context of a pool and namespace, for any thread.

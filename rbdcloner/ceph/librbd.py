@@ -17,7 +17,6 @@ from rbdcloner.ceph import looking
 from rbdcloner.ceph import notes
 from rbdcloner.ceph import removing
 from rbdcloner.ceph import snapshots
-from rbdcloner.ceph.connection import translated
 from rbdcloner.ceph.driver import Progress
 from rbdcloner.ceph.opening import LibrbdImage
 from rbdcloner.ceph.reading import Reading
@@ -96,10 +95,7 @@ class LibrbdDriver(Reading):
     def flatten(
         self, image: Image, progress: Progress, forced: bool = False
     ) -> None:
-        with (
-            translated(f'flatten {image}', image.pool),
-            self._connections.own() as handle,
-        ):
+        with self._own_handle(f'flatten {image}', image.pool) as handle:
             flattening.flatten(handle, image, progress, forced, self._permit)
 
     def protect(self, snapshot: Snapshot) -> None:

@@ -3,7 +3,10 @@
 
 How long a lease certainly lasts is counted from before it was asked for, by
 the clock of this host that nobody sets: asking the database before each act
-would cost more than the act.
+would cost more than the act. That clock stands still in a virtual machine
+that is paused. Meanwhile another worker may have taken the row and
+blocklisted the connections of this one; so what was confirmed before a
+connection was made does not count for an act that goes through it.
 """
 
 from collections.abc import Callable
@@ -40,13 +43,24 @@ class Hold:
     lost: bool = False
     patience_s: float = 0.0
 
-    def confirm(self) -> None:
+    @property
+    def confirmed_at(self) -> float:
+        """When the database was asked last, by the monotonic clock."""
+        return self.until - self.lease_s
+
+    def confirm(self, connected_at: float = 0.0) -> None:
         """Return if it lasts; at the price of nothing while that is certain.
+
+        For an act through a connection that was made at *connected_at*.
 
         :raises LeaseLost: another has taken the row, or may.
         :raises DatabaseUnavailable: that is not known.
         """
-        if self.lost or time.monotonic() >= self.until:
+        if (
+            self.lost
+            or time.monotonic() >= self.until
+            or connected_at > self.confirmed_at
+        ):
             self.renew_patiently()
 
     def renew_patiently(self) -> None:
@@ -80,18 +94,19 @@ _current: contextvars.ContextVar[Hold | None] = contextvars.ContextVar(
 )
 
 
-def permit() -> None:
+def permit(connected_at: float = 0.0) -> None:
     """Return if what this thread works on is still its own.
 
     The one place that decides it: the driver asks before each act that
-    changes Ceph, once it is connected. What works on no row is permitted.
+    changes Ceph, once it is connected, and tells since when it is. What works
+    on no row is permitted.
 
     :raises LeaseLost: another has taken the row, or may.
     :raises DatabaseUnavailable: the lease is over, and so is the database.
     """
     hold = current()
     if hold is not None:
-        hold.confirm()
+        hold.confirm(connected_at)
 
 
 def current() -> Hold | None:

@@ -16,6 +16,7 @@ import rados
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph.driver import PermitThrough
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
@@ -56,7 +57,7 @@ class RealCluster(fixtures.Fixture):
         super().__init__()
         self.driver: LibrbdDriver
         #: What the drivers ask before each act.
-        self.permit: Callable[[], None] = lambda: None
+        self.permit: PermitThrough = lambda connected_at: None
 
     def _setUp(self) -> None:
         self.ceph = stack.shared().ceph
@@ -90,7 +91,7 @@ class RealCluster(fixtures.Fixture):
             user or self.user,
             timeout_s,
             clone_format,
-            permit=lambda: self.permit(),
+            permit=lambda connected_at: self.permit(connected_at),
         )
         driver.connect()
         return driver

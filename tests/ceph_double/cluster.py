@@ -10,6 +10,7 @@ import threading
 from typing import Literal
 
 from rbdcloner import errors
+from rbdcloner.ceph.driver import PermitThrough
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Snapshot
@@ -66,7 +67,9 @@ class Cluster:
         #: Told of each elementary act, before and after it; may raise.
         self.on_act: Callable[[str, When], None] = lambda name, when: None
         #: Asked before each elementary act, as a driver's; may raise.
-        self.permit: Callable[[], None] = lambda: None
+        self.permit: PermitThrough = lambda connected_at: None
+        #: When this process connected, by the monotonic clock.
+        self.connected_at = 0.0
         #: The addresses of who was shut out.
         self.refused: set[str] = set()
         self._pools = {pool: _Pool() for pool in pools or ('images', 'vms')}
@@ -116,7 +119,7 @@ class Cluster:
     @contextlib.contextmanager
     def _told(self, name: str) -> Iterator[None]:
         self.on_act(name, 'before')
-        self.permit()
+        self.permit(self.connected_at)
         self._raise_fault(name, 'before')
         yield
         self._raise_fault(name, 'after')

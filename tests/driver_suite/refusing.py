@@ -15,9 +15,11 @@ class PermitSuite(DriverSuite):
         self.allowed = True
         self.asked = 0
         self.cluster.permit = self.permit
-        self.addCleanup(setattr, self.cluster, 'permit', lambda: None)
+        self.addCleanup(
+            setattr, self.cluster, 'permit', lambda connected_at: None
+        )
 
-    def permit(self):
+    def permit(self, connected_at):
         self.asked += 1
         if not self.allowed:
             raise errors.LeaseLost(name='image', expected='fence 1')

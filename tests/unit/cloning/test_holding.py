@@ -247,6 +247,32 @@ class HolderTest(testtools.TestCase):
             permits.permit()
         asked.assert_not_called()
 
+    def test_a_permit_does_not_outlive_its_connection(self) -> None:
+        """The clock stood still with the machine; another took the row."""
+        with self.holder.working_on(self.disk):
+            permits.permit(time.monotonic() - LEASE_S)
+            self.world.end_leases()
+            held = self.world.process().lineage.hold(
+                self.disk, 'other', 600, shut_out=()
+            )
+            self.world.ceph.connected_at = time.monotonic()
+            self.assertRaises(
+                errors.LeaseLost, self.world.ceph.trash, self.disk.image
+            )
+        self.assertIn(self.disk.image.name, self.world.ceph.named('vms'))
+        self.assertEqual([held.fence], [r.fence for r in self.lineage.held()])
+
+    def test_a_permit_is_confirmed_for_a_connection_once(self) -> None:
+        holder = holding.Holder(self.lineage, 'me', 60)
+        disk = holder.taken(self._taken_over)
+        with holder.working_on(disk):
+            connected_at = time.monotonic()
+            permits.permit(connected_at)
+            # That nothing is asked can be seen in no row.
+            with mock.patch.object(type(self.lineage), 'renew_all') as asked:
+                permits.permit(connected_at)
+        asked.assert_not_called()
+
     def test_without_a_database_nothing_uncertain_is_permitted(self) -> None:
         down = errors.DatabaseUnavailable(reason='down')
         hold = self.holder.hold_on(
