@@ -37,6 +37,9 @@ class Handle:
         #: As others see it among the watchers of an image.
         self.address: str = cluster.get_addrs()
         self.default_order = int(cluster.conf_get('rbd_default_order'))
+        self.default_data_pool: str = (
+            cluster.conf_get('rbd_default_data_pool') or ''
+        )
         self._cluster = cluster
         self._key = key
         self._recorder = recorder

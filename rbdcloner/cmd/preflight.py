@@ -256,6 +256,19 @@ def _pool_problems(
         )
     else:
         yield from _write_problems(facts, pool, user, grant, disks)
+        yield from _data_problems(facts, user)
+
+
+def _data_problems(facts: PoolFacts, user: str) -> Iterator[Problem]:
+    if not facts.data_usable:
+        data_pool = facts.data_pool
+        yield Problem(
+            f'The key client.{user} may not read and write {data_pool}, where '
+            f'images of pool {facts.pool} have their data '
+            '("rbd_default_data_pool"): they could be made, but not removed',
+            f'Run "ceph auth caps client.{user}" with "profile rbd '
+            f'pool={data_pool}" beside its other caps',
+        )
 
 
 def _write_problems(

@@ -100,7 +100,8 @@ class PoolFacts:
     """What this service's key can do with a pool, found by acting.
 
     ``initialised``: the pool is marked for rbd (``rbd pool init``). ``full``:
-    it, or the cluster, takes no writes.
+    it, or the cluster, takes no writes. ``data_pool``: where the data of its
+    new images goes, if not into itself; ``data_usable``: the key may.
     """
 
     pool: str
@@ -109,6 +110,8 @@ class PoolFacts:
     readable: bool
     writable: bool
     full: bool
+    data_pool: str = ''
+    data_usable: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
