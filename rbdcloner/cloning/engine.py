@@ -198,24 +198,29 @@ class Engine:
         The first are held if somebody waits.
         """
         given = (call, self.fsid, instance_uuid, suffix)
+        answer = None
         try:
             if wait:
-                begun = self.holder.taken_all(
+                answer = self.holder.taken_all(
                     self.lineage.begin_deletions, *given
                 )
             else:
-                begun = self.lineage.begin_deletions(*given)
+                answer = self.lineage.begin_deletions(*given)
                 self.remover.begun.set()
-            if begun is not None:
-                return begun
         except errors.RowMoved:
             LOG.debug('A disk of %s moved meanwhile', instance_uuid)
-        deletion = self.lineage.note_deletion(
-            call, Image(self.fsid, '', '', ''), instance_uuid
-        )
-        spared = self.lineage.made_since(deletion, instance_uuid)
+        if answer is None:
+            deletion = self.lineage.note_deletion(
+                call, Image(self.fsid, '', '', ''), instance_uuid
+            )
+            answer = [], deletion
+        begun, deletion = answer
+        # Now that it is committed: a creation that does not see the deletion
+        # is seen here, and each that comes later sees it.
+        known = {clone.id for clone in begun}
+        known |= self.lineage.made_since(deletion, instance_uuid)
         found = self._disks_of(instance_uuid, suffix)
-        return [], [clone for clone in found if clone.id not in spared]
+        return begun, [clone for clone in found if clone.id not in known]
 
     def _remove(self, clone: Clone, begun: bool) -> Clone:
         if begun:

@@ -100,6 +100,16 @@ class Releaser:
             )
 
     def _confirm_childless(self, parent: Parent, snapshot: Snapshot) -> None:
+        """Raise if the parent has a child, recorded or in Ceph.
+
+        It was without one when its release began. With several writers of a
+        Galera cluster a taker may not have seen that, nor been seen.
+        """
+        if self.lineage.has_children(parent):
+            self.lineage.restored(parent)
+            raise errors.ParentHasChildren(
+                parent=str(snapshot), children='taken while it was released'
+            )
         children = self.ceph.children(snapshot)
         if children:
             self.lineage.restored(parent)

@@ -129,14 +129,13 @@ class TestDeletion(Claims):
     ):
         first = ready()
         ready('b_disk.swap')
-        other = reserve(name='c_disk')
+        reserve(name='c_disk')
         given = ('call', FSID, first.instance_uuid)
-        begun, others = lineage.begin_deletions(*given, '_disk', 'me', 30)
+        begun, number = lineage.begin_deletions(*given, '_disk', 'me', 30)
         assert [each.id for each in begun] == [first.id]
         assert (begun[0].state, begun[0].owner) == (State.DELETING, 'me')
-        assert others == [other]
         assert lineage.begin_deletions(*given, '', 'me', 30) is None
-        assert lineage.note_deletion(*given[:1], ALL, given[2]) > 0
+        assert lineage.note_deletion(*given[:1], ALL, given[2]) == number
 
     def test_it_does_not_begin_with_any_other(self, lineage, ready, reserve):
         number = lineage.note_deletion('first', DISK)
