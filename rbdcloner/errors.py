@@ -362,6 +362,18 @@ class RbdImageInUse(CephError):
     retryable = True
 
 
+class RbdImageRenamed(CephError):
+    """RBD image {id} of pool {pool} is recorded as {image} and has the name {found}; rename it back."""
+
+
+class RbdImageReplaced(CephError):
+    """Image {image} of pool {pool} is RBD image {found}, not {id}, which is recorded; rename or remove it."""
+
+
+class RbdImageMigrating(CephError):
+    """RBD image {image} in pool {pool} is being migrated; commit the migration, or abort it."""
+
+
 class RbdImageHasSnapshots(CephError):
     """RBD image {image} in pool {pool} has snapshots."""
 

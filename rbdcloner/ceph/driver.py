@@ -14,6 +14,9 @@ Every verb may raise
 :raises CephForbidden: the key's caps do not allow it.
 :raises CephRefused: any other refusal, with Ceph's own words.
 
+:raises RbdImageMigrating: *image* is being migrated; nothing was done.
+:raises RbdImageRenamed: *image* is to be written, and its id and its name
+    disagree; nothing was done.
 
 and nothing of rados or rbd. Those that look are in :mod:`.reader`. Nothing is
 retried here. Rejected: a verb that makes, tags and resizes in one, because a
@@ -208,6 +211,9 @@ class Driver(Reader, Protocol):
         just before.
 
         :raises RbdImageNotFound: no such image, in the pool or its trash.
+        :raises RbdImageRenamed: it has another name; nothing was done.
+        :raises RbdImageReplaced: another image has its name, and it has none,
+            or is gone; nothing was done to either.
         :raises RbdImageInUse: somebody has it open; nothing was done, but
             that they read its header again. Takes a second where they are
             stopped or were killed.

@@ -16,6 +16,7 @@ import rados
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph import identity
 from rbdcloner.ceph.connection import translated
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
@@ -31,11 +32,20 @@ def opened(ioctx: Any, image: Image, writable: bool = False) -> Iterator[Any]:
     """Open *image* for one act, by id if it has one, else by name.
 
     :raises RbdImageNotFound: there is no such image.
+    :raises RbdImageRenamed: it is to be written, and has another name.
+    :raises RbdImageMigrating: it is to be written, and is being migrated.
     """
     missing = errors.RbdImageNotFound(
         pool=image.pool, image=image.name or image.id
     )
-    with translated(f'open {image}', image.pool, {errno.ENOENT: missing}):
+    answers: dict[int, errors.Error] = {
+        errno.ENOENT: missing,
+        # The source of a migration is never open to write.
+        errno.EROFS: errors.RbdImageMigrating(
+            pool=image.pool, image=image.name
+        ),
+    }
+    with translated(f'open {image}', image.pool, answers):
         found = rbd.Image(
             ioctx,
             name=None if image.id else image.name,
@@ -44,6 +54,8 @@ def opened(ioctx: Any, image: Image, writable: bool = False) -> Iterator[Any]:
         )
     opener_left = None if writable else _opener_left(ioctx, found)
     try:
+        if writable:
+            identity.refuse_doubtful(image, found)
         yield found
     finally:
         if opener_left is not None:
@@ -206,13 +218,12 @@ def refuse_watchers(image: Image, opened: Any, ours: str = '') -> None:
 def refuse_removal(image: Image, opened: Any) -> None:
     """Raise what speaks against removing *image*."""
     refuse_watchers(image, opened)
-    reason = ''
-    if opened.op_features() & rbd.RBD_OPERATION_FEATURE_GROUP:
-        reason = 'it belongs to a group'
     if opened.features() & rbd.RBD_FEATURE_MIGRATING:
-        reason = 'it is being migrated'
-    if reason:
-        raise errors.CephRefused(act=f'remove {image}', reason=reason)
+        raise errors.RbdImageMigrating(pool=image.pool, image=image.name)
+    if opened.op_features() & rbd.RBD_OPERATION_FEATURE_GROUP:
+        raise errors.CephRefused(
+            act=f'remove {image}', reason='it belongs to a group'
+        )
 
 
 def used_bytes(opened: Any) -> int:

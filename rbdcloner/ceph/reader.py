@@ -54,6 +54,8 @@ class Reader(Protocol):
         """Tell whether *image* lies in its pool's trash, by its id.
 
         An interrupted move counts: its name may still be taken.
+
+        :raises RbdImageMigrating: it lies there as a migration's source.
         """
 
     def watchers(self, image: Image) -> list[str]:

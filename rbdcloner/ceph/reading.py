@@ -8,6 +8,7 @@ import rbd
 
 from rbdcloner import errors
 from rbdcloner.ceph import descent
+from rbdcloner.ceph import identity
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import notes
 from rbdcloner.ceph import probing
@@ -53,7 +54,10 @@ class Reading(Reaching):
 
     def is_trashed(self, image: Image) -> bool:
         with self._ioctx('look for', image) as ioctx:
-            return looking.trash_entry(ioctx, image.id) is not None
+            entry = looking.trash_entry(ioctx, image.id)
+            if entry is not None:
+                identity.refuse_migrating(image, entry)
+            return entry is not None
 
     def watchers(self, image: Image) -> list[str]:
         try:

@@ -82,7 +82,7 @@ class DiskAdoption:
         if clone.state in (State.DELETING, State.UNDOING) or (
             clone.state in MADE and self._is_lost(clone, found_id)
         ):
-            self.engine.remove(clone)
+            self.engine.remove(clone, replaced=True)
             return None
         matching.check_instance(clone, request)
         if clone.state in MADE:

@@ -130,6 +130,9 @@ class Engine:
         :raises DiskNotFound: there never was such a disk.
         :raises DiskInUse: somebody has it open; the removal is tried again
             until it succeeds.
+        :raises RbdImageRenamed: its image has another name; as above.
+        :raises RbdImageReplaced: another image has its name; as above.
+        :raises RbdImageMigrating: it is being migrated; as above.
         """
         self.check_pool(pool)
         image = Image(self.fsid, pool, '', name)
@@ -144,14 +147,18 @@ class Engine:
         deletion = self.lineage.note_deletion(call, image)
         return self.remove(_disk(self.lineage.find_deleted(image, deletion)))
 
-    def remove(self, clone: Clone) -> Clone:
-        """Free the name of the row's image; as :meth:`delete_disk`."""
+    def remove(self, clone: Clone, replaced: bool = False) -> Clone:
+        """Free the name of the row's image; as :meth:`delete_disk`.
+
+        Where an administrator says that another image *replaced* it, that one
+        keeps the name.
+        """
         while clone.state in states.LIVE:
             try:
                 if clone.state is State.UNDOING:
                     return self.remover.undo(self.holder.take(clone))
                 return self.remover.retire(
-                    self.holder.held_in(clone, State.DELETING)
+                    self.holder.held_in(clone, State.DELETING), replaced
                 )
             except errors.RowMoved:
                 LOG.debug('%s moved meanwhile, looking again', clone.image)

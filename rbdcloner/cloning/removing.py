@@ -53,17 +53,20 @@ class Remover:
         default_factory=threading.Event
     )
 
-    def retire(self, clone: Clone) -> Clone:
+    def retire(self, clone: Clone, replaced: bool = False) -> Clone:
         """Free a DELETING row's name; the row, RETIRED.
 
-        Nothing of the image is lost: whoever descends from it reads on.
+        Nothing of the image is lost: whoever descends from it reads on. Where
+        another image has the name nothing is done, unless the caller knows
+        that it was *replaced*.
 
         :raises DiskInUse: somebody has it open; nothing was done.
+        :raises RbdImageReplaced: another image has the name.
         """
         with self.holder.working_on(clone):
-            clone = self._identified(clone)
+            clone = self._identified(clone, replaced)
             if clone.image.id:
-                self._trash(clone)
+                self._trash(clone, replaced)
             clone = self.lineage.move(clone, State.RETIRED, reason='')
         self.retired.set()
         return clone
@@ -105,21 +108,30 @@ class Remover:
 
     def remove_remains(self, clone: Clone) -> Clone:
         """Remove the child, whole or not, by its id; the row, knowing it."""
-        clone = self._identified(clone)
+        clone = self._identified(clone, replaced=True)
         if clone.image.id:
-            self._trash(clone)
+            self._trash(clone, replaced=True)
             self._purge(clone)
         return clone
 
-    def _identified(self, clone: Clone) -> Clone:
+    def _identified(self, clone: Clone, replaced: bool) -> Clone:
         """Note the id of what a maker left under the name, if it did."""
         if clone.image.id:
             return clone
         facts = self.ceph.find_image(clone.image)
         if facts is None:
             self.ceph.free_name(clone.image)
-        elif is_ours(facts, clone) and not self._is_noted(facts):
+        elif self._is_noted(facts):
+            return clone
+        elif is_ours(facts, clone):
             return self.lineage.note_image_id(clone, facts.image.id)
+        elif not replaced:
+            raise errors.RbdImageReplaced(
+                pool=clone.image.pool,
+                image=clone.image.name,
+                id='(none)',
+                found=facts.image.id,
+            )
         return clone
 
     def _is_noted(self, facts: ImageFacts) -> bool:
@@ -129,13 +141,16 @@ class Remover:
             image.pool, image.name, limit=1
         )
 
-    def _trash(self, clone: Clone) -> None:
+    def _trash(self, clone: Clone, replaced: bool) -> None:
         try:
             when_closed(
                 lambda: self.ceph.trash(clone.image), self.lineage, clone
             )
         except errors.RbdImageNotFound:
             LOG.debug('%s is gone already', clone.image)
+        except errors.RbdImageReplaced:
+            if not replaced:
+                raise
         except errors.RbdImageInUse as exc:
             raise errors.DiskInUse(
                 name=clone.image.name,

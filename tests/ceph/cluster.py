@@ -199,6 +199,17 @@ class RealCluster(fixtures.Fixture):
             ioctx.set_omap(operation, (name,), (value,))
             ioctx.operate_write_op(operation, 'rbdcloner.unadopted')
 
+    def rename_image(self, image: Image, name: str) -> None:
+        with self.ioctx(image.pool, image.namespace) as ioctx:
+            rbd.RBD().rename(ioctx, image.name, name)
+
+    def migrate(self, image: Image, step: str) -> None:
+        """Take a step of the migration of *image* to its own pool and name."""
+        with self.ioctx(image.pool, image.namespace) as ioctx:
+            to = (ioctx, image.name) if step == 'prepare' else ()
+            act = getattr(rbd.RBD(), f'migration_{step}')
+            act(ioctx, image.name, *to)
+
     def trash_image(self, image: Image) -> None:
         with self.ioctx(image.pool, image.namespace) as ioctx:
             rbd.RBD().trash_move(ioctx, image.name)

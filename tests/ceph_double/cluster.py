@@ -171,6 +171,30 @@ class Cluster:
                 watchers=sorted(image.watchers),
             )
 
+    def _image_to_write(self, image: Image) -> HeldImage:
+        """Find an image that the driver would open to write."""
+        held = self._image(image)
+        self._refuse_migrating(held)
+        if image.id and image.name not in ('', held.name):
+            raise errors.RbdImageRenamed(
+                pool=image.pool,
+                image=image.name,
+                id=image.id,
+                found=held.name,
+            )
+        return held
+
+    def _refuse_migrating(self, held: HeldImage) -> None:
+        if held.migrating:
+            raise errors.RbdImageMigrating(pool=held.pool, image=held.name)
+
+    def _refuse_replaced(self, image: Image) -> None:
+        found = self._named(image.pool, image.namespace).get(image.name, '')
+        if found not in ('', image.id):
+            raise errors.RbdImageReplaced(
+                pool=image.pool, image=image.name, id=image.id, found=found
+            )
+
     def _image(self, image: Image) -> HeldImage:
         for held in self._images.values():
             if (held.pool, held.namespace) != (image.pool, image.namespace):

@@ -120,7 +120,10 @@ class CephDouble(Others):
 
     def is_trashed(self, image: Image) -> bool:
         with self._look('is_trashed', image.pool):
-            return image.id in self.trashed(image.pool)
+            trashed = image.id in self.trashed(image.pool)
+            if trashed:
+                self._refuse_migrating(self._images[image.id])
+            return trashed
 
     def watchers(self, image: Image) -> list[str]:
         with self._look('watchers', image.pool):
@@ -227,7 +230,7 @@ class CephDouble(Others):
     def open(self, image: Image) -> DoubleOpenImage:
         with self._look('open', image.pool):
             self._require(image.pool, 'write', 'open')
-            return DoubleOpenImage(self, self._image(image))
+            return DoubleOpenImage(self, self._image_to_write(image))
 
     def free_name(self, image: Image) -> None:
         with self._act('free_name', image.pool):
@@ -241,7 +244,7 @@ class CephDouble(Others):
 
     def take_snapshot(self, image: Image, name: str) -> SnapshotFacts:
         with self._act('take_snapshot', image.pool):
-            held = self._image(image)
+            held = self._image_to_write(image)
             if held.trashed:
                 raise errors.RbdImageNotFound(
                     pool=image.pool, image=image.name
@@ -255,7 +258,7 @@ class CephDouble(Others):
     def remove_snapshot(self, snapshot: Snapshot) -> None:
         with self._act('remove_snapshot', snapshot.image.pool):
             try:
-                image = self._image(snapshot.image)
+                image = self._image_to_write(snapshot.image)
             except errors.RbdImageNotFound:
                 return
             where = {
@@ -272,7 +275,7 @@ class CephDouble(Others):
 
     def rollback(self, snapshot: Snapshot) -> None:
         with self._act('rollback', snapshot.image.pool):
-            image = self._image(snapshot.image)
+            image = self._image_to_write(snapshot.image)
             self._refuse_watchers(image)
             held = self._live(snapshot, self._by_id(image, snapshot))
             data = held.data if image.parent else data_of(held)
@@ -288,6 +291,7 @@ class CephDouble(Others):
                 held = self._image(image)
                 if held.parent is None:
                     return
+                self._image_to_write(image)
                 if not forced:
                     self._refuse_watchers(held)
                 self._require_space(image.pool)
@@ -298,12 +302,14 @@ class CephDouble(Others):
 
     def protect(self, snapshot: Snapshot) -> None:
         with self._act('protect', snapshot.image.pool):
+            self._image_to_write(snapshot.image)
             _image, held = self._snapshot(snapshot)
             held.protected = True
 
     def unprotect(self, snapshot: Snapshot) -> None:
         with self._act('unprotect', snapshot.image.pool):
             try:
+                self._image_to_write(snapshot.image)
                 image, held = self._snapshot(snapshot)
             except (
                 errors.RbdImageNotFound,
@@ -329,16 +335,21 @@ class CephDouble(Others):
 
     def trash(self, image: Image) -> None:
         with self._act('trash', image.pool):
-            held = self._image(image)
-            if not held.trashed:
-                self._refuse_watchers(held)
-                held.trashed = True
+            if image.id not in self._images:
+                self._refuse_replaced(image)
+            held = self._image_to_write(image)
+            if held.trashed:
+                self._refuse_replaced(image)
+                return
+            self._refuse_watchers(held)
+            held.trashed = True
 
     def restore(self, image: Image) -> None:
         with self._act('restore', image.pool):
             held = self._images.get(image.id)
             if held is None or not held.trashed:
                 return
+            self._refuse_migrating(held)
             self._require_space(image.pool)
             self._refuse_name(image.pool, image.namespace, image.name)
             held.name, held.trashed = image.name, False
@@ -348,6 +359,7 @@ class CephDouble(Others):
             held = self._images.get(image.id)
             if held is None:
                 return
+            self._refuse_migrating(held)
             if not held.trashed:
                 raise errors.CephRefused(
                     act=f'purge {image}', reason='it is not in the trash'

@@ -45,6 +45,7 @@ class HeldImage:
     clone_format: CloneFormat | None = None
     tag: str = ''
     trashed: bool = False
+    migrating: bool = False
     created_at: datetime.datetime = dataclasses.field(default_factory=now)
     modified_at: datetime.datetime = dataclasses.field(default_factory=now)
     half_made: Half | None = None

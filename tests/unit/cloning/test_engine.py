@@ -300,8 +300,9 @@ class DeleteTest(EngineTest):
     def test_image_put_under_the_name_later_is_never_touched(self) -> None:
         self.ceph.remove_image(self.clone.image)
         stranger = self.ceph.add_image('vms', self.request.name, MIB)
-        self.assertIs(State.RETIRED, self.delete().state)
-        self.process.sweep_until_quiet()
+        self.assertRaises(errors.RbdImageReplaced, self.delete)
+        self.service.pass_time()
+        self.process.recovery.sweep()
         self.assertEqual({stranger.name: stranger.id}, self.ceph.named('vms'))
 
     def test_open_disk_stays_and_is_removed_when_it_is_closed(self) -> None:
