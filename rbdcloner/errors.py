@@ -374,6 +374,10 @@ class RbdImageMigrating(CephError):
     """RBD image {image} in pool {pool} is being migrated; commit the migration, or abort it."""
 
 
+class RbdImageDemoted(CephError):
+    """RBD image {image} in pool {pool} is mirrored and not the primary; promote it to change it."""
+
+
 class RbdImageHasSnapshots(CephError):
     """RBD image {image} in pool {pool} has snapshots."""
 

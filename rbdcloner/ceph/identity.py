@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is an image what its name says.
+"""Is an image what its name says, and may this cluster change it.
 
-Rows know images by their ids, callers by their names, and others rename
-and migrate images. What is doubtful is told, and nothing is done.
+Rows know images by their ids, callers by their names, and others rename,
+migrate and demote images. What is doubtful is told, and nothing is done.
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
+import errno
 from typing import Any
 
 import rbd
@@ -14,12 +17,37 @@ from rbdcloner import errors
 from rbdcloner.model import Image
 
 
+@contextlib.contextmanager
+def told_apart(image: Image, opened: Any) -> Iterator[None]:
+    """Tell what cannot be written here from what Ceph does not answer.
+
+    Librbd answers EROFS for an image whose primary is in another cluster, as
+    it does where it did not get a lock in time.
+    """
+    try:
+        yield
+    except (rbd.Error, errors.CephUnavailable) as exc:
+        if errno.EROFS in (_number(exc), _number(exc.__cause__)):
+            refuse_demoted(image, opened)
+        raise
+
+
 def refuse_doubtful(image: Image, opened: Any) -> None:
     """Raise if what was opened by its id is not what its name says."""
     if opened.features() & rbd.RBD_FEATURE_MIGRATING:
         raise errors.RbdImageMigrating(pool=image.pool, image=image.name)
     if image.id and image.name:
         refuse_renamed(image, str(opened.get_name()))
+
+
+def refuse_demoted(image: Image, opened: Any) -> None:
+    """Raise if *image* is mirrored and this cluster's is not the primary."""
+    mirrored = opened.mirror_image_get_info()
+    if (
+        mirrored['state'] == rbd.RBD_MIRROR_IMAGE_ENABLED
+        and not mirrored['primary']
+    ):
+        raise errors.RbdImageDemoted(pool=image.pool, image=image.name)
 
 
 def refuse_renamed(image: Image, name: str) -> None:
@@ -42,3 +70,7 @@ def refuse_migrating(image: Image, entry: Mapping[str, Any]) -> None:
     """Raise when the trash has the image as the source of a migration."""
     if entry['source'] == 'MIGRATION':
         raise errors.RbdImageMigrating(pool=image.pool, image=image.name)
+
+
+def _number(exc: BaseException | None) -> int:
+    return int(getattr(exc, 'errno', None) or 0)

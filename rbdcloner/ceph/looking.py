@@ -34,6 +34,8 @@ def opened(ioctx: Any, image: Image, writable: bool = False) -> Iterator[Any]:
     :raises RbdImageNotFound: there is no such image.
     :raises RbdImageRenamed: it is to be written, and has another name.
     :raises RbdImageMigrating: it is to be written, and is being migrated.
+    :raises RbdImageDemoted: it could not be written, for it is mirrored and
+        another cluster has the primary.
     """
     missing = errors.RbdImageNotFound(
         pool=image.pool, image=image.name or image.id
@@ -56,7 +58,8 @@ def opened(ioctx: Any, image: Image, writable: bool = False) -> Iterator[Any]:
     try:
         if writable:
             identity.refuse_doubtful(image, found)
-        yield found
+        with identity.told_apart(image, found):
+            yield found
     finally:
         if opener_left is not None:
             opener_left.wait_for_complete_and_cb()

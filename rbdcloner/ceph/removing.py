@@ -41,7 +41,12 @@ def trash(ioctx: Any, image: Image) -> None:
         pool=image.pool, image=image.name, watchers=[]
     )
     with translated(f'trash {image}', image.pool, {errno.EBUSY: in_use}):
-        _move(ioctx, image, name)
+        try:
+            _move(ioctx, image, name)
+        except rbd.InvalidArgument:
+            with looking.opened(ioctx, image) as opened:
+                identity.refuse_demoted(image, opened)
+            raise
     if looking.trash_entry(ioctx, image.id) is None:
         raise errors.CephRefused(
             act=f'trash {image}',
