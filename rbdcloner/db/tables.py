@@ -253,7 +253,10 @@ class WorkerRow(Base):
 
 
 class DeletionRow(Base):
-    """What a call wanted gone: a name, or with none an instance's disks."""
+    """What a call wanted gone: a name, or with none an instance's disks.
+
+    Or changed: then a row of ``changes`` says so.
+    """
 
     __tablename__ = 'deletions'
     __table_args__ = (
@@ -271,6 +274,27 @@ class DeletionRow(Base):
     name: orm.Mapped[columns.Name]
     instance_uuid: orm.Mapped[columns.Id]
     created_at: orm.Mapped[columns.Moment]
+
+
+class ChangeRow(Base):
+    """A request that changes a disk; its number, call and name are above.
+
+    That is, in the row of ``deletions`` with the same id. ``open`` is 1 while
+    the disk's row has still to become READY for the request, else NULL.
+    """
+
+    __tablename__ = 'changes'
+    __table_args__ = (
+        sa.Index('ix_changes_clone', 'clone_id', 'open'),
+        columns.options(sqlite_autoincrement=False),
+    )
+
+    id: orm.Mapped[int] = orm.mapped_column(
+        columns.Serial, primary_key=True, autoincrement=False
+    )
+    clone_id: orm.Mapped[columns.Big]
+    parent_id: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
+    open: orm.Mapped[columns.Flag]
 
 
 class RecreationRow(Base):
@@ -296,4 +320,5 @@ bases = cast(sa.Table, BaseRow.__table__)
 duties = cast(sa.Table, DutyRow.__table__)
 workers = cast(sa.Table, WorkerRow.__table__)
 deletions = cast(sa.Table, DeletionRow.__table__)
+changes = cast(sa.Table, ChangeRow.__table__)
 recreations = cast(sa.Table, RecreationRow.__table__)

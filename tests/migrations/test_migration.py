@@ -251,8 +251,8 @@ def _shape(engine, names):
 @pytest.mark.parametrize(
     ('revision', 'new'),
     [
-        ('0002', {'workers', 'deletions', 'recreations', 'bases'}),
-        ('0003', {'bases'}),
+        ('0002', {'workers', 'deletions', 'recreations', 'bases', 'changes'}),
+        ('0003', {'bases', 'changes'}),
     ],
 )
 def test_what_the_release_before_has_stays_as_it_was(empty, revision, new):
