@@ -77,7 +77,7 @@ class _Call:
 
     That is ``timeout_s`` after it began, or after something came on that it
     waits for: then ``beat`` changes. Or it ends when nothing was ``heard`` for
-    ``silence_s``. ``after`` is the last deletion of what it creates that it
+    ``silence_s``. ``after`` is the last request for the same name that it
     was told of, ``answer`` the last one that it had.
     """
 
@@ -137,10 +137,10 @@ class _Call:
                 self.beat, self.deadline = beat, self.heard + self.timeout_s
             raise
 
-    def learns_of(self, deletion: int) -> bool:
-        """Note a deletion; tell whether it is news, and in time."""
-        is_news = deletion > self.after and self.left_s > 0
-        self.after = max(self.after, deletion)
+    def learns_of(self, request: int) -> bool:
+        """Note a request; tell whether it is news, and in time."""
+        is_news = request > self.after and self.left_s > 0
+        self.after = max(self.after, request)
         return is_news
 
 
@@ -221,9 +221,9 @@ class Calls:
         while True:
             try:
                 return self._attempt(call)
-            except errors.CreationOutdated as exc:
+            except errors.RequestOutdated as exc:
                 # Whoever waits for the answer has not given it up.
-                if not call.learns_of(exc.kwargs['deletion']):
+                if not call.learns_of(exc.kwargs['later']):
                     raise
 
     def _attempt(self, call: '_Call') -> Any:

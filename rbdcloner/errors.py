@@ -205,8 +205,12 @@ class DiskDiffers(Error):
     """Disk {name} in pool {pool} exists with {field} {recorded}, not {asked}."""
 
 
-class CreationOutdated(Error):
-    """{name} in pool {pool} was asked for before its deletion {deletion}."""
+class RequestOutdated(Error):
+    """The request to change {name} in pool {pool} is outdated: request {later} came later."""
+
+
+class CreationOutdated(RequestOutdated):
+    """The request to create {name} in pool {pool} is outdated: deletion {later} came later."""
 
 
 class NameTaken(Error):
@@ -227,6 +231,10 @@ class DiskInUse(Error):
 
 class DiskSnapshotNotFound(Error):
     """Disk {name} in pool {pool} has no snapshot {snapshot}."""
+
+
+class DiskSnapshotExists(Error):
+    """Disk {name} in pool {pool} has another snapshot {snapshot}; remove it first."""
 
 
 class DiskSnapshotInUse(Error):

@@ -21,6 +21,7 @@ from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.noted import Noted
 from rbdcloner.cloning.snapshots import Snapshots
 from rbdcloner.model import Clone
+from rbdcloner.model import Request
 
 Context = dict[str, Any]
 
@@ -200,6 +201,7 @@ class Manager:
             arguments.pool(pool),
             arguments.name('name', name),
             arguments.size(size_bytes),
+            _request(ctxt),
         )
         return answers.disk(clone)
 
@@ -253,7 +255,7 @@ class Manager:
         self, ctxt: Context, name: str, pool: str, snapshot: str
     ) -> Answer:
         taken = self.snapshots.create_snapshot(
-            *arguments.disk_snapshot(pool, name, snapshot)
+            *arguments.disk_snapshot(pool, name, snapshot), _request(ctxt)
         )
         return {
             'name': taken.snapshot.name,
@@ -265,14 +267,14 @@ class Manager:
         self, ctxt: Context, name: str, pool: str, snapshot: str
     ) -> None:
         self.snapshots.remove_snapshot(
-            *arguments.disk_snapshot(pool, name, snapshot)
+            *arguments.disk_snapshot(pool, name, snapshot), _request(ctxt)
         )
 
     def rollback_disk(
         self, ctxt: Context, name: str, pool: str, snapshot: str
     ) -> Answer:
         clone = self.snapshots.rollback_disk(
-            *arguments.disk_snapshot(pool, name, snapshot)
+            *arguments.disk_snapshot(pool, name, snapshot), _request(ctxt)
         )
         return answers.disk(clone)
 
@@ -280,3 +282,9 @@ class Manager:
         return self.engine.get_disk(
             arguments.pool(pool), arguments.name('name', name)
         )
+
+
+def _request(ctxt: Context) -> Request:
+    """Return which request changes a disk, and what its caller knew."""
+    caller = rpc.Caller.unpack(ctxt)
+    return Request(caller.call_id, caller.after)

@@ -125,7 +125,10 @@ class Caller:
     patience_s: float = math.inf
     """How long the request may wait in a manager before it is begun."""
     after: int | None = None
-    """The last deletion that the caller knows of, for what he creates."""
+    """The number of the last request that the caller knows of.
+
+    A deletion, for what is created; any request for the disk, for a change.
+    """
 
     def pack(self) -> dict[str, Any]:
         """Return it as JSON can have it."""

@@ -17,6 +17,7 @@ import tenacity
 
 from rbdcloner import errors
 from rbdcloner import states
+from rbdcloner.cloning import changes
 from rbdcloner.cloning import eligibility
 from rbdcloner.cloning import matching
 from rbdcloner.cloning.bases import Outlook
@@ -31,6 +32,7 @@ from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Request
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -97,13 +99,24 @@ class Engine:
         """Return rows by id, after the one with id *marker*."""
         return self.lineage.page(filters, marker, limit)
 
-    def resize_disk(self, pool: str, name: str, size_bytes: int) -> Clone:
+    def resize_disk(
+        self,
+        pool: str,
+        name: str,
+        size_bytes: int,
+        request: Request = changes.UNNAMED,
+    ) -> Clone:
         """Make the disk *size_bytes* long; nothing if it is.
 
+        Nothing if *request* has done so, whatever became of the disk since.
+
+        :raises RequestOutdated: a later request came before it.
         :raises ShrinkRefused: it is longer.
         """
         while True:
             clone = self.get_disk(pool, name)
+            if changes.has_done(self.lineage, request, clone):
+                return clone
             if size_bytes < clone.size_bytes:
                 raise errors.ShrinkRefused(
                     name=name,
@@ -115,7 +128,9 @@ class Engine:
             if clone.state not in (State.READY, State.RESIZING):
                 raise errors.DiskBusy(name=name, pool=pool, state=clone.state)
             try:
-                clone = self.holder.held_in(clone, State.RESIZING)
+                clone = changes.begin(
+                    self.holder, clone, State.RESIZING, request
+                )
             except errors.RowMoved:
                 continue
             return self.maker.resize(clone, size_bytes)

@@ -132,17 +132,13 @@ class Holder:
         )
         return retrying(self.hold, clone)
 
-    def held_in(
-        self, clone: Clone, state: State, rollback_to: int | None = None
-    ) -> Clone:
+    def held_in(self, clone: Clone, state: State) -> Clone:
         """Return the row in *state*, held, whatever it did before."""
         if clone.state is not State.READY:
             clone = self.take(clone)
         if clone.state is state:
             return clone
-        return self.taken(
-            self.lineage.move, clone, state, rollback_to=rollback_to
-        )
+        return self.taken(self.lineage.move, clone, state)
 
     def next_flatten(self, limit: int) -> Flatten | None:
         """Take the flatten to run; as :meth:`hold`, None without one."""

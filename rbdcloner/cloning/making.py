@@ -123,22 +123,30 @@ class Maker:
     def resize(self, clone: Clone, size_bytes: int) -> Clone:
         """Make a RESIZING row's child *size_bytes* long; the row, READY.
 
-        Pass 0 to keep the size that Ceph has.
+        Pass 0 to keep the size that Ceph has: whether it is the one that was
+        asked for, nobody knows.
         """
         with self.holder.working_on(clone):
             try:
                 with self.ceph.open(clone.image) as child:
-                    size_bytes = max(size_bytes, child.facts().size_bytes)
-                    child.resize(size_bytes)
+                    found_bytes = max(size_bytes, child.facts().size_bytes)
+                    child.resize(found_bytes)
             except errors.CephUnavailable:
                 raise
             except errors.CephError as exc:
                 self.lineage.move(
-                    clone, State.READY, reason=errors.reason_of(exc)
+                    clone,
+                    State.READY,
+                    reason=errors.reason_of(exc),
+                    done=False,
                 )
                 raise
             return self.lineage.move(
-                clone, State.READY, size_bytes=size_bytes, reason=''
+                clone,
+                State.READY,
+                size_bytes=found_bytes,
+                reason='',
+                done=size_bytes > 0,
             )
 
     def roll_back(self, clone: Clone, begun: bool) -> Clone:
@@ -161,11 +169,18 @@ class Maker:
             except _NOT_ROLLED_BACK as exc:
                 if not begun:
                     self.lineage.move(
-                        clone, State.READY, reason=errors.reason_of(exc)
+                        clone,
+                        State.READY,
+                        reason=errors.reason_of(exc),
+                        done=False,
                     )
                 raise
             return self.lineage.move(
-                clone, State.READY, size_bytes=target.size_bytes, reason=''
+                clone,
+                State.READY,
+                size_bytes=target.size_bytes,
+                reason='',
+                done=True,
             )
 
     def take(self, planned: Parent) -> Parent:

@@ -77,6 +77,7 @@ class Door(Leases):
         rollback_to: int | None = None,
         after: int | None = None,
         call: str = '',
+        done: bool | None = None,
     ) -> Clone:
         """Move the row from ``clone.state`` to *state*: the one door.
 
@@ -84,7 +85,8 @@ class Door(Leases):
         owner the row stays held by it, or is taken, which raises the fence,
         if nobody else holds it; without, the lease ends. The attempts at
         what the old state asked for are forgotten. A base whose image is
-        DELETING is DROPPED: nobody takes a child of it any more.
+        DELETING is DROPPED: nobody takes a child of it any more. *done* says
+        of a change of the disk that it is over, and whether it was made.
 
         :raises CreationOutdated: a later deletion than *after*, the last that
             the caller knows of, concerns the name, and is not *call*'s own.
@@ -118,6 +120,8 @@ class Door(Leases):
             raise errors.DiskExists(
                 name=clone.image.name, pool=clone.image.pool
             ) from exc
+        if done is not None:
+            self._end_changes(connection, clone, done)
         if clone.kind is Kind.BASE and state is State.DELETING:
             _drop_base_of(connection, moved)
         return moved

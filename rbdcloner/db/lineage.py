@@ -9,6 +9,7 @@ they are put together.
 from rbdcloner.db.adoption import Adoption
 from rbdcloner.db.ancestry import Ancestry
 from rbdcloner.db.base_images import BaseImages
+from rbdcloner.db.changes import Changes
 from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.duty import Duties
 from rbdcloner.db.flattening import Flattening
@@ -27,6 +28,7 @@ class Lineage(
     Imports,
     Adoption,
     Removals,
+    Changes,
     BaseImages,
     Search,
     Waiting,

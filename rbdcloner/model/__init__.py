@@ -19,6 +19,7 @@ from rbdcloner.model.rbd import QemuTarget as QemuTarget
 from rbdcloner.model.rbd import Snapshot as Snapshot
 from rbdcloner.model.rbd import SnapshotFacts as SnapshotFacts
 from rbdcloner.model.rows import Base as Base
+from rbdcloner.model.rows import Change as Change
 from rbdcloner.model.rows import Clone as Clone
 from rbdcloner.model.rows import DiskRequest as DiskRequest
 from rbdcloner.model.rows import Filters as Filters
@@ -28,5 +29,6 @@ from rbdcloner.model.rows import Kind as Kind
 from rbdcloner.model.rows import Parent as Parent
 from rbdcloner.model.rows import Protector as Protector
 from rbdcloner.model.rows import Purpose as Purpose
+from rbdcloner.model.rows import Request as Request
 from rbdcloner.model.rows import Way as Way
 from rbdcloner.model.rows import Worker as Worker

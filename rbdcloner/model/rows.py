@@ -125,6 +125,33 @@ class DiskRequest:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """Which request changes a disk, and what its caller knew.
+
+    ``call`` is the same each time that the request is sent; empty, it is sent
+    once. ``after`` is the number of the last request for the disk's name that
+    the caller knows of, 0 if none; ``None`` when the caller does not say.
+    """
+
+    call: str = ''
+    after: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """A row: a request that changes, or has changed, the disk ``clone_id``.
+
+    ``parent_id`` is the snapshot that the request made, removes or goes back
+    to. ``open``: the disk's row has not become READY yet for the request.
+    """
+
+    id: int
+    clone_id: int
+    parent_id: int | None
+    open: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Clone:
     """A row: a child image, whom it descends from, and what was promised.
 

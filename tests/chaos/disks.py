@@ -194,11 +194,18 @@ class Disks:
     def create_snapshot(self, disk: Disk) -> None:
         """Take a snapshot that nobody has taken before."""
         name = f'back-{self._chance.getrandbits(32):08x}'
-        taken = self._answered(
-            disk, 'create_snapshot', name=disk.name, pool=POOL, snapshot=name
-        )
-        if taken is not None:
-            disk.snapshots[name] = disk.data
+        given = {'name': disk.name, 'pool': POOL, 'snapshot': name}
+        with contextlib.suppress(GaveUp):
+            try:
+                self._asker.ask(disk, 'create_snapshot', **given)
+            except errors.DiskSnapshotExists:
+                # A call before, whose answer was lost, has taken it.
+                disk.snapshots[name] = disk.data
+            except errors.Error as exc:
+                why = f'create_snapshot was refused: {exc.name}: {exc}'
+                self._ledger.surprise(_lost(exc), why, disk)
+            else:
+                disk.snapshots[name] = disk.data
 
     def remove_snapshot(self, disk: Disk) -> None:
         """Remove one of the disk's snapshots."""

@@ -41,7 +41,7 @@ class TestDeletion(Claims):
         number = delete()
         with pytest.raises(errors.CreationOutdated) as refused:
             reserve(after=0)
-        assert refused.value.kwargs['deletion'] == number
+        assert refused.value.kwargs['later'] == number
         assert reserve(after=number).state is State.RESERVED
 
     def test_who_does_not_say_what_he_knows_is_not_refused(
@@ -67,7 +67,7 @@ class TestDeletion(Claims):
         for name in 'a_disk', 'another':
             with pytest.raises(errors.CreationOutdated) as refused:
                 reserve(name=name, after=0)
-            assert refused.value.kwargs['deletion'] == number
+            assert refused.value.kwargs['later'] == number
         assert reserve(after=0, instance_uuid='other')
 
     def test_it_concerns_an_image_of_its_name_only(self, lineage, ready):

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the engine promises, on the double and SQLite."""
 
+import dataclasses
 import threading
 
 import testtools
 from testtools import matchers
 
 from rbdcloner import errors
+from rbdcloner.cloning import changes
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Protector
+from rbdcloner.model import Request
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 from tests.unit.cloning import service
@@ -229,10 +232,74 @@ class CreateTest(EngineTest):
 class ResizeTest(EngineTest):
     def setUp(self) -> None:
         super().setUp()
+        self.snapshots = self.process.snapshots
         self.clone = self.engine.create_disk(self.request)
 
-    def resize(self, size_bytes: int):
-        return self.engine.resize_disk('vms', self.request.name, size_bytes)
+    def resize(self, size_bytes: int, request: Request = changes.UNNAMED):
+        return self.engine.resize_disk(
+            'vms', self.request.name, size_bytes, request
+        )
+
+    def go_back(self) -> None:
+        """Give the disk the size that it had first."""
+        self.snapshots.rollback_disk('vms', self.request.name, 'then')
+
+    def test_sent_again_it_lets_a_later_rollback_be(self) -> None:
+        self.snapshots.create_snapshot('vms', self.request.name, 'then')
+        request = Request('call', 2**40)
+        self.resize(5 * MIB, request)
+        self.go_back()
+        self.assertEqual(2 * MIB, self.resize(5 * MIB, request).size_bytes)
+        facts = self.ceph.find_image(self.clone.image)
+        self.assertEqual(2 * MIB, facts.size_bytes)
+
+    def test_sent_again_after_a_larger_one_it_is_answered(self) -> None:
+        request = Request('call', 0)
+        self.resize(5 * MIB, request)
+        grown = self.resize(8 * MIB)
+        self.assertEqual(grown, self.resize(5 * MIB, request))
+
+    def test_sent_again_after_a_refusal_it_is_done(self) -> None:
+        request = Request('call', 0)
+        self.ceph.fail('resize', errors.OutOfSpace(pool='vms'))
+        self.assertRaises(errors.OutOfSpace, self.resize, 5 * MIB, request)
+        self.assertEqual(5 * MIB, self.resize(5 * MIB, request).size_bytes)
+
+    def test_sent_again_after_a_lost_answer_of_ceph_it_is_done(self) -> None:
+        request = Request('call', 0)
+        lost = errors.CephUnavailable(act='resize')
+        self.ceph.fail('resize', lost)
+        self.assertRaises(
+            errors.CephUnavailable, self.resize, 5 * MIB, request
+        )
+        self.assertEqual(5 * MIB, self.resize(5 * MIB, request).size_bytes)
+
+    def test_late_it_lets_the_next_disk_of_the_name_be(self) -> None:
+        self.engine.delete_disk('vms', self.request.name)
+        self.engine.create_disk(self.request)
+        late = Request('late', 0)
+        refused = self.assertRaises(
+            errors.RequestOutdated, self.resize, 5 * MIB, late
+        )
+        row = self.engine.get_disk('vms', self.request.name)
+        self.assertEqual((State.READY, 2 * MIB), (row.state, row.size_bytes))
+        now = Request('now', refused.kwargs['later'])
+        self.assertEqual(5 * MIB, self.resize(5 * MIB, now).size_bytes)
+
+    def test_noted_it_lets_the_next_disk_of_the_name_be(self) -> None:
+        request = Request('call', 0)
+        self.resize(5 * MIB, request)
+        self.engine.delete_disk('vms', self.request.name)
+        self.engine.create_disk(self.request)
+        self.assertRaises(
+            errors.RequestOutdated, self.resize, 5 * MIB, request
+        )
+
+    def test_it_keeps_no_creation_from_being_repeated(self) -> None:
+        self.resize(5 * MIB)
+        request = dataclasses.replace(self.request, after=0)
+        again = self.engine.create_disk(request)
+        self.assertEqual(5 * MIB, again.size_bytes)
 
     def test_grows_the_image_and_the_row(self) -> None:
         self.assertEqual(5 * MIB, self.resize(5 * MIB).size_bytes)

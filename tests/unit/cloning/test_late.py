@@ -45,9 +45,7 @@ class LateV1Test(testtools.TestCase):
         try:
             self.engine.create_disk(request)
         except errors.CreationOutdated as exc:
-            request = dataclasses.replace(
-                request, after=exc.kwargs['deletion']
-            )
+            request = dataclasses.replace(request, after=exc.kwargs['later'])
             self.engine.create_disk(request)
         return request
 

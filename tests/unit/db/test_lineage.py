@@ -4,6 +4,7 @@
 from tests.lineage_suite.bases import TestBase
 from tests.lineage_suite.bases import TestBaseImage
 from tests.lineage_suite.bases import TestWithoutBases
+from tests.lineage_suite.changes import TestChange
 from tests.lineage_suite.clones import TestAbandoned
 from tests.lineage_suite.clones import TestFind
 from tests.lineage_suite.clones import TestHold
@@ -33,6 +34,7 @@ __all__ = [
     'TestAdoptImage',
     'TestBase',
     'TestBaseImage',
+    'TestChange',
     'TestDeletion',
     'TestDuty',
     'TestFind',
