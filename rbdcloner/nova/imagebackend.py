@@ -271,11 +271,34 @@ class Rbd(imagebackend.Rbd):
         asking.either(lambda: self._disk.ask('get_disk'), super().flatten)
 
     def create_snap(self, name: str) -> None:
-        """Take a snapshot of the disk."""
+        """Take a snapshot of the disk, in the place of one so named.
+
+        Nova takes one, ``nova-resize``, when it resizes a server, to go back
+        to. One that is there is of a resize that failed, or whose
+        confirmation was lost: to go back to it would undo all that was
+        written since.
+        """
         asking.either(
-            lambda: self._disk.ask('create_snapshot', snapshot=name),
-            lambda: super(Rbd, self).create_snap(name),
+            lambda: self._take_snapshot(name),
+            lambda: self._take_snapshot_alone(name),
         )
+
+    def _take_snapshot(self, name: str) -> None:
+        try:
+            self._disk.ask('create_snapshot', snapshot=name)
+        except errors.DiskSnapshotExists as exc:
+            LOG.warning('%s It is of an earlier resize, and replaced.', exc)
+            self._disk.ask('remove_snapshot', snapshot=name)
+            self._disk.ask('create_snapshot', snapshot=name)
+
+    def _take_snapshot_alone(self, name: str) -> None:
+        if self.driver.exists(self.rbd_name, snapshot=name):
+            LOG.warning(
+                'Snapshot %s of %s is of an earlier resize, and replaced',
+                name, self.rbd_name,
+            )  # fmt: skip
+            super().remove_snap(name)
+        super().create_snap(name)
 
     def remove_snap(self, name: str, ignore_errors: bool = False) -> None:
         """Remove a snapshot of the disk; nothing if it has none so named."""
