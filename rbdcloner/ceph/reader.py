@@ -50,6 +50,13 @@ class Reader(Protocol):
         :raises RbdImageNotFound: there is no such image.
         """
 
+    def name_of(self, image: Image) -> str:
+        """Return the name that *image*, by its id, has in its pool now.
+
+        Empty if it lies in the trash or is gone. One operation: the image is
+        not opened.
+        """
+
     def is_trashed(self, image: Image) -> bool:
         """Tell whether *image* lies in its pool's trash, by its id.
 

@@ -13,6 +13,7 @@ from rbdcloner.ceph import looking
 from rbdcloner.ceph import notes
 from rbdcloner.ceph import probing
 from rbdcloner.ceph import qemu
+from rbdcloner.ceph import unopened
 from rbdcloner.ceph.reaching import Reaching
 from rbdcloner.model import Descent
 from rbdcloner.model import Image
@@ -51,6 +52,10 @@ class Reading(Reaching):
     def find_parent(self, image: Image) -> Descent | None:
         with self._handle(f'look above {image}', image.pool) as handle:
             return descent.find(handle, image)
+
+    def name_of(self, image: Image) -> str:
+        with self._ioctx('look for', image) as ioctx:
+            return unopened.name(ioctx, image.id)
 
     def is_trashed(self, image: Image) -> bool:
         with self._ioctx('look for', image) as ioctx:

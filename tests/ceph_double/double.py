@@ -118,6 +118,11 @@ class CephDouble(Others):
             facts = self._snapshot_facts(*held.parent)
             return Descent(facts, held.clone_format)
 
+    def name_of(self, image: Image) -> str:
+        with self._look('name_of', image.pool):
+            held = self._images.get(image.id)
+            return '' if held is None or held.trashed else held.name
+
     def is_trashed(self, image: Image) -> bool:
         with self._look('is_trashed', image.pool):
             trashed = image.id in self.trashed(image.pool)

@@ -70,6 +70,7 @@ class LookingSuite(DriverSuite):
             (self.driver.children, snapshot),
             (self.driver.restore, image),
             (self.driver.is_trashed, image),
+            (self.driver.name_of, image),
             (self.driver.find_parent, image),
             (self.driver.notes, NOWHERE),
             (self.driver.watchers, image),

@@ -124,6 +124,7 @@ class RefusalSuite(DriverSuite):
             (self.driver.purge, made),
             (self.driver.restore, made),
             (self.driver.is_trashed, made),
+            (self.driver.name_of, made),
             (self.driver.find_parent, made),
             (self.driver.notes, pool),
             (self.driver.watchers, made),

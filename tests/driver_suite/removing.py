@@ -168,6 +168,18 @@ class RetirementSuite(DriverSuite):
         self.driver.purge(child)
         self.assertFalse(self.driver.is_trashed(child))
 
+    def test_an_image_says_which_name_it_has(self):
+        child = self.child(self.parent())
+        other = dataclasses.replace(child, name='other')
+        self.assertEqual(child.name, self.driver.name_of(other))
+        self.driver.trash(child)
+        self.assertEqual('', self.driver.name_of(child))
+        self.driver.restore(other)
+        self.assertEqual('other', self.driver.name_of(child))
+        self.driver.trash(child)
+        self.driver.purge(child)
+        self.assertEqual('', self.driver.name_of(child))
+
     def test_restoring_twice_is_restoring(self):
         parent = self.parent()
         child = self.child(parent)
