@@ -201,6 +201,10 @@ class DiskExists(Error):
     """Disk {name} in pool {pool} exists."""
 
 
+class DiskImageMissing(Error):
+    """The RBD image {image_id} of disk {name} in pool {pool} {found}."""
+
+
 class DiskDiffers(Error):
     """Disk {name} in pool {pool} exists with {field} {recorded}, not {asked}."""
 

@@ -20,7 +20,6 @@ from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.noted import Noted
 from rbdcloner.cloning.snapshots import Snapshots
-from rbdcloner.model import Clone
 from rbdcloner.model import Request
 
 Context = dict[str, Any]
@@ -169,10 +168,16 @@ class Manager:
         return answers.disk(self.noted.adoption.adopt(request))
 
     def get_disk(self, ctxt: Context, name: str, pool: str) -> Answer:
-        return answers.disk(self._get(name, pool))
+        clone = self.engine.look_at_disk(
+            arguments.pool(pool), arguments.name('name', name)
+        )
+        return answers.disk(clone)
 
     def get_disk_size(self, ctxt: Context, name: str, pool: str) -> int:
-        return self._get(name, pool).size_bytes
+        clone = self.engine.get_disk(
+            arguments.pool(pool), arguments.name('name', name)
+        )
+        return clone.size_bytes
 
     def list_disks(
         self,
@@ -277,11 +282,6 @@ class Manager:
             *arguments.disk_snapshot(pool, name, snapshot), _request(ctxt)
         )
         return answers.disk(clone)
-
-    def _get(self, name: str, pool: str) -> Clone:
-        return self.engine.get_disk(
-            arguments.pool(pool), arguments.name('name', name)
-        )
 
 
 def _request(ctxt: Context) -> Request:

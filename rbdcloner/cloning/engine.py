@@ -95,6 +95,27 @@ class Engine:
             raise errors.DiskNotFound(name=name, pool=pool)
         return clone
 
+    def look_at_disk(self, pool: str, name: str) -> Clone:
+        """Return the disk's row; READY only if its image has the name.
+
+        Costs an operation of Ceph's.
+
+        :raises DiskImageMissing: others removed, trashed or renamed it.
+        :raises DiskNotFound: no disk has the name now.
+        """
+        ceph = self.maker.ceph
+        while True:
+            clone = self.get_disk(pool, name)
+            if clone.state is not State.READY:
+                return clone
+            found = ceph.name_of(clone.image)
+            if found == name:
+                return clone
+            # It may have been deleted since the row was read.
+            if self.get_disk(pool, name) == clone:
+                is_trashed = not found and ceph.is_trashed(clone.image)
+                raise matching.missing(clone, found, is_trashed)
+
     def page(self, filters: Filters, marker: int, limit: int) -> list[Clone]:
         """Return rows by id, after the one with id *marker*."""
         return self.lineage.page(filters, marker, limit)

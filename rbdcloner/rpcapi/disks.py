@@ -72,8 +72,9 @@ class Disks(Client):
     def get_disk(
         self, ctxt: context.RequestContext, name: str, pool: str
     ) -> Disk:
-        """Return the disk.
+        """Return the disk; ``ready`` only if Ceph has its image.
 
+        :raises DiskImageMissing: others removed, trashed or renamed it.
         :raises DiskNotFound: no disk has the name now.
         """
         return self._call(ctxt, 'get_disk', name=name, pool=pool)

@@ -326,6 +326,41 @@ class ResizeTest(EngineTest):
         )
 
 
+class LookTest(EngineTest):
+    """A disk's row says READY, and its image may not be there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clone = self.engine.create_disk(self.request)
+
+    def look(self):
+        return self.engine.look_at_disk('vms', self.request.name)
+
+    def assert_missing(self, found: str) -> None:
+        error = self.assertRaises(errors.DiskImageMissing, self.look)
+        self.assertIn(found, str(error))
+
+    def test_disk_that_is_there_is_ready(self) -> None:
+        self.assertEqual(self.clone, self.look())
+
+    def test_image_that_others_removed_is_not_ready(self) -> None:
+        self.ceph.remove_image(self.clone.image)
+        self.assert_missing('was removed')
+
+    def test_image_in_the_trash_is_not_ready(self) -> None:
+        self.ceph.trash_image(self.clone.image)
+        self.assert_missing('rbd trash restore')
+
+    def test_image_that_others_renamed_is_not_ready(self) -> None:
+        self.ceph.trash_image(self.clone.image)
+        self.ceph.restore(dataclasses.replace(self.clone.image, name='x'))
+        self.assert_missing('was renamed to x')
+
+    def test_deleted_disk_is_not_found(self) -> None:
+        self.engine.delete_disk('vms', self.request.name)
+        self.assertRaises(errors.DiskNotFound, self.look)
+
+
 class DeleteTest(EngineTest):
     def setUp(self) -> None:
         super().setUp()
