@@ -103,12 +103,31 @@ class Reaper:
     def _destroy(self, clone: Clone) -> Clone:
         held = self.holder.hold(clone)
         with self.holder.working_on(held):
+            if name := self._restored_as(held):
+                LOG.warning(
+                    'Retired image %s (%s) was restored by others as %s: it '
+                    'is theirs', held.image, held.image.id, name,
+                )  # fmt: skip
+                return self.lineage.move(
+                    held,
+                    State.DELETED,
+                    reason=f'restored by others as {name}',
+                )
             self._ask_glance(held)
         gone = self.remover.destroy(held)
         LOG.info(
             'Retired image %s (%s) is destroyed', gone.image, gone.image.id
         )
         return gone
+
+    def _restored_as(self, clone: Clone) -> str:
+        """Return the name that others gave the image out of the trash.
+
+        Empty while it lies there, or if it is gone.
+        """
+        if not clone.image.id or self.remover.ceph.is_trashed(clone.image):
+            return ''
+        return self.remover.ceph.name_of(clone.image)
 
     def _ask_glance(self, clone: Clone) -> None:
         """Raise unless Glance, too, has forgotten its image.

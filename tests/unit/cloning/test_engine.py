@@ -369,6 +369,23 @@ class DeleteTest(EngineTest):
     def delete(self):
         return self.engine.delete_disk('vms', self.request.name)
 
+    def test_retired_disk_that_others_restored_is_theirs(self) -> None:
+        self.process.snapshots.create_snapshot(
+            'vms', self.request.name, 'then'
+        )
+        gone = self.delete()
+        self.ceph.restore(dataclasses.replace(gone.image, name='theirs'))
+        there = self.ceph.inventory()
+        self.process.sweep_until_quiet()
+        row = self.process.lineage.find(
+            gone.image.fsid, 'vms', '', self.request.name
+        )
+        self.assertEqual(
+            (State.DELETED, 'restored by others as theirs'),
+            (row.state, row.reason),
+        )
+        self.assertEqual(there, self.ceph.inventory())
+
     def test_nothing_is_left(self) -> None:
         self.assertIs(State.RETIRED, self.delete().state)
         self.assertEqual({}, self.ceph.named('vms'))
