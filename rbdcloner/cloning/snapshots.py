@@ -286,7 +286,11 @@ class Snapshots:
         known = self._named(disk, snapshot)
         there = self._in_ceph(disk, snapshot)
         if known is not None and _is_lost(known, there):
-            self.releaser.remove(known)
+            try:
+                self.releaser.remove(known)
+            except errors.ParentHasChildren:
+                # It lies in the trash of snapshots, and they keep it.
+                self.engine.lineage.lost_name(known)
             known = None
         return known or there
 

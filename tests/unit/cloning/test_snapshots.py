@@ -272,6 +272,19 @@ class NamedTest(SnapshotsTest):
         self.assertNotEqual(first.id, second.id)
         self.assertEqual([second], self.live())
 
+    def test_one_that_others_removed_from_under_a_child_is_taken_anew(
+        self,
+    ) -> None:
+        first = self.create()
+        child = self.service.child('other')
+        self.ceph.clone(first.snapshot, child, CloneFormat.V2, 22)
+        self.ceph.drop_snapshot(first.snapshot)
+        second = self.create()
+        self.assertIn('first', self.in_ceph())
+        self.remove()
+        self.assertEqual([first.id], [each.id for each in self.live()])
+        self.assertNotEqual(first.id, second.id)
+
     def test_one_removed_since_is_not_taken_again_by_its_request(
         self,
     ) -> None:
