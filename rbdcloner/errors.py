@@ -86,6 +86,18 @@ class ImageInGlance(ImageError):
     retryable = True
 
 
+class ImageAbsentLately(ImageError):
+    """Glance has had no image {image_id} for less than {delay_s} s; its data is kept."""
+
+    retryable = True
+
+
+class BrakeEngaged(Error):
+    """Nothing is removed for being missing: {reason}. An administrator releases the brake with "rbdcloner-manage service release-brake"."""
+
+    retryable = True
+
+
 class ImageDamaged(ImageError):
     """Image {image_id} lost {snapshot}, and may have changed since."""
 
@@ -188,6 +200,10 @@ class GlanceUnavailable(Error):
 
 class GlanceForbidden(Error):
     """Glance refused this service's credentials for {act}."""
+
+
+class GlanceHidesImages(GlanceForbidden):
+    """Glance shows this service no image of other projects: a 404 says nothing, and no image is taken for deleted. Give the user in [glance] the roles admin and service."""
 
 
 # Disks
@@ -348,6 +364,10 @@ class CephAuthentication(CephUnavailable):
     # while an administrator replaces the key.
 
 
+class ClusterDiffers(CephUnavailable):
+    """{conffile} leads to cluster {found}, and this worker is of cluster {fsid}. Restore the file, or restart rbdcloner-manager."""
+
+
 class CephRefused(CephError):
     """Ceph refused to {act}: {reason}."""
 
@@ -358,6 +378,10 @@ class OutOfSpace(CephError):
 
 class PoolNotFound(CephError):
     """Ceph has no pool {pool}."""
+
+
+class PoolReplaced(CephError):
+    """Pool {pool} has id {found}, and its rows are about the pool with id {recorded}: it was replaced by another one."""
 
 
 class RbdImageNotFound(CephError):
