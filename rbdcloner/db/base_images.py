@@ -184,6 +184,7 @@ class BaseImages(BaseRuns, Door):
         return known_bases.page(
             connection,
             limit,
+            *self.here(bases),
             bases.c.state == BaseState.READY,
             bases.c.updated_at <= since,
             sa.not_(waiting.HAS_CHILDREN),
@@ -203,6 +204,7 @@ class BaseImages(BaseRuns, Door):
         return known_bases.page(
             connection,
             limit,
+            *self.here(bases),
             bases.c.state == BaseState.READY,
             bases.c.id > marker,
             sa.not_(waiting.HAS_CHILDREN),

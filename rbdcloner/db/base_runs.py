@@ -5,6 +5,7 @@ Where other rows are locked too, parents come first, then clones, then bases.
 """
 
 from collections.abc import Collection
+import dataclasses
 from typing import Any
 
 import sqlalchemy as sa
@@ -125,7 +126,11 @@ class BaseRuns(Bases):
     ) -> Base | None:
         if not self._are_there(connection):
             return None
-        return slots.take(connection, _QUEUE, owner, lease_s, limit, shut_out)
+        here = self.here(bases)
+        queue = dataclasses.replace(
+            _QUEUE, one=lambda *wanted: known_bases.one(*wanted, *here)
+        )
+        return slots.take(connection, queue, owner, lease_s, limit, shut_out)
 
 
 def moved(

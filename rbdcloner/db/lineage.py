@@ -17,6 +17,7 @@ from rbdcloner.db.imports import Imports
 from rbdcloner.db.releasing import Releasing
 from rbdcloner.db.removal import Removals
 from rbdcloner.db.reservation import Reservations
+from rbdcloner.db.safety import Safety
 from rbdcloner.db.search import Search
 from rbdcloner.db.snapshots import Snapshots
 from rbdcloner.db.waiting import Waiting
@@ -39,6 +40,7 @@ class Lineage(
     Duties,
     Workers,
     Deletions,
+    Safety,
 ):
     """The lineage database, through one SQLAlchemy engine.
 

@@ -312,6 +312,56 @@ class RecreationRow(Base):
     after: orm.Mapped[columns.Big]
 
 
+class AbsenceRow(Base):
+    """A clone's Glance image that Glance has not had since then.
+
+    ``trashed``: its RBD image was moved to the trash for that reason, and
+    ``since`` counts anew from then.
+    """
+
+    __tablename__ = 'absences'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    clone_id: orm.Mapped[int] = orm.mapped_column(
+        columns.Serial,
+        sa.ForeignKey('clones.id'),
+        primary_key=True,
+        autoincrement=False,
+    )
+    since: orm.Mapped[columns.Moment]
+    trashed: orm.Mapped[bool] = orm.mapped_column(sa.Boolean())
+
+
+class PoolRow(Base):
+    """The id that a pool had when its first row was made."""
+
+    __tablename__ = 'pools'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    fsid: orm.Mapped[str] = orm.mapped_column(
+        sa.String(columns.ID_LENGTH), primary_key=True
+    )
+    name: orm.Mapped[str] = orm.mapped_column(
+        sa.String(columns.POOL_LENGTH), primary_key=True
+    )
+    pool_id: orm.Mapped[columns.Big]
+
+
+class BrakeRow(Base):
+    """Why nothing is taken for deleted in a cluster, until it is released."""
+
+    __tablename__ = 'brakes'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    fsid: orm.Mapped[str] = orm.mapped_column(
+        sa.String(columns.ID_LENGTH), primary_key=True
+    )
+    name: orm.Mapped[str] = orm.mapped_column(sa.String(64), primary_key=True)
+    released: orm.Mapped[bool] = orm.mapped_column(sa.Boolean())
+    reason: orm.Mapped[str] = orm.mapped_column(sa.Text())
+    engaged_at: orm.Mapped[columns.Moment]
+
+
 #: The tables as Core knows them: no identity map and no flush in the hot path.
 parents = cast(sa.Table, ParentRow.__table__)
 clones = cast(sa.Table, CloneRow.__table__)
@@ -322,3 +372,6 @@ workers = cast(sa.Table, WorkerRow.__table__)
 deletions = cast(sa.Table, DeletionRow.__table__)
 changes = cast(sa.Table, ChangeRow.__table__)
 recreations = cast(sa.Table, RecreationRow.__table__)
+absences = cast(sa.Table, AbsenceRow.__table__)
+pools = cast(sa.Table, PoolRow.__table__)
+brakes = cast(sa.Table, BrakeRow.__table__)

@@ -19,6 +19,7 @@ from rbdcloner.model.rbd import QemuTarget as QemuTarget
 from rbdcloner.model.rbd import Snapshot as Snapshot
 from rbdcloner.model.rbd import SnapshotFacts as SnapshotFacts
 from rbdcloner.model.rows import Base as Base
+from rbdcloner.model.rows import Brake as Brake
 from rbdcloner.model.rows import Change as Change
 from rbdcloner.model.rows import Clone as Clone
 from rbdcloner.model.rows import DiskRequest as DiskRequest

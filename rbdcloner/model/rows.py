@@ -280,6 +280,21 @@ class Worker:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Brake:
+    """A row: nothing is taken for deleted in a cluster, and why.
+
+    ``name`` is the look that found too much missing. ``released``: an
+    administrator said that what is missing may end.
+    """
+
+    fsid: str
+    name: str
+    released: bool
+    reason: str
+    engaged_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Filters:
     """Which clones are asked for; an empty field is no filter."""
 

@@ -21,6 +21,8 @@ from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.states import State
 
+_SAFETY = ('absences', 'brakes', 'pools')
+
 
 @pytest.fixture
 def empty(url):
@@ -251,8 +253,18 @@ def _shape(engine, names):
 @pytest.mark.parametrize(
     ('revision', 'new'),
     [
-        ('0002', {'workers', 'deletions', 'recreations', 'bases', 'changes'}),
-        ('0003', {'bases', 'changes'}),
+        (
+            '0002',
+            {
+                'workers',
+                'deletions',
+                'recreations',
+                'bases',
+                'changes',
+                *_SAFETY,
+            },
+        ),
+        ('0003', {'bases', 'changes', *_SAFETY}),
     ],
 )
 def test_what_the_release_before_has_stays_as_it_was(empty, revision, new):
