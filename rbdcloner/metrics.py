@@ -19,3 +19,9 @@ REFUSALS = prometheus_client.Counter(
     'Image locations that could not be cloned, by reason.',
     ('reason',),
 )
+
+BRAKE = prometheus_client.Gauge(
+    'rbdcloner_brake_engaged',
+    'Whether nothing is removed for being missing, until it is released.',
+    multiprocess_mode='mostrecent',
+)

@@ -81,7 +81,7 @@ class Reaching:
         :raises ConfigurationError: there is no configuration file.
         """
         with self._connections.use() as handle:
-            self._fsid = handle.fsid
+            self._fsid = self._connections.fsid = handle.fsid
 
     def follow_key(self) -> bool:
         """Connect anew where the key has been replaced; tell whether it was.

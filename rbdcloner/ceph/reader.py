@@ -24,6 +24,12 @@ class Reader(Protocol):
         Writes a small object beside the images and removes it.
         """
 
+    def pool_id(self, pool: str) -> int:
+        """Return the id of the pool that has the name now.
+
+        :raises PoolNotFound: there is no such pool.
+        """
+
     def find_snapshot(
         self, pool: str, namespace: str, image: str, snapshot: str
     ) -> SnapshotFacts:

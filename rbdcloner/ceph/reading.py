@@ -31,6 +31,10 @@ class Reading(Reaching):
         with self._handle(f'probe {pool}', pool) as handle:
             return probing.probe(pool, handle)
 
+    def pool_id(self, pool: str) -> int:
+        with self._handle(f'look up pool {pool}', pool) as handle:
+            return int(handle.ioctx(pool).get_pool_id())
+
     def find_snapshot(
         self, pool: str, namespace: str, image: str, snapshot: str
     ) -> SnapshotFacts:

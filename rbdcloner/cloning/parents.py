@@ -51,6 +51,9 @@ class Images(Protocol):
     def forget(self, image_id: str) -> None:
         """Ask Glance again next time."""
 
+    def confirm_sight(self) -> None:
+        """Return if Glance shows every project's images: a 404 counts."""
+
 
 class Parents:
     """The parents of one cluster, adopted as images are asked for."""

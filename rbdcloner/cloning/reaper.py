@@ -14,11 +14,11 @@ import threading
 from rbdcloner import errors
 from rbdcloner.cloning.adopting import Adopter
 from rbdcloner.cloning.holding import Holder
+from rbdcloner.cloning.pool_identity import PoolIdentity
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.cloning.removing import Remover
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
-from rbdcloner.model import Kind
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Reaper:
     remover: Remover
     releaser: Releaser
     adopter: Adopter
+    pools: PoolIdentity
     holder: Holder
     threads: int = 1
 
@@ -46,7 +47,9 @@ class Reaper:
         """
         reaped = 0
         with futures.ThreadPoolExecutor(self.threads, 'reaper') as threads:
-            while found := self.lineage.reapable(_AT_ONCE):
+            while found := self.lineage.reapable(
+                _AT_ONCE, self.adopter.absence.delay_s
+            ):
                 gone = sum(
                     threads.map(lambda c: self.reap(c, stopping), found)
                 )
@@ -98,11 +101,12 @@ class Reaper:
         snapshots = self.lineage.snapshots_of(upper.image)
         if any(map(self.lineage.has_children, snapshots)):
             return None
-        return upper
+        return None if self.adopter.absence.is_young(upper) else upper
 
     def _destroy(self, clone: Clone) -> Clone:
         held = self.holder.hold(clone)
         with self.holder.working_on(held):
+            self.pools.check(held.image.pool)
             if name := self._restored_as(held):
                 LOG.warning(
                     'Retired image %s (%s) was restored by others as %s: it '
@@ -113,11 +117,12 @@ class Reaper:
                     State.DELETED,
                     reason=f'restored by others as {name}',
                 )
-            self._ask_glance(held)
+            evidence = self.adopter.absence.confirm(held)
         gone = self.remover.destroy(held)
         LOG.info(
-            'Retired image %s (%s) is destroyed', gone.image, gone.image.id
-        )
+            'Retired image %s (%s) is destroyed%s',
+            gone.image, gone.image.id, evidence and f': {evidence}',
+        )  # fmt: skip
         return gone
 
     def _restored_as(self, clone: Clone) -> str:
@@ -128,13 +133,3 @@ class Reaper:
         if not clone.image.id or self.remover.ceph.is_trashed(clone.image):
             return ''
         return self.remover.ceph.name_of(clone.image)
-
-    def _ask_glance(self, clone: Clone) -> None:
-        """Raise unless Glance, too, has forgotten its image.
-
-        What is Glance's to hand out: not a disk, nor what is imported.
-        """
-        if clone.kind in (Kind.DISK, Kind.BASE):
-            return
-        if self.adopter.has_data(clone.glance_image_id):
-            raise errors.ImageInGlance(image_id=clone.glance_image_id)

@@ -171,6 +171,40 @@ FLATTEN: list[cfg.Opt] = [
     ),
 ]
 
+SAFETY: list[cfg.Opt] = [
+    cfg.IntOpt(
+        'absence_delay',
+        default=86400,
+        min=0,
+        mutable=True,
+        help='Seconds for which Glance must have had no image of an id before '
+        'its RBD image is moved to the trash, and again before it is '
+        'destroyed. An image that is seen again meanwhile is restored. Must '
+        "be longer than the age of a backup of Glance's database that may be "
+        'restored, and than its "scrub_time" with "delayed_delete". 0: no '
+        'wait.',
+    ),
+    cfg.IntOpt(
+        'brake_limit',
+        default=10,
+        min=0,
+        mutable=True,
+        help='Number of rows of one kind (images of a pool, Glance images, '
+        'bases) that may end at once for being missing. With more, if they '
+        'are more than "brake_percent" as well, none ends until an '
+        'administrator agrees or they are back. 0: no limit.',
+    ),
+    cfg.IntOpt(
+        'brake_percent',
+        default=10,
+        min=0,
+        max=100,
+        mutable=True,
+        help='Share in percent of the rows of one kind that may end at once '
+        'for being missing; see "brake_limit".',
+    ),
+]
+
 IMPORTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'pool',
@@ -300,5 +334,6 @@ OWN: dict[str | None, list[cfg.Opt]] = {
     'imports': IMPORTS,
     'metrics': METRICS,
     'notifications': NOTIFICATIONS,
+    'safety': SAFETY,
     'upgrade_levels': rpc.UPGRADE_LEVELS,
 }

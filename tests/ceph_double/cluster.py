@@ -45,11 +45,15 @@ ACTS = (
 FSID = '4c9b0a4e-30c5-4d2b-9b0b-2a6f5a1f7c11'
 
 
+_pool_ids = itertools.count(1)
+
+
 @dataclasses.dataclass
 class _Pool:
     access: Access = 'write'
     full: bool = False
     initialised: bool = True
+    id: int = dataclasses.field(default_factory=lambda: next(_pool_ids))
 
 
 @dataclasses.dataclass
@@ -88,7 +92,17 @@ class Cluster:
         initialised: bool = True,
     ) -> None:
         """Make *pool*, or change what it allows."""
-        self._pools[pool] = _Pool(access, full, initialised)
+        made = _Pool(access, full, initialised)
+        if pool in self._pools:
+            made.id = self._pools[pool].id
+        self._pools[pool] = made
+
+    def rename_pool(self, pool: str, to: str) -> None:
+        """Give *pool* and all that is in it another name."""
+        self._pools[to] = self._pools.pop(pool)
+        for image in self._images.values():
+            if image.pool == pool:
+                image.pool = to
 
     def fail(
         self,

@@ -94,6 +94,12 @@ class CephDouble(Others):
             full=held.full,
         )
 
+    def pool_id(self, pool: str) -> int:
+        with self._lock:
+            if pool not in self._pools:
+                raise errors.PoolNotFound(pool=pool)
+            return self._pools[pool].id
+
     def find_snapshot(
         self, pool: str, namespace: str, image: str, snapshot: str
     ) -> SnapshotFacts:

@@ -122,6 +122,8 @@ class World:
                     'timeout': _CEPH_TIMEOUT_S,
                 },
                 'flatten': {'soft_depth': 3},
+                # What others remove here, they remove on purpose.
+                'safety': {'brake_limit': 0},
             },
             program=(sys.executable, '-m', 'tests.chaos.mortal'),
             env={

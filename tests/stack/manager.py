@@ -138,6 +138,8 @@ class Manager(server.Server):
             'database': {'connection': self._database_url},
             'ceph': {'conf': cluster.conf, 'user': 'rbdcloner'},
             'imports': {'scratch_dir': self.folder / 'scratch'},
+            # Most tests are about what comes back, not about how late.
+            'safety': {'absence_delay': 0},
         }
         if 'glance' in self._servers.servers:
             url = self._servers.glance.url

@@ -29,6 +29,7 @@ from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.cloning import permits
+from rbdcloner.cloning.absent_images import AbsentImages
 from rbdcloner.cloning.base_import import BaseImporter
 from rbdcloner.cloning.base_upkeep import BaseUpkeep
 from rbdcloner.cloning.engine import Engine
@@ -85,6 +86,7 @@ _TIME_PASSES = (
     "UPDATE clones SET updated_at = :then WHERE state = 'deleted'",
     'UPDATE parents SET updated_at = :then',
     "UPDATE clones SET created_at = :then WHERE state = 'ready'",
+    'UPDATE absences SET since = :then',
 )
 
 
@@ -98,6 +100,7 @@ class KnownImages:
     """
 
     def __init__(self) -> None:
+        self.hides_images = False
         self.images: dict[str, GlanceImage] = {}
         self.data: dict[str, bytes] = {}
         self.forgotten: list[str] = []
@@ -116,6 +119,10 @@ class KnownImages:
             return self.images[image_id]
         except KeyError:
             raise errors.ImageNotFound(image_id=image_id) from None
+
+    def confirm_sight(self) -> None:
+        if self.hides_images:
+            raise errors.GlanceHidesImages()
 
     def forget(self, image_id: str) -> None:
         self.forgotten.append(image_id)
@@ -149,6 +156,7 @@ class Process:
     recovery: Recovery
     reaper: Reaper
     survey: Survey
+    absent_images: AbsentImages
     flattener: Flattener
     importer: BaseImporter
     upkeep: BaseUpkeep
@@ -190,6 +198,8 @@ class Service(fixtures.Fixture):
         self,
         clone_format: CloneFormat = CloneFormat.V2,
         lease_s: float = LEASE_S,
+        absence_delay: int = 0,
+        brake_limit: int = 10,
         **flatten: int,
     ) -> None:
         self.clone_format = clone_format
@@ -198,6 +208,8 @@ class Service(fixtures.Fixture):
         options.register(self._conf)
         self._conf([])
         self._conf.set_override('clone_format', int(clone_format), 'ceph')
+        self._conf.set_override('absence_delay', absence_delay, 'safety')
+        self._conf.set_override('brake_limit', brake_limit, 'safety')
         for option, value in flatten.items():
             self._conf.set_override(option, value, 'flatten')
 
@@ -244,11 +256,13 @@ class Service(fixtures.Fixture):
     def process(
         self,
         on_commit: Callable[[], None] | None = None,
+        fsid: str = '',
         **imports: object,
     ) -> Process:
         """Return a new process; *on_commit* runs before each COMMIT.
 
-        *imports* are options of group [imports].
+        It finds the work of cluster *fsid*, by default of all. *imports* are
+        options of group [imports].
         """
         for option, value in imports.items():
             self._conf.set_override(option, value, 'imports')
@@ -256,7 +270,7 @@ class Service(fixtures.Fixture):
         self.addCleanup(engine.dispose)
         if on_commit:
             event.listen(engine, 'commit', lambda _: on_commit())
-        lineage = Lineage(engine)
+        lineage = Lineage(engine).of_cluster(fsid)
         owner = f'process-{next(self._owners)}'
         fence = Fence(lineage, owner, self._lease_s, self.ceph.shut_out)
         holder = Holder(lineage, owner, self._lease_s, fence)
@@ -269,6 +283,7 @@ class Service(fixtures.Fixture):
             recovery=dataclasses.replace(rooms.recovery, idle_s=0),
             reaper=rooms.reaper,
             survey=rooms.survey,
+            absent_images=rooms.absent_images,
             flattener=rooms.flattener,
             importer=rooms.importer,
             upkeep=rooms.upkeep,
@@ -371,6 +386,12 @@ class Service(fixtures.Fixture):
         """Let time pass in which nobody asked for an import."""
         self._make_past(
             'UPDATE bases SET asked_at = :then WHERE asked_at IS NOT NULL'
+        )
+
+    def pass_created(self) -> None:
+        """Let what is there have been made long ago."""
+        self._make_past(
+            "UPDATE clones SET created_at = :then WHERE state = 'ready'"
         )
 
     def end_leases(self) -> None:
