@@ -357,6 +357,10 @@ class CephForbidden(CephError):
     """This service's Ceph key may not {act} in pool {pool}."""
 
 
+class ChildrenHidden(CephForbidden):
+    """{user} may not read a pool with clones of {snapshot}, such as Cinder's. Run "ceph auth caps {user}" with "profile rbd-read-only" on that pool, too."""
+
+
 class CephAuthentication(CephUnavailable):
     """{problem}. {remedy}."""
 

@@ -68,6 +68,10 @@ class Handle:
                 self._ioctxs[pool_id, namespace] = ioctx
             return ioctx
 
+    def pool_name(self, pool_id: int) -> str:
+        """Return the name of a pool; its id where there is none by now."""
+        return str(self._cluster.pool_reverse_lookup(pool_id) or pool_id)
+
     def _pool_id(self, pool: str) -> int:
         """Return the id that a pool has by now.
 

@@ -128,5 +128,8 @@ class Reader(Protocol):
 
         Slow: about 17 ms a child under v1. Never in a request's path.
         Trashed children are included; without one, or without the snapshot,
-        the list is empty.
+        the list is empty. Where the key may not read a pool with children,
+        those of format 2 are listed, without their names.
+
+        :raises ChildrenHidden: it may not, and there is none of format 2.
         """

@@ -7,6 +7,7 @@ They open read-only, since an open to write is a watch.
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph import child_index
 from rbdcloner.ceph import descent
 from rbdcloner.ceph import identity
 from rbdcloner.ceph import looking
@@ -113,3 +114,15 @@ class Reading(Reaching):
                 return looking.children(self.fsid, opened, snapshot)
         except errors.RbdImageNotFound:
             return []
+        except errors.CephForbidden as exc:
+            if found := self._indexed_children(snapshot):
+                return found
+            raise errors.ChildrenHidden(
+                snapshot=str(snapshot), user=self._connections.client
+            ) from exc
+
+    def _indexed_children(self, snapshot: Snapshot) -> list[Image]:
+        image = snapshot.image
+        with self._handle(f'list the children of {image}', image.pool) as one:
+            ioctx = one.ioctx(image.pool, image.namespace)
+            return child_index.children(one, ioctx, snapshot)

@@ -5,11 +5,14 @@ A parent takes no child from the moment that its release begins; should Ceph
 know one that the database does not, it takes children again, and stays.
 """
 
+import collections
+from collections.abc import Sequence
 import dataclasses
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Image
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
@@ -113,10 +116,17 @@ class Releaser:
         children = self.ceph.children(snapshot)
         if children:
             self.lineage.restored(parent)
-            names = [str(each) for each in children[:_CHILDREN_NAMED]]
             raise errors.ParentHasChildren(
-                parent=str(snapshot), children=', '.join(names)
+                parent=str(snapshot), children=_named(children)
             )
+
+
+def _named(children: Sequence[Image]) -> str:
+    """Return the first names of *children*, and how many have none by pool."""
+    named = [str(each) for each in children if each.name][:_CHILDREN_NAMED]
+    others = collections.Counter(c.pool for c in children if not c.name)
+    counted = [f'{others[pool]} in pool {pool}' for pool in sorted(others)]
+    return ' and '.join(filter(None, [', '.join(named), *counted]))
 
 
 def _goes_by_itself(parent: Parent) -> bool:
