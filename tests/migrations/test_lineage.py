@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lineage suite on every database engine, as an operator has it."""
 
+from tests.lineage_suite.absences import TestAbsence
+from tests.lineage_suite.absences import TestSafety
 from tests.lineage_suite.bases import TestBase
 from tests.lineage_suite.bases import TestBaseImage
 from tests.lineage_suite.bases import TestWithoutBases
@@ -30,6 +32,7 @@ from tests.lineage_suite.workers import TestWorker
 
 __all__ = [
     'TestAbandoned',
+    'TestAbsence',
     'TestAdoptDisk',
     'TestAdoptImage',
     'TestBase',
@@ -50,6 +53,7 @@ __all__ = [
     'TestReapable',
     'TestReserve',
     'TestReserveImage',
+    'TestSafety',
     'TestSnapshot',
     'TestTree',
     'TestUnneeded',
