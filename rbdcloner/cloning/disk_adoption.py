@@ -146,7 +146,7 @@ class DiskAdoption:
         parent = None
         clone_format = self.engine.clone_format
         if descent is not None:
-            parent = self._parent(descent, request)
+            parent = self._parent(descent)
             clone_format = descent.clone_format
             request = dataclasses.replace(
                 request, image_id=parent.glance_image_id or request.image_id
@@ -165,11 +165,15 @@ class DiskAdoption:
         LOG.info('Adopted %s (%s)', clone.image, clone.image.id)
         return clone
 
-    def _parent(self, descent: Descent, request: DiskRequest) -> Parent:
-        """Return the recorded parent; Glance calls images by their ids."""
+    def _parent(self, descent: Descent) -> Parent:
+        """Return the recorded parent; Glance calls images by their ids.
+
+        One of another name is nobody's but its maker's: it is not to go when
+        Glance forgets the image that the disk is said to be of.
+        """
         facts = descent.parent
         named = facts.snapshot.image.name
-        image_id = named if uuidutils.is_uuid_like(named) else request.image_id
+        image_id = named if uuidutils.is_uuid_like(named) else ''
         return self.engine.parents.record(facts, image_id)
 
     def _tagged(self, clone: Clone) -> Clone:

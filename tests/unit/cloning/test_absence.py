@@ -8,7 +8,9 @@ import fixtures
 import testtools
 
 from rbdcloner import errors
+from rbdcloner.cloning.disk_adoption import DiskAdoption
 from rbdcloner.model import Clone
+from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import Kind
 from rbdcloner.states import BaseState
@@ -184,13 +186,22 @@ class AdoptionTest(AbsenceTest):
         self.look()
         self.assertNotIn(adopted.image.id, self.ceph.trashed('images'))
 
-    def test_parent_that_is_not_glances_is_not_asked_for(self) -> None:
+    def test_parent_that_is_not_glances_is_its_makers(self) -> None:
         golden = self.ceph.add_image('images', 'golden', service.MIB)
         self.ceph.add_snapshot(golden, 'snap', True)
         parent = self.ceph.find_snapshot('images', '', 'golden', 'snap')
-        self.process.engine.parents.record(parent, '')
+        asked = service.request(str(uuid.uuid4()), size_bytes=0)
+        made = self.service.child(asked.name)
+        self.ceph.clone(parent.snapshot, made, CloneFormat.V2, 22)
+        adoption = DiskAdoption(self.process.engine, self.ceph)
+        disk = adoption.adopt(asked)
         self.ceph.trash(golden)
         self.look()
+        self.process.engine.remove(disk)
+        for _ in range(3):
+            self.service.pass_time()
+            self.look()
+        self.assertIn(parent.snapshot.image.id, self.ceph.trashed('images'))
         self.assertNotIn('golden', self.logged.output)
 
 
