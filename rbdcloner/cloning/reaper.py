@@ -71,14 +71,22 @@ class Reaper:
                 # Another reaper is there.
                 break
             except errors.Error as exc:
-                LOG.warning(
-                    'Retired image %s (%s) stays in the trash: %s',
-                    following.image, following.image.id, exc,
-                )  # fmt: skip
+                self._say(following, exc)
                 break
             reaped += 1
             following = self.above(gone)
         return reaped
+
+    def _say(self, clone: Clone, error: errors.Error) -> None:
+        """Warn of what keeps a retired image, unless its row said so before.
+
+        It is tried again every few minutes, for as long as others need it.
+        """
+        if clone.reason != errors.reason_of(error):
+            LOG.warning(
+                'Retired image %s (%s) stays in the trash: %s',
+                clone.image, clone.image.id, error,
+            )  # fmt: skip
 
     def above(self, clone: Clone) -> Clone | None:
         """Release the parent that *clone* needs no more.

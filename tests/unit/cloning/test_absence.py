@@ -205,6 +205,24 @@ class AdoptionTest(AbsenceTest):
         self.assertNotIn('golden', self.logged.output)
 
 
+class ForeignChildTest(AbsenceTest):
+    def test_child_that_has_no_row_is_told_of_once(self) -> None:
+        parent = self.service.parent_of(self.image_id)
+        volume = self.service.child('a-volume')
+        self.ceph.clone(parent, volume, CloneFormat.V2, 22)
+        self.ceph.trash(parent.image)
+        self.forget(self.image_id)
+        self.look()
+        self.process.engine.remove(self.disk)
+        for _ in range(4):
+            self.service.pass_time()
+            self.look()
+        self.assertIn(parent.image.id, self.ceph.trashed('images'))
+        told = f'({parent.image.id}) stays in the trash'
+        self.assertEqual(1, self.logged.output.count(told))
+        self.assertIn('vms/a-volume', self.logged.output)
+
+
 class BaseTest(testtools.TestCase):
     def test_base_of_an_absent_image_stays_for_both_delays(self) -> None:
         world = self.useFixture(service.Service(absence_delay=DAY_S))
