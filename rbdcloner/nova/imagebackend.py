@@ -152,6 +152,7 @@ class Rbd(imagebackend.Rbd):
     def _clone_alone(
         self, context: Any, image_id: str, size_bytes: int
     ) -> None:
+        self._note(image_id, making=True)
         super().clone(context, image_id, copy_to_store=False)
         self._resize_alone(self.rbd_name, size_bytes or None)
         self._note(image_id)
@@ -233,6 +234,7 @@ class Rbd(imagebackend.Rbd):
         return begun
 
     def _import_alone(self, path: str, size: int | None) -> None:
+        self._note(making=True)
         self.driver.import_image(path, self.rbd_name)
         self._resize_alone(path, size)
         self._note()
