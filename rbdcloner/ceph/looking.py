@@ -26,6 +26,10 @@ from rbdcloner.model import SnapshotFacts
 #: The attribute of an image's header that names its clone row.
 TAG = 'rbdcloner.clone'
 
+#: Follows the uuid until the image is delivered. What earlier releases tagged
+#: counts as delivered: of that, nobody can tell any more.
+MAKING = ' making'
+
 
 @contextlib.contextmanager
 def opened(ioctx: Any, image: Image, writable: bool = False) -> Iterator[Any]:
@@ -93,15 +97,16 @@ def header(image_id: str) -> str:
 
 
 def tag(ioctx: Any, image_id: str) -> str:
-    """Return the uuid of the clone row that the image was made for."""
+    """Return the attribute of the image that says for which row it is."""
     try:
         return str(ioctx.get_xattr(header(image_id), TAG).decode())
     except (rados.NoData, rados.ObjectNotFound):
         return ''
 
 
-def image_facts(image: Image, opened: Any, row: str) -> ImageFacts:
-    """Return the facts of *image*, tagged with *row*."""
+def image_facts(image: Image, opened: Any, text: str) -> ImageFacts:
+    """Return the facts of *image*, whose tag reads *text*."""
+    row = text.removesuffix(MAKING)
     return ImageFacts(
         _named(image, opened),
         opened.size(),
@@ -110,6 +115,7 @@ def image_facts(image: Image, opened: Any, row: str) -> ImageFacts:
         opened.create_timestamp().replace(tzinfo=datetime.UTC),
         # In Ceph 16 and 18 this is local time without a zone, others are UTC.
         opened.modify_timestamp().astimezone(datetime.UTC),
+        delivered=row != '' and row == text,
     )
 
 

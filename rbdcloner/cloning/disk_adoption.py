@@ -180,12 +180,16 @@ class DiskAdoption:
         """Return the row, whose tag the image has."""
         try:
             facts = self.ceph.find_image(clone.image)
-            if facts is None or facts.tag != clone.uuid:
+            if facts is None or not _is_delivered(facts, clone):
                 with self.ceph.open(clone.image) as opened:
-                    opened.tag(clone.uuid)
+                    opened.mark_delivered(clone.uuid)
         except errors.RbdImageNotFound as exc:
             self.engine.remove(clone)
             raise errors.DiskNotFound(
                 name=clone.image.name, pool=clone.image.pool
             ) from exc
         return clone
+
+
+def _is_delivered(facts: ImageFacts, clone: Clone) -> bool:
+    return facts.delivered and facts.tag == clone.uuid

@@ -106,8 +106,7 @@ class Reaper:
         except errors.Error as exc:
             LOG.warning('Parent %s stays for now: %s', image, exc)
             return None
-        snapshots = self.lineage.snapshots_of(upper.image)
-        if any(map(self.lineage.has_children, snapshots)):
+        if not self.lineage.is_reapable(upper):
             return None
         return None if self.adopter.absence.is_young(upper) else upper
 

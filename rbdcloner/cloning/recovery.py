@@ -124,14 +124,7 @@ class Recovery:
         )  # fmt: skip
         match clone.state:
             case State.RESERVED:
-                self.remover.undo(
-                    self.holder.taken(
-                        self.lineage.move,
-                        clone,
-                        State.UNDOING,
-                        reason=clone.reason or 'its maker died',
-                    )
-                )
+                self._resolve_reserved(clone)
             case State.UNDOING:
                 self.remover.undo(clone)
             case State.DELETING:
@@ -142,3 +135,16 @@ class Recovery:
                 self.maker.resize(clone, 0)
             case State.ROLLING_BACK:
                 self.maker.roll_back(clone, begun=True)
+
+    def _resolve_reserved(self, clone: Clone) -> None:
+        """Deliver what was delivered before; else undo what was made."""
+        if self.maker.recover(clone):
+            return
+        self.remover.undo(
+            self.holder.taken(
+                self.lineage.move,
+                clone,
+                State.UNDOING,
+                reason=clone.reason or 'its maker died',
+            )
+        )

@@ -2,8 +2,8 @@
 """How an image goes: out of its name, later out of the trash, by its id.
 
 Retiring is what a caller waits for; destroying is left to the reaper, which
-comes when no row needs the image any more. What was never delivered goes in
-one.
+comes when no row needs the image any more. What was certainly never delivered
+goes in one; what may have been lies in the trash for a while.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
+from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
 from rbdcloner.model import SnapshotFacts
@@ -40,14 +41,16 @@ _CLOSES_WITHIN_S = 3
 class Remover:
     """Retires, restores, destroys and undoes images, each for a held row.
 
-    ``begun`` is set whenever this process has begun a deletion that nobody
-    waits for, ``retired`` whenever it has retired something.
+    An image that is undone and may have been delivered lies in the trash for
+    *undo_delay_s*. ``begun`` is set whenever this process has begun a deletion
+    that nobody waits for, ``retired`` whenever it has retired something.
     """
 
     ceph: Driver
     lineage: Lineage
     releaser: Releaser
     holder: Holder
+    undo_delay_s: float
     begun: threading.Event = dataclasses.field(default_factory=threading.Event)
     retired: threading.Event = dataclasses.field(
         default_factory=threading.Event
@@ -80,8 +83,12 @@ class Remover:
             try:
                 self.ceph.restore(clone.image)
             except (errors.RbdImageExists, errors.RbdImageNotFound) as exc:
+                # Whether it lay there for a while is not known any more.
                 self.lineage.move(
-                    clone, State.RETIRED, reason=errors.reason_of(exc)
+                    clone,
+                    State.RETIRED,
+                    reason=errors.reason_of(exc),
+                    retry_after_s=self.undo_delay_s,
                 )
                 raise
             return self.lineage.move(clone, State.READY, reason='')
@@ -99,12 +106,52 @@ class Remover:
             return self.lineage.move(clone, State.DELETED, reason='')
 
     def undo(self, clone: Clone) -> Clone:
-        """Remove what an UNDOING row's maker left; the row, FAILED."""
+        """Remove what an UNDOING row's maker left; the row, FAILED.
+
+        An image that is marked as delivered goes to the trash alone; the row,
+        RETIRED, says until when.
+
+        :raises DiskInUse: somebody has that image open; nothing was done.
+        """
         with self.holder.working_on(clone):
+            found = self.find_delivered(clone)
+            if found is not None:
+                return self._put_away(clone, found)
             clone = self.remove_remains(clone)
             clone = self.lineage.move(clone, State.FAILED)
         self._release_parent(clone)
         return clone
+
+    def find_delivered(self, clone: Clone) -> ImageFacts | None:
+        """Return the image of *clone*'s row, if it is marked as delivered.
+
+        A base is delivered to its children alone, for which Ceph is asked.
+        """
+        if clone.kind is Kind.BASE:
+            return None
+        facts = self.ceph.find_image(clone.image)
+        if facts is None or not facts.delivered or facts.tag != clone.uuid:
+            return None
+        return facts
+
+    def _put_away(self, clone: Clone, found: ImageFacts) -> Clone:
+        """Have a delivered image lie in the trash for a while."""
+        clone = self.lineage.note_image_id(clone, found.image.id)
+        self._trash(clone, replaced=True)
+        retired = self.lineage.move(
+            clone,
+            State.RETIRED,
+            reason=f'it may have been delivered ({clone.reason})',
+            retry_after_s=self.undo_delay_s,
+        )
+        LOG.warning(
+            'Image %s (%s) was to be undone and may have been delivered; it '
+            'is in the trash until %s, "rbdcloner-manage image restore %s" '
+            'brings it back',
+            *(retired.image, retired.image.id),
+            *(retired.retry_at, retired.uuid),
+        )
+        return retired
 
     def remove_remains(self, clone: Clone) -> Clone:
         """Remove the child, whole or not, by its id; the row, knowing it."""
@@ -121,11 +168,9 @@ class Remover:
         facts = self.ceph.find_image(clone.image)
         if facts is None:
             self.ceph.free_name(clone.image)
-        elif self._is_noted(facts):
-            return clone
-        elif is_ours(facts, clone):
+        elif self._is_ours(facts, clone):
             return self.lineage.note_image_id(clone, facts.image.id)
-        elif not replaced:
+        elif not replaced and (facts.tag or not self._is_noted(facts.image)):
             raise errors.RbdImageReplaced(
                 pool=clone.image.pool,
                 image=clone.image.name,
@@ -134,12 +179,23 @@ class Remover:
             )
         return clone
 
-    def _is_noted(self, facts: ImageFacts) -> bool:
-        """Tell whether nova-compute says that it made what has no tag."""
-        image = facts.image
-        return not facts.tag and image.name in self.ceph.notes(
-            image.pool, image.name, limit=1
+    def _is_ours(self, facts: ImageFacts, clone: Clone) -> bool:
+        """Tell whether a maker of *clone*'s row left the image.
+
+        What has no tag must not have data either, since only its looks speak
+        for it, nor be nova-compute's own.
+        """
+        if facts.tag:
+            return facts.tag == clone.uuid
+        return (
+            _looks_left(facts, clone)
+            and not self.ceph.used_bytes(facts.image)
+            and not self._is_noted(facts.image)
         )
+
+    def _is_noted(self, image: Image) -> bool:
+        """Tell whether nova-compute says that it made the image."""
+        return image.name in self.ceph.notes(image.pool, image.name, limit=1)
 
     def _trash(self, clone: Clone, replaced: bool) -> None:
         try:
@@ -220,16 +276,14 @@ def when_closed(
     retrying(act)
 
 
-def is_ours(facts: ImageFacts, clone: Clone) -> bool:
-    """Tell whether a maker of *clone*'s row left the image."""
-    if facts.tag:
-        return facts.tag == clone.uuid
-    parents, size_bytes = [''], clone.size_bytes
+def _looks_left(facts: ImageFacts, clone: Clone) -> bool:
+    """Tell whether an untagged image is as the death of a maker leaves it."""
+    parents, sizes = [''], [clone.size_bytes]
     if clone.parent is not None:
         parents.append(clone.parent.snapshot.image.id)
-        size_bytes = clone.parent.size_bytes
+        sizes.append(clone.parent.size_bytes)
     return (
         facts.parent_image_id in parents
-        and facts.size_bytes == size_bytes
+        and facts.size_bytes in sizes
         and facts.created_at >= clone.created_at - _CLOCKS_DIFFER_BY
     )

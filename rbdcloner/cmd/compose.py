@@ -168,7 +168,7 @@ def rooms(
     """Return the rooms over what talks to the outside."""
     rows = holder.lineage
     releaser = Releaser(driver, rows)
-    remover = Remover(driver, rows, releaser, holder)
+    remover = Remover(driver, rows, releaser, holder, conf.safety.undo_delay)
     maker = Maker(driver, rows, remover, holder)
     repairer = Repairer(driver, rows, maker)
     headroom = Headroom(rows, _limits(conf))

@@ -173,6 +173,16 @@ FLATTEN: list[cfg.Opt] = [
 
 SAFETY: list[cfg.Opt] = [
     cfg.IntOpt(
+        'undo_delay',
+        default=86400,
+        min=0,
+        help='Seconds that an image stays in the trash whose creation is '
+        'undone although it may have been delivered, as after the restore of '
+        'a database backup. "rbdcloner-manage image restore" brings it back '
+        'until then. Images that were certainly never delivered are '
+        'destroyed at once.',
+    ),
+    cfg.IntOpt(
         'absence_delay',
         default=86400,
         min=0,

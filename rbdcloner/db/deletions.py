@@ -104,6 +104,19 @@ class Deletions(Database):
         """
         self._refuse_outdated(connection, image, instance_uuid, after)
 
+    @reads
+    def known_deletion(self, connection: sa.Connection, clone: Clone) -> int:
+        """Return the last deletion noted before the clone was reserved, or 0.
+
+        Its caller knew of those that concern it, or did not say.
+        """
+        if not self._are_remembered(connection):
+            return 0
+        statement = sa.select(sa.func.max(deletions.c.id)).where(
+            deletions.c.created_at < clone.created_at
+        )
+        return int(connection.scalar(statement) or 0)
+
     @writes
     def forget_deletions(
         self, connection: sa.Connection, after_s: float

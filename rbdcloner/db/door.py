@@ -75,13 +75,15 @@ class Door(Leases):
         size_bytes: int | None = None,
         reason: str | None = None,
         rollback_to: int | None = None,
+        retry_after_s: float | None = None,
         after: int | None = None,
         call: str = '',
         done: bool | None = None,
     ) -> Clone:
         """Move the row from ``clone.state`` to *state*: the one door.
 
-        What is None stays, but that a READY one goes back to nothing. With an
+        What is None stays, but that a READY one goes back to nothing, and
+        without *retry_after_s* nothing is waited for in the new state. With an
         owner the row stays held by it, or is taken, which raises the fence,
         if nobody else holds it; without, the lease ends. The attempts at
         what the old state asked for are forgotten. A base whose image is
@@ -113,6 +115,8 @@ class Door(Leases):
             'rollback_to': rollback_to,
         }
         values |= {k: v for k, v in changes.items() if v is not None}
+        if retry_after_s is not None:
+            values['retry_at'] = clock.utc_after(retry_after_s)
         statement = sa.update(clones).where(*conditions).values(values)
         try:
             moved = changing.changed(connection, clone, statement)

@@ -147,6 +147,20 @@ class Waiting(absences.Absences):
         ]
 
     @reads
+    def is_reapable(self, connection: sa.Connection, clone: Clone) -> bool:
+        """Tell whether *clone* is RETIRED and needed no more.
+
+        One that is to lie in the trash for a while is needed until then.
+        """
+        statement = sa.select(clones.c.id).where(
+            clones.c.id == clone.id,
+            clones.c.state == State.RETIRED,
+            sa.or_(clones.c.attempts > 0, DUE),
+            sa.not_(HAS_CHILDREN),
+        )
+        return connection.scalar(statement) is not None
+
+    @reads
     def waiting(
         self, connection: sa.Connection, marker: int = 0, limit: int = 100
     ) -> list[Clone]:

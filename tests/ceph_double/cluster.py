@@ -27,6 +27,7 @@ ACTS = (
     'create',
     'clone',
     'tag',
+    'mark_delivered',
     'resize',
     'write',
     'take_snapshot',
@@ -347,6 +348,7 @@ class Cluster:
             image.tag,
             image.created_at,
             image.modified_at,
+            image.delivered,
         )
 
     def _snapshot_facts(

@@ -29,14 +29,25 @@ class DoubleOpenImage:
         self._ceph = ceph
         self._image = image
         self._watcher = ceph._new_watcher()
+        self._tagged = False
         image.watchers.append(self._watcher)
 
     def facts(self) -> ImageFacts:
-        return self._ceph._facts(self._image)
+        facts = self._ceph._facts(self._image)
+        if self._tagged:
+            return facts
+        return dataclasses.replace(facts, tag='', delivered=False)
 
     def tag(self, uuid: str) -> None:
         with self._ceph._act('tag', self._image.pool, takes_space=True):
-            self._image.tag = uuid
+            self._image.tag, self._image.delivered = uuid, False
+        self._tagged = True
+
+    def mark_delivered(self, uuid: str) -> None:
+        pool = self._image.pool
+        with self._ceph._act('mark_delivered', pool, takes_space=True):
+            self._image.tag, self._image.delivered = uuid, True
+        self._tagged = True
 
     def resize(self, size_bytes: int) -> None:
         if size_bytes == self._image.size_bytes:

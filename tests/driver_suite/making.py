@@ -91,6 +91,31 @@ class CloneSuite(DriverSuite):
         self.assertEqual('of-the-child', self.found(child).tag)
         self.assertEqual('of-the-parent', self.found(parent.image).tag)
 
+    def test_delivery_is_marked_on_the_image_alone(self):
+        parent = self.parent()
+        child = self.child(parent)
+        self.assertFalse(self.found(child).delivered)
+        with self.driver.open(child) as opened:
+            opened.tag('row')
+            self.assertFalse(opened.facts().delivered)
+        self.assertFalse(self.found(child).delivered)
+        with self.driver.open(child) as opened:
+            opened.mark_delivered('row')
+            self.assertTrue(opened.facts().delivered)
+        found = self.found(child)
+        self.assertEqual(('row', True), (found.tag, found.delivered))
+        with self.driver.open(child) as opened:
+            # Nobody asks Ceph for it.
+            self.assertEqual('', opened.facts().tag)
+        snapshot = self.cluster.add_snapshot(child, 'snap', protected=True)
+        self.assertFalse(self.found(self.child(snapshot)).delivered)
+        self.driver.trash(child)
+        self.assertTrue(self.found(child).delivered)
+        self.driver.restore(child)
+        with self.driver.open(child) as opened:
+            opened.tag('row')
+        self.assertFalse(self.found(child).delivered)
+
     def test_a_taken_name_is_not_touched(self):
         parent = self.parent()
         other = self.cluster.add_image(

@@ -141,7 +141,7 @@ def _remove(ioctx: Any, name: str) -> None:
 
 
 class WatchedImage:
-    """An open image that tells of tag and resize."""
+    """An open image that tells of tag, mark and resize."""
 
     def __init__(self, watched: WatchedDriver, opening: Any) -> None:
         self._watched = watched
@@ -160,6 +160,10 @@ class WatchedImage:
     def tag(self, uuid: str) -> None:
         self._watched.on_act('tag', 'before')
         self._opened.tag(uuid)
+
+    def mark_delivered(self, uuid: str) -> None:
+        self._watched.on_act('mark_delivered', 'before')
+        self._opened.mark_delivered(uuid)
 
     def resize(self, size_bytes: int) -> None:
         self._watched.on_act('resize', 'before')

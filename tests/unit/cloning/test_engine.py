@@ -174,7 +174,7 @@ class CreateTest(EngineTest):
         self.assertNotEqual(first.image.id, second.image.id)
 
     def test_full_pool_leaves_nothing(self) -> None:
-        for act in ('clone', 'tag', 'resize'):
+        for act in ('clone', 'resize', 'mark_delivered'):
             self.ceph.fail(act, errors.OutOfSpace(pool='vms'))
             self.assertRaises(
                 errors.OutOfSpace, self.engine.create_disk, self.request
@@ -187,7 +187,7 @@ class CreateTest(EngineTest):
 
     def test_lost_answer_of_ceph_is_resolved_by_the_next_call(self) -> None:
         lost = errors.CephUnavailable(act='clone')
-        for act in ('clone', 'tag', 'resize'):
+        for act in ('clone', 'resize', 'mark_delivered'):
             for when in ('before', 'after'):
                 self.ceph.fail(act, lost, when=when)
                 self.assertRaises(

@@ -74,7 +74,7 @@ class LostLeaseTest(testtools.TestCase):
 
     def test_create(self) -> None:
         acts = self.each_loss(_image, _create)
-        self.assertEqual(['clone', 'tag', 'resize'], acts[-3:])
+        self.assertEqual(['clone', 'resize', 'mark_delivered'], acts[-3:])
 
     def test_resize(self) -> None:
         acts = self.each_loss(
@@ -93,7 +93,10 @@ class LostLeaseTest(testtools.TestCase):
             ),
         )
         self.assertEqual(
-            ['take_snapshot', 'clone', 'tag', 'take_snapshot', 'protect'],
+            [
+                *('take_snapshot', 'clone', 'tag'),
+                *('take_snapshot', 'protect', 'mark_delivered'),
+            ],
             acts,
         )
 
@@ -427,7 +430,7 @@ class TakeOverTest(testtools.TestCase):
         self.request = service.request(self.image_id)
 
     def die(self) -> None:
-        self.world.ceph.fail('tag', service.Died('killed'))
+        self.world.ceph.fail('resize', service.Died('killed'))
         self.assertRaises(
             service.Died,
             self.world.process().engine.create_disk,
@@ -449,7 +452,7 @@ class TakeOverTest(testtools.TestCase):
 
     def test_what_is_at_work_or_was_let_go_is_left_alone(self) -> None:
         process = self.world.process()
-        self.world.ceph.fail('tag', errors.CephUnavailable(act='tag'))
+        self.world.ceph.fail('resize', errors.CephUnavailable(act='resize'))
         self.assertRaises(
             errors.CephUnavailable, process.engine.create_disk, self.request
         )
@@ -496,7 +499,7 @@ def _to_flatten(world: Service) -> str:
 
 def _half_made(world: Service) -> str:
     image_id = _image(world)
-    world.ceph.fail('tag', service.Died('killed'))
+    world.ceph.fail('resize', service.Died('killed'))
     with contextlib.suppress(service.Died):
         _create(world.process(), image_id)
     world.ceph.expire_watches()

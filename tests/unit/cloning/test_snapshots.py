@@ -143,7 +143,13 @@ class IntoGlanceTest(SnapshotsTest):
 
     def test_full_pool_leaves_nothing(self) -> None:
         there = self.ceph.inventory()
-        for act in ('take_snapshot', 'clone', 'tag', 'protect'):
+        for act in (
+            'take_snapshot',
+            'clone',
+            'tag',
+            'protect',
+            'mark_delivered',
+        ):
             self.ceph.fail(act, errors.OutOfSpace(pool='images'))
             self.assertRaises(
                 errors.OutOfSpace, tree.snapshot, self.process, self.image_id
@@ -152,7 +158,13 @@ class IntoGlanceTest(SnapshotsTest):
 
     def test_lost_answers_are_resolved_by_the_next_call(self) -> None:
         lost = errors.CephUnavailable(act='something')
-        acts = ('take_snapshot', 'clone', 'tag', 'protect')
+        acts = (
+            'take_snapshot',
+            'clone',
+            'tag',
+            'protect',
+            'mark_delivered',
+        )
         for act in acts:
             for when in ('before', 'after'):
                 self.ceph.fail(act, lost, when=when)
