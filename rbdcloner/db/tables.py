@@ -362,6 +362,25 @@ class BrakeRow(Base):
     engaged_at: orm.Mapped[columns.Moment]
 
 
+class WarrantRow(Base):
+    """By whose order a clone's image goes; the last one of a clone counts."""
+
+    __tablename__ = 'warrants'
+    __table_args__ = (
+        sa.Index('ix_warrants_clone', 'clone_id', 'id'),
+        columns.options(),
+    )
+
+    id: orm.Mapped[int] = orm.mapped_column(columns.Serial, primary_key=True)
+    clone_id: orm.Mapped[int] = orm.mapped_column(
+        columns.Serial, sa.ForeignKey('clones.id')
+    )
+    ordered_by: orm.Mapped[columns.Word]
+    request: orm.Mapped[columns.Id]
+    evidence: orm.Mapped[str] = orm.mapped_column(sa.Text())
+    created_at: orm.Mapped[columns.Moment]
+
+
 #: The tables as Core knows them: no identity map and no flush in the hot path.
 parents = cast(sa.Table, ParentRow.__table__)
 clones = cast(sa.Table, CloneRow.__table__)
@@ -375,3 +394,4 @@ recreations = cast(sa.Table, RecreationRow.__table__)
 absences = cast(sa.Table, AbsenceRow.__table__)
 pools = cast(sa.Table, PoolRow.__table__)
 brakes = cast(sa.Table, BrakeRow.__table__)
+warrants = cast(sa.Table, WarrantRow.__table__)

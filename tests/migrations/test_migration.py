@@ -21,7 +21,7 @@ from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.states import State
 
-_SAFETY = ('absences', 'brakes', 'pools')
+_SAFETY = ('absences', 'brakes', 'pools', 'warrants')
 
 
 @pytest.fixture
