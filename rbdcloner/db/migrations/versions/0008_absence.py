@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 revision = '0008'
-down_revision = '0004'
+down_revision = '0006'
 
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
 _TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), 'mysql', 'mariadb')
