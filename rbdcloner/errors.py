@@ -308,6 +308,12 @@ class RowMoved(Error):
     retryable = True
 
 
+class DestructionRefused(Error):
+    """Nothing is destroyed by the order of {order}: {reason}."""
+
+    retryable = True
+
+
 class LeaseLost(RowMoved):
     """The lease on {name} ran out before the work was done ({expected})."""
 

@@ -54,7 +54,10 @@ PermitThrough = Callable[[float], None]
 
 
 class Driver(Reader, Protocol):
-    """One cluster, reached with one key; safe to use from many threads."""
+    """One cluster, reached with one key; safe to use from many threads.
+
+    Without the verbs that destroy: those are a :class:`Destroyer`'s.
+    """
 
     @property
     def fsid(self) -> str:
@@ -100,9 +103,9 @@ class Driver(Reader, Protocol):
 
         Of all acts this and :meth:`create` alone can be done in part: a
         client that dies in it leaves a name without an image (see
-        :meth:`free_name`), an image without a parent, or one that its parent
-        doesn't count as a child. What is found untagged is to be removed,
-        never used.
+        :meth:`Destroyer.free_name`), an image without a parent, or one that
+        its parent doesn't count as a child. What is found untagged is to be
+        removed, never used.
 
         :raises RbdImageExists: the child's name is taken; nothing was done.
         :raises RbdImageNotFound: the parent's image is not there by its name.
@@ -122,15 +125,6 @@ class Driver(Reader, Protocol):
         :raises RbdImageNotFound: there is no such image.
         """
 
-    def free_name(self, image: Image) -> None:
-        """Make the name free that a client left which died while cloning.
-
-        Such a name is taken for :meth:`clone` and leads :meth:`find_image`
-        nowhere. Nothing if the name is free.
-
-        :raises RbdImageExists: it leads to an image; nothing was done.
-        """
-
     def take_snapshot(self, image: Image, name: str) -> SnapshotFacts:
         """Take a snapshot of *image*, by its id; nothing if *name* is there.
 
@@ -138,30 +132,6 @@ class Driver(Reader, Protocol):
 
         :raises RbdImageNotFound: there is no such image, or it is trashed.
         :raises OutOfSpace: the pool takes no writes.
-        """
-
-    def remove_snapshot(self, snapshot: Snapshot) -> None:
-        """Destroy *snapshot*, by its ids; nothing if it is gone.
-
-        Of a trashed image and out of the trash of snapshots too. Without a
-        snapshot id, the one that lives under the name. As slow as
-        :meth:`children`.
-
-        :raises SnapshotHasChildren: it has children in either format;
-            nothing was done.
-        :raises SnapshotProtected: it is protected; nothing was done.
-        """
-
-    def rollback(self, snapshot: Snapshot) -> None:
-        """Give *snapshot*'s image the data and size that it had then.
-
-        By ids. As slow as the image has objects; interrupted, the image has
-        some of both, and the call is repeated.
-
-        :raises RbdImageNotFound: there is no such image.
-        :raises SnapshotNotFound: there is no such snapshot.
-        :raises SnapshotTrashed: it lies in the trash namespace.
-        :raises RbdImageInUse: somebody has the image open; nothing was done.
         """
 
     def flatten(
@@ -201,6 +171,55 @@ class Driver(Reader, Protocol):
             stop it: confirm with :meth:`children` first.
         """
 
+    def restore(self, image: Image) -> None:
+        """Move *image* out of the trash, by its id, to its name.
+
+        Nothing if it is not in the trash.
+
+        :raises RbdImageExists: the name was taken meanwhile.
+        :raises OutOfSpace: the pool takes no writes.
+        """
+
+
+class Destroyer(Protocol):
+    """The verbs that destroy, for :mod:`rbdcloner.cloning.warrants` alone.
+
+    A driver has them, and no other room is given one under this type.
+    """
+
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
+        """Destroy *snapshot*, by its ids; nothing if it is gone.
+
+        Of a trashed image and out of the trash of snapshots too. Without a
+        snapshot id, the one that lives under the name. As slow as
+        :meth:`children`.
+
+        :raises SnapshotHasChildren: it has children in either format;
+            nothing was done.
+        :raises SnapshotProtected: it is protected; nothing was done.
+        """
+
+    def rollback(self, snapshot: Snapshot) -> None:
+        """Give *snapshot*'s image the data and size that it had then.
+
+        By ids. As slow as the image has objects; interrupted, the image has
+        some of both, and the call is repeated.
+
+        :raises RbdImageNotFound: there is no such image.
+        :raises SnapshotNotFound: there is no such snapshot.
+        :raises SnapshotTrashed: it lies in the trash namespace.
+        :raises RbdImageInUse: somebody has the image open; nothing was done.
+        """
+
+    def free_name(self, image: Image) -> None:
+        """Make the name free that a client left which died while cloning.
+
+        Such a name is taken for :meth:`clone` and leads :meth:`find_image`
+        nowhere. Nothing if the name is free.
+
+        :raises RbdImageExists: it leads to an image; nothing was done.
+        """
+
     def trash(self, image: Image) -> None:
         """Move *image* to the trash by its id; nothing if it is there.
 
@@ -219,15 +238,6 @@ class Driver(Reader, Protocol):
             stopped or were killed.
         """
 
-    def restore(self, image: Image) -> None:
-        """Move *image* out of the trash, by its id, to its name.
-
-        Nothing if it is not in the trash.
-
-        :raises RbdImageExists: the name was taken meanwhile.
-        :raises OutOfSpace: the pool takes no writes.
-        """
-
     def purge(self, image: Image) -> None:
         """Destroy *image*, which lies in the trash; nothing if it is gone.
 
@@ -238,3 +248,7 @@ class Driver(Reader, Protocol):
         :raises RbdImageInUse: somebody has it open.
         :raises RbdImageHasSnapshots: it has snapshots.
         """
+
+
+class Cluster(Driver, Destroyer, Protocol):
+    """All that can be done with one cluster; for the wiring."""

@@ -16,8 +16,10 @@ from rbdcloner.cloning.engine import Engine
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
+from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -54,7 +56,8 @@ class AbsentImages:
             clone.image, clone.image.id, clone.glance_image_id,
         )  # fmt: skip
         self.absence.lineage.note_trashed(clone)
-        self.engine.remove(clone)
+        evidence = f'Glance has no image {clone.glance_image_id} any more'
+        self.engine.remove(clone, Warrant(Order.ABSENCE, evidence))
 
     def follow(self, clone: Clone) -> None:
         """Do what is due with a row that is absent, or was seen again."""
@@ -89,8 +92,9 @@ class AbsentImages:
         )
         for clone in lineage.page(made):
             LOG.warning('%s was deleted in Glance', clone.image)
-            self._note_order(clone)
-            self.engine.remove(clone)
+            call = self._note_order(clone)
+            warrant = Warrant(Order.CALLER, 'its deletion in Glance', call)
+            self.engine.remove(clone, warrant)
         for parent in lineage.parents(glance_image_id=glance_image_id):
             adopted = self._adopted(parent)
             if adopted is not None and adopted.kind is Kind.ADOPTED:
@@ -102,11 +106,12 @@ class AbsentImages:
             return None
         return self.adopter.adopt_if_gone(parent)
 
-    def _note_order(self, clone: Clone) -> None:
-        """Record Glance's word, once however often it comes."""
+    def _note_order(self, clone: Clone) -> str:
+        """Record Glance's word, once however often it comes; its id."""
         call = f'glance-{clone.glance_image_id}-{clone.id}'
         self.absence.lineage.note_deletion(call, clone.image)
         self.absence.lineage.end_absence(clone)
+        return call
 
     def _restore(self, clone: Clone) -> None:
         """Give back its name to what was trashed for being absent."""

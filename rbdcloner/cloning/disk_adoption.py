@@ -24,12 +24,16 @@ from rbdcloner.model import DiskRequest
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
 
 _PARENT_PATIENCE_S = 10
+
+_LOST = Warrant(Order.OTHERS, 'its name has no image, or another one')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,10 +83,11 @@ class DiskAdoption:
         if clone.kind is not Kind.DISK:
             raise errors.NameTaken(pool=name.pool, name=name.name)
         found_id = facts.image.id if facts else ''
-        if clone.state in (State.DELETING, State.UNDOING) or (
-            clone.state in MADE and self._is_lost(clone, found_id)
-        ):
-            self.engine.remove(clone, replaced=True)
+        if clone.state in (State.DELETING, State.UNDOING):
+            self.engine.see_out(clone, replaced=True)
+            return None
+        if clone.state in MADE and self._is_lost(clone, found_id):
+            self.engine.remove(clone, _LOST, replaced=True)
             return None
         matching.check_instance(clone, request)
         if clone.state in MADE:
@@ -159,8 +164,13 @@ class DiskAdoption:
             self.engine.lineage.refuse_outdated(
                 clone.image, request.instance_uuid, request.after
             )
-        except errors.CreationOutdated:
-            self.engine.remove(clone)
+        except errors.CreationOutdated as exc:
+            warrant = Warrant(
+                Order.CALLER,
+                'deleted before it was adopted',
+                f'deletion {exc.kwargs["deletion"]}',
+            )
+            self.engine.remove(clone, warrant)
             raise
         LOG.info('Adopted %s (%s)', clone.image, clone.image.id)
         return clone
@@ -184,7 +194,7 @@ class DiskAdoption:
                 with self.ceph.open(clone.image) as opened:
                     opened.mark_delivered(clone.uuid)
         except errors.RbdImageNotFound as exc:
-            self.engine.remove(clone)
+            self.engine.remove(clone, _LOST)
             raise errors.DiskNotFound(
                 name=clone.image.name, pool=clone.image.pool
             ) from exc

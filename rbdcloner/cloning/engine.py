@@ -12,6 +12,7 @@ from collections.abc import Collection
 from collections.abc import Iterable
 import dataclasses
 import logging
+import uuid
 
 import tenacity
 
@@ -32,13 +33,17 @@ from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Request
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
 
 _PAGE = 500
 _PARENT_PATIENCE_S = 10
+#: Neither state is entered by it: the row has a warrant.
+_GOES_ALREADY = Warrant(Order.UNNEEDED, 'its name is wanted again')
 #: The disk is there, whatever is being done to it.
 MADE = frozenset({State.READY, State.RESIZING, State.ROLLING_BACK})
 
@@ -171,6 +176,7 @@ class Engine:
         :raises RbdImageMigrating: it is being migrated; as above.
         """
         self.check_pool(pool)
+        call = call or uuid.uuid4().hex
         image = Image(self.fsid, pool, '', name)
         try:
             begun = self.holder.taken(
@@ -181,20 +187,27 @@ class Engine:
         except errors.RowMoved:
             LOG.debug('%s moved meanwhile, looking again', image)
         deletion = self.lineage.note_deletion(call, image)
-        return self.remove(_disk(self.lineage.find_deleted(image, deletion)))
+        clone = _disk(self.lineage.find_deleted(image, deletion))
+        return self.remove(clone, Warrant(Order.CALLER, 'its deletion', call))
 
-    def remove(self, clone: Clone, replaced: bool = False) -> Clone:
-        """Free the name of the row's image; as :meth:`delete_disk`.
+    def remove(
+        self, clone: Clone, warrant: Warrant, replaced: bool = False
+    ) -> Clone:
+        """Free the name of the row's image by *warrant*.
 
-        Where an administrator says that another image *replaced* it, that one
-        keeps the name.
+        As :meth:`delete_disk`. What goes already goes by its own. Where an
+        administrator says that another image *replaced* it, that one keeps
+        the name.
         """
         while clone.state in states.LIVE:
             try:
                 if clone.state is State.UNDOING:
                     return self.remover.undo(self.holder.take(clone))
                 return self.remover.retire(
-                    self.holder.held_in(clone, State.DELETING), replaced
+                    self.holder.held_in(
+                        clone, State.DELETING, warrant=warrant
+                    ),
+                    replaced,
                 )
             except errors.RowMoved:
                 LOG.debug('%s moved meanwhile, looking again', clone.image)
@@ -215,9 +228,11 @@ class Engine:
         the last. Who does not *wait* gets rows that are DELETING: they go by
         themselves, and whoever wants a name again waits for that.
         """
+        call = call or uuid.uuid4().hex
         begun, others = self._begin_deletions(
             instance_uuid, suffix, call, wait
         )
+        warrant = Warrant(Order.CALLER, "its instance's deletion", call)
         known = {clone.id for clone in begun}
         removed = []
         failures: list[errors.Error] = []
@@ -226,7 +241,7 @@ class Engine:
                 removed.append(clone)
                 continue
             try:
-                removed.append(self._remove(clone, clone.id in known))
+                removed.append(self._remove(clone, clone.id in known, warrant))
             except errors.Error as exc:
                 failures.append(exc)
         if failures:
@@ -265,13 +280,17 @@ class Engine:
         found = self._disks_of(instance_uuid, suffix)
         return begun, [clone for clone in found if clone.id not in known]
 
-    def _remove(self, clone: Clone, begun: bool) -> Clone:
+    def _remove(self, clone: Clone, begun: bool, warrant: Warrant) -> Clone:
         if begun:
             try:
                 return self.remover.retire(clone)
             except errors.RowMoved:
                 (clone,) = self.lineage.page(Filters(uuid=clone.uuid))
-        return self.remove(clone)
+        return self.remove(clone, warrant)
+
+    def see_out(self, clone: Clone, replaced: bool = False) -> None:
+        """Go on with the removal of a DELETING or UNDOING row."""
+        self.remove(clone, _GOES_ALREADY, replaced)
 
     def _create_disk(self, request: DiskRequest) -> Clone:
         while True:
@@ -364,7 +383,7 @@ class Engine:
         if clone.kind is not Kind.DISK:
             raise errors.NameTaken(pool=pool, name=name)
         if clone.state in (State.DELETING, State.UNDOING):
-            self.remove(clone)
+            self.see_out(clone)
             return None
         return clone
 

@@ -28,6 +28,7 @@ from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import Flatten
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -132,13 +133,18 @@ class Holder:
         )
         return retrying(self.hold, clone)
 
-    def held_in(self, clone: Clone, state: State) -> Clone:
-        """Return the row in *state*, held, whatever it did before."""
+    def held_in(
+        self, clone: Clone, state: State, warrant: Warrant | None = None
+    ) -> Clone:
+        """Return the row in *state*, held, whatever it did before.
+
+        A *warrant* is recorded with the transition.
+        """
         if clone.state is not State.READY:
             clone = self.take(clone)
         if clone.state is state:
             return clone
-        return self.taken(self.lineage.move, clone, state)
+        return self.taken(self.lineage.move, clone, state, warrant=warrant)
 
     def next_flatten(self, limit: int) -> Flatten | None:
         """Take the flatten to run; as :meth:`hold`, None without one."""

@@ -30,15 +30,18 @@ from rbdcloner.ceph.open_image import OpenImage
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.removing import Remover
 from rbdcloner.cloning.removing import when_closed
+from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
+from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -57,6 +60,7 @@ _UNDONE = (errors.CephError, errors.CreationOutdated, errors.ParentGone)
 
 #: Nothing of the image was changed.
 _NOT_ROLLED_BACK = (
+    errors.DestructionRefused,
     errors.ParentReleased,
     errors.RbdImageInUse,
     errors.RbdImageNotFound,
@@ -71,6 +75,7 @@ class Maker:
 
     ceph: Driver
     lineage: Lineage
+    gate: Gate
     remover: Remover
     holder: Holder
 
@@ -192,10 +197,13 @@ class Maker:
         """
         with self.holder.working_on(clone, long=True):
             (target,) = self.lineage.parents([clone.rollback_to or 0])
+            warrant = Warrant(
+                Order.CALLER, f'the row says {clone.state}', clone.uuid
+            )
             try:
                 _check_stays(target)
                 when_closed(
-                    lambda: self.ceph.rollback(target.snapshot),
+                    lambda: self.gate.roll_back(target.snapshot, warrant),
                     self.lineage,
                     clone,
                 )

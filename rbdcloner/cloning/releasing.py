@@ -11,12 +11,15 @@ import dataclasses
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Image
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
+from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -25,6 +28,10 @@ _CHILDREN_NAMED = 5
 #: Once made, these go when they are asked to, or with their images.
 _STAY = (Purpose.CALLER, Purpose.GLANCE, Purpose.BASE)
 
+_UNNEEDED = Warrant(
+    Order.UNNEEDED, 'the service took it; it has no child on record or in Ceph'
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Releaser:
@@ -32,6 +39,7 @@ class Releaser:
 
     ceph: Driver
     lineage: Lineage
+    gate: Gate
 
     def release(self, parent: Parent) -> None:
         """Give back what is the service's own on a parent without a child.
@@ -46,29 +54,33 @@ class Releaser:
         stays = parent.purpose in _STAY
         try:
             releasing = self.lineage.releasing(parent, as_left=stays)
-            self._give_back(releasing, parent.purpose is not Purpose.ADOPTED)
+            self._give_back(
+                releasing,
+                _UNNEEDED if parent.purpose is not Purpose.ADOPTED else None,
+            )
         except errors.ParentHasChildren:
             return
 
-    def remove(self, parent: Parent) -> None:
-        """Destroy the snapshot, whoever made it.
+    def remove(self, parent: Parent, warrant: Warrant) -> None:
+        """Destroy the snapshot, whoever made it, by *warrant*.
 
         :raises ParentHasChildren: it has a child, recorded or in Ceph.
         :raises DiskBusy: its image is going back to it.
         """
-        self._give_back(self.lineage.releasing(parent), entirely=True)
+        self._give_back(self.lineage.releasing(parent), warrant)
 
-    def _give_back(self, parent: Parent, entirely: bool) -> None:
+    def _give_back(self, parent: Parent, warrant: Warrant | None) -> None:
+        """Destroy the snapshot by *warrant*; without, unprotect it at most."""
         if parent.state is ParentState.RELEASED:
             return
         snapshot = self._find(parent)
         if snapshot is not None:
             self._confirm_unwanted(parent)
             self._confirm_childless(parent, snapshot)
-            if entirely or parent.protector is Protector.SERVICE:
+            if warrant is not None:
+                self.gate.remove_snapshot(snapshot, warrant)
+            elif parent.protector is Protector.SERVICE:
                 self.ceph.unprotect(snapshot)
-            if entirely:
-                self.ceph.remove_snapshot(snapshot)
         self.lineage.released(parent)
 
     def _find(self, parent: Parent) -> Snapshot | None:

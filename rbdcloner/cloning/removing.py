@@ -19,13 +19,16 @@ from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning import permits
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.releasing import Releaser
+from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import SnapshotFacts
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ class Remover:
 
     ceph: Driver
     lineage: Lineage
+    gate: Gate
     releaser: Releaser
     holder: Holder
     undo_delay_s: float
@@ -67,9 +71,10 @@ class Remover:
         :raises RbdImageReplaced: another image has the name.
         """
         with self.holder.working_on(clone):
-            clone = self._identified(clone, replaced)
+            warrant = self.gate.warrant_of(clone)
+            clone = self._identified(clone, warrant, replaced)
             if clone.image.id:
-                self._trash(clone, replaced)
+                self._trash(clone, warrant, replaced)
             clone = self.lineage.move(clone, State.RETIRED, reason='')
         self.retired.set()
         return clone
@@ -102,7 +107,7 @@ class Remover:
         with self.holder.working_on(clone, long=True):
             self.lineage.cancel_flattens_of(clone, 'nobody needs the image')
             if clone.image.id:
-                self._purge(clone)
+                self._purge(clone, self.gate.warrant_of(clone))
             return self.lineage.move(clone, State.DELETED, reason='')
 
     def undo(self, clone: Clone) -> Clone:
@@ -137,7 +142,7 @@ class Remover:
     def _put_away(self, clone: Clone, found: ImageFacts) -> Clone:
         """Have a delivered image lie in the trash for a while."""
         clone = self.lineage.note_image_id(clone, found.image.id)
-        self._trash(clone, replaced=True)
+        self._trash(clone, self.gate.warrant_of(clone), replaced=True)
         retired = self.lineage.move(
             clone,
             State.RETIRED,
@@ -155,19 +160,24 @@ class Remover:
 
     def remove_remains(self, clone: Clone) -> Clone:
         """Remove the child, whole or not, by its id; the row, knowing it."""
-        clone = self._identified(clone, replaced=True)
+        warrant = Warrant(
+            Order.UNDO, f'never delivered ({clone.reason or "made again"})'
+        )
+        clone = self._identified(clone, warrant, replaced=True)
         if clone.image.id:
-            self._trash(clone, replaced=True)
-            self._purge(clone)
+            self._trash(clone, warrant, replaced=True)
+            self._purge(clone, warrant)
         return clone
 
-    def _identified(self, clone: Clone, replaced: bool) -> Clone:
+    def _identified(
+        self, clone: Clone, warrant: Warrant, replaced: bool
+    ) -> Clone:
         """Note the id of what a maker left under the name, if it did."""
         if clone.image.id:
             return clone
         facts = self.ceph.find_image(clone.image)
         if facts is None:
-            self.ceph.free_name(clone.image)
+            self.gate.free_name(clone, warrant)
         elif self._is_ours(facts, clone):
             return self.lineage.note_image_id(clone, facts.image.id)
         elif not replaced and (facts.tag or not self._is_noted(facts.image)):
@@ -197,10 +207,10 @@ class Remover:
         """Tell whether nova-compute says that it made the image."""
         return image.name in self.ceph.notes(image.pool, image.name, limit=1)
 
-    def _trash(self, clone: Clone, replaced: bool) -> None:
+    def _trash(self, clone: Clone, warrant: Warrant, replaced: bool) -> None:
         try:
             when_closed(
-                lambda: self.ceph.trash(clone.image), self.lineage, clone
+                lambda: self.gate.trash(clone, warrant), self.lineage, clone
             )
         except errors.RbdImageNotFound:
             LOG.debug('%s is gone already', clone.image)
@@ -214,14 +224,16 @@ class Remover:
                 watchers=exc.kwargs['watchers'],
             ) from exc
 
-    def _purge(self, clone: Clone) -> None:
+    def _purge(self, clone: Clone, warrant: Warrant) -> None:
         for parent in self.lineage.snapshots_of(clone.image):
-            self.releaser.remove(parent)
+            self.releaser.remove(parent, warrant)
         for facts in self.ceph.snapshots(clone.image):
-            self._remove_unrecorded(clone, facts)
-        self.ceph.purge(clone.image)
+            self._remove_unrecorded(clone, facts, warrant)
+        self.gate.purge(clone, warrant)
 
-    def _remove_unrecorded(self, clone: Clone, facts: SnapshotFacts) -> None:
+    def _remove_unrecorded(
+        self, clone: Clone, facts: SnapshotFacts, warrant: Warrant
+    ) -> None:
         """Remove a snapshot that has no row, unless others may want it.
 
         Whoever took a trashed one has removed it already.
@@ -233,8 +245,7 @@ class Remover:
                 pool=clone.image.pool,
                 image=f'{clone.image.name} ({snapshot.name})',
             )
-        self.ceph.unprotect(snapshot)
-        self.ceph.remove_snapshot(snapshot)
+        self.gate.remove_snapshot(snapshot, warrant)
 
     def _release_parent(self, clone: Clone) -> None:
         """Give the parent back; a failure is left to the recovery."""

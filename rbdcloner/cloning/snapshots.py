@@ -10,6 +10,7 @@ or with its disk. As for disks, each method can be called again.
 from collections.abc import Collection
 import dataclasses
 from urllib import parse
+import uuid
 
 from rbdcloner import errors
 from rbdcloner import states
@@ -24,15 +25,21 @@ from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
 from rbdcloner.model import Request
 from rbdcloner.model import SnapshotFacts
+from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
 #: Of the snapshots that a request took: it is there, or is to be.
 _STAYING = (ParentState.PLANNED, ParentState.ACTIVE)
+
+
+#: By whose order a snapshot's row goes that is not in its image any more.
+_REMOVED = Warrant(Order.OTHERS, 'its image has no such snapshot')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,7 +110,9 @@ class Snapshots:
         self.engine.lineage.note_deletion(call, there)
         image = self._find(parts.pool, parts.image)
         if image is not None:
-            return self.engine.remove(image)
+            call = call or uuid.uuid4().hex
+            warrant = Warrant(Order.CALLER, 'discard_snapshot', call)
+            return self.engine.remove(image, warrant)
         if self.ceph.find_image(there) is not None:
             raise errors.NameTaken(pool=parts.pool, name=parts.image)
         return None
@@ -158,7 +167,12 @@ class Snapshots:
         try:
             begun = self.engine.lineage.begin_removal(disk, found, request)
             if begun is not None:
-                self.releaser.remove(begun)
+                warrant = Warrant(
+                    Order.CALLER,
+                    'remove_snapshot',
+                    request.call or f'snapshot {begun.id}',
+                )
+                self.releaser.remove(begun, warrant)
         except errors.ParentHasChildren as exc:
             raise in_use from exc
 
@@ -250,7 +264,7 @@ class Snapshots:
     def _resume(self, image: Clone, pool: str, name: str) -> Clone | None:
         """Return the image's row, made or held; ``None`` to look again."""
         if image.state in (State.DELETING, State.UNDOING):
-            self.engine.remove(image)
+            self.engine.see_out(image)
             return None
         disk = image.parent.snapshot.image if image.parent else None
         if disk is None or (disk.pool, disk.name) != (pool, name):
@@ -287,7 +301,7 @@ class Snapshots:
         there = self._in_ceph(disk, snapshot)
         if known is not None and _is_lost(known, there):
             try:
-                self.releaser.remove(known)
+                self.releaser.remove(known, _REMOVED)
             except errors.ParentHasChildren:
                 # It lies in the trash of snapshots, and they keep it.
                 self.engine.lineage.lost_name(known)
@@ -307,7 +321,7 @@ class Snapshots:
         """
         known = self._named(disk, snapshot)
         if known is not None and known.state is ParentState.RELEASING:
-            self.releaser.remove(known)
+            self.releaser.remove(known, _earlier(known))
         if isinstance(self._found(disk, snapshot), SnapshotFacts):
             raise errors.DiskSnapshotExists(
                 snapshot=snapshot, name=disk.image.name, pool=disk.image.pool
@@ -321,6 +335,13 @@ def _is_lost(known: Parent, there: SnapshotFacts | None) -> bool:
         known.purpose is Purpose.CALLER
         and known.state is ParentState.ACTIVE
         and (there is None or there.snapshot.id != known.snapshot.id)
+    )
+
+
+def _earlier(snapshot: Parent) -> Warrant:
+    """Return the warrant for a removal that an earlier request began."""
+    return Warrant(
+        Order.CALLER, 'an earlier remove_snapshot', f'snapshot {snapshot.id}'
     )
 
 

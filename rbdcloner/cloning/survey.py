@@ -29,8 +29,10 @@ from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -43,6 +45,10 @@ _GLANCES = (Purpose.ADOPTED, Purpose.GLANCE)
 
 #: The image is there, and nobody is at work on it.
 _WHOLE = (State.READY, State.IMPORTING)
+
+#: By whose order rows go whose images others removed.
+_REMOVED = Warrant(Order.OTHERS, 'its pool has no such image')
+_TRASHED = Warrant(Order.ABSENCE, 'others moved it to the trash')
 
 _ROWS_AT_ONCE = 1000
 _PARENTS_AT_ONCE = 100
@@ -164,15 +170,16 @@ class Survey:
         ):
             look.will_end(lambda: self._try(self._end, clone))
         else:
+            by_others = _REMOVED if facts is None else _TRASHED
             look.would_end(
                 f'images of pool {image.pool}',
-                lambda: self._try(self._end, clone),
+                lambda: self._try(self._end, clone, by_others),
             )
 
-    def _end(self, clone: Clone) -> None:
+    def _end(self, clone: Clone, warrant: Warrant = _REMOVED) -> None:
         """End a row whose image others removed, or moved to the trash."""
         LOG.warning('%s was removed by others', clone.image)
-        self._engine.remove(clone)
+        self._engine.remove(clone, warrant, replaced=True)
 
     def _look_below_in_turn(self, clone: Clone) -> None:
         """Look below, and then not for a hundred times as long as it took.

@@ -19,6 +19,7 @@ import rbdcloner
 from rbdcloner import bindings
 from rbdcloner import errors
 from rbdcloner import notifications
+from rbdcloner.ceph.driver import Cluster
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning import eligibility
 from rbdcloner.cloning import permits
@@ -51,6 +52,7 @@ from rbdcloner.cloning.removing import Remover
 from rbdcloner.cloning.repairing import Repairer
 from rbdcloner.cloning.snapshots import Snapshots
 from rbdcloner.cloning.survey import Survey
+from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.images import session
@@ -163,13 +165,16 @@ def pools(conf: cfg.ConfigOpts) -> frozenset[str]:
 
 
 def rooms(
-    conf: cfg.ConfigOpts, driver: Driver, holder: Holder, images: Glances
+    conf: cfg.ConfigOpts, driver: Cluster, holder: Holder, images: Glances
 ) -> Service:
     """Return the rooms over what talks to the outside."""
     rows = holder.lineage
-    releaser = Releaser(driver, rows)
-    remover = Remover(driver, rows, releaser, holder, conf.safety.undo_delay)
-    maker = Maker(driver, rows, remover, holder)
+    gate = Gate(driver, rows)
+    releaser = Releaser(driver, rows, gate)
+    remover = Remover(
+        driver, rows, gate, releaser, holder, conf.safety.undo_delay
+    )
+    maker = Maker(driver, rows, gate, remover, holder)
     repairer = Repairer(driver, rows, maker)
     headroom = Headroom(rows, _limits(conf))
     clone_format = CloneFormat(conf.ceph.clone_format)

@@ -30,8 +30,10 @@ from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
+from rbdcloner.model import Warrant
 from rbdcloner.states import LIVE_BASES
 from rbdcloner.states import BaseState
 from rbdcloner.states import ParentState
@@ -222,7 +224,13 @@ class BaseImages(BaseRuns, Door):
             _release_parents(connection, image.image)
         if image is None or image.state is not State.READY:
             return base_runs.moved(connection, now, BaseState.DROPPED, reason)
-        self._moved(connection, image, State.DELETING, reason=reason)
+        self._moved(
+            connection,
+            image,
+            State.DELETING,
+            reason=reason,
+            warrant=Warrant(Order.UNNEEDED, reason),
+        )
         return _now(connection, now)
 
 

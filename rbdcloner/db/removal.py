@@ -16,6 +16,8 @@ from rbdcloner.db.transaction import writes
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 
@@ -85,7 +87,12 @@ class Removals(Door):
         found = map(rows.clone_and_parent, connection.execute(disks).all())
         begun = [
             self._moved(
-                connection, disk, State.DELETING, owner=owner, lease_s=lease_s
+                connection,
+                disk,
+                State.DELETING,
+                owner=owner,
+                lease_s=lease_s,
+                warrant=Warrant(Order.CALLER, "its instance's deletion", call),
             )
             for disk in found
             if disk.image.name.endswith(suffix)
@@ -111,5 +118,10 @@ class Removals(Door):
         ):
             return None
         return self._moved(
-            connection, clone, State.DELETING, owner=owner, lease_s=lease_s
+            connection,
+            clone,
+            State.DELETING,
+            owner=owner,
+            lease_s=lease_s,
+            warrant=Warrant(Order.CALLER, 'its deletion', call),
         )

@@ -33,3 +33,5 @@ from rbdcloner.model.rows import Purpose as Purpose
 from rbdcloner.model.rows import Request as Request
 from rbdcloner.model.rows import Way as Way
 from rbdcloner.model.rows import Worker as Worker
+from rbdcloner.model.warrants import Order as Order
+from rbdcloner.model.warrants import Warrant as Warrant

@@ -122,8 +122,9 @@ class World:
                     'timeout': _CEPH_TIMEOUT_S,
                 },
                 'flatten': {'soft_depth': 3},
-                # What others remove here, they remove on purpose.
-                'safety': {'brake_limit': 0},
+                # What others remove here, they remove on purpose; what is in
+                # doubt is to be gone by the end.
+                'safety': {'brake_limit': 0, 'undo_delay': 5},
             },
             program=(sys.executable, '-m', 'tests.chaos.mortal'),
             env={

@@ -53,13 +53,16 @@ from rbdcloner.model import Filters
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import GlanceLocation
 from rbdcloner.model import Image
+from rbdcloner.model import Order
 from rbdcloner.model import Snapshot
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 from tests import ceph_double
 
 MIB = 2**20
 _PIECE_BYTES = MIB // 4
 PROJECT = uuid.uuid4().hex
+ASKED = Warrant(Order.CALLER, 'a test', 'a request')
 LEASE_S = 5.0
 
 _LEASES_END = (

@@ -171,7 +171,7 @@ class AdoptionTest(AbsenceTest):
         self.ceph.trash(self.service.parent_of(self.image_id).image)
         known = self.forget(self.image_id)
         self.look()
-        self.process.engine.remove(self.disk)
+        self.process.engine.remove(self.disk, service.ASKED)
         self.look()
         (adopted,) = self.process.lineage.page(Filters(kind=Kind.ADOPTED))
         self.assertIs(State.RETIRED, adopted.state)
@@ -197,7 +197,7 @@ class AdoptionTest(AbsenceTest):
         disk = adoption.adopt(asked)
         self.ceph.trash(golden)
         self.look()
-        self.process.engine.remove(disk)
+        self.process.engine.remove(disk, service.ASKED)
         for _ in range(3):
             self.service.pass_time()
             self.look()
@@ -213,7 +213,7 @@ class ForeignChildTest(AbsenceTest):
         self.ceph.trash(parent.image)
         self.forget(self.image_id)
         self.look()
-        self.process.engine.remove(self.disk)
+        self.process.engine.remove(self.disk, service.ASKED)
         for _ in range(4):
             self.service.pass_time()
             self.look()
@@ -334,7 +334,7 @@ class PoolTest(AbsenceTest):
         self.assertIn('Pool vms', brake.reason)
 
     def test_retired_row_of_a_pool_that_was_renamed_away_stays(self) -> None:
-        self.process.engine.remove(self.disk)
+        self.process.engine.remove(self.disk, service.ASKED)
         self.rename()
         self.process.reaper.sweep()
         (clone,) = self.process.lineage.page(Filters(uuid=self.disk.uuid))

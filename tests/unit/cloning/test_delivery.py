@@ -158,7 +158,7 @@ class RestoredTest(DeliveryTest):
         (image,) = self.process.lineage.page(Filters(pool='images'))
         self.put_back(disk, State.UNDOING)
         self.recover()
-        self.process.engine.remove(image)
+        self.process.engine.remove(image, service.ASKED)
         self.recover()
         self.recover()
         self.assert_in_trash(disk)

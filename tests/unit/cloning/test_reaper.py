@@ -51,7 +51,7 @@ def test_a_base_stays_while_nobody_drops_it(importer):
     assert (now.state, now.clone.state) == (BaseState.READY, State.READY)
     assert importer.lineage.parent_of_base(base) is not None
     disk = importer.disk_of(base)
-    importer.process.engine.remove(disk)
+    importer.process.engine.remove(disk, service.ASKED)
     importer.process.sweep_until_quiet()
     assert importer.lineage.parent_of_base(base) is not None
 
@@ -61,7 +61,7 @@ def test_a_base_is_dropped_once_its_disks_are_gone(importer):
     disk = importer.disk_of(base)
     with pytest.raises(errors.ParentHasChildren):
         importer.lineage.drop_base(base, 'idle')
-    importer.process.engine.remove(disk)
+    importer.process.engine.remove(disk, service.ASKED)
     importer.process.sweep_until_quiet()
     importer.lineage.drop_base(base, 'idle')
     importer.process.sweep_until_quiet()
@@ -121,7 +121,7 @@ def test_parents_that_cannot_be_released_keep_no_other_from_it(monkeypatch):
         for image_id in images:
             disk = process.engine.create_disk(service.request(image_id))
             world.ceph.fail('unprotect', errors.CephForbidden(act='', pool=''))
-            process.engine.remove(disk)
+            process.engine.remove(disk, service.ASKED)
             process.reaper.sweep()
         world.pass_time()
         *stay, goes = process.lineage.unneeded_parents(0, 10)

@@ -577,7 +577,7 @@ class RollbackTest(SnapshotsTest):
             if (name, when) == ('rollback', 'before'):
                 self.assertRaises(
                     errors.DiskBusy, other.snapshots.releaser.remove,
-                    self.target,
+                    self.target, service.ASKED,
                 )  # fmt: skip
 
         self.ceph.on_act = remove

@@ -178,7 +178,7 @@ class BaseTest(testtools.TestCase):
         self.assertIs(BaseState.DROPPED, now.state)
         self.assertIs(State.RETIRED, now.clone.state)
         self.importer.disk_of(self.importer.make())
-        process.engine.remove(self.disk)
+        process.engine.remove(self.disk, service.ASKED)
         process.sweep_until_quiet()
         self.assertNotIn(self.image().id, self.service.ceph.trashed('vms'))
 

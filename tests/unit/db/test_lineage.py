@@ -27,6 +27,8 @@ from tests.lineage_suite.retiring import TestReserveImage
 from tests.lineage_suite.retiring import TestTree
 from tests.lineage_suite.snapshots import TestSnapshot
 from tests.lineage_suite.snapshots import TestUnneeded
+from tests.lineage_suite.warrants import TestDoubt
+from tests.lineage_suite.warrants import TestWarrant
 from tests.lineage_suite.workers import TestHeld
 from tests.lineage_suite.workers import TestWorker
 
@@ -39,6 +41,7 @@ __all__ = [
     'TestBaseImage',
     'TestChange',
     'TestDeletion',
+    'TestDoubt',
     'TestDuty',
     'TestFind',
     'TestFlatten',
@@ -57,6 +60,7 @@ __all__ = [
     'TestSnapshot',
     'TestTree',
     'TestUnneeded',
+    'TestWarrant',
     'TestWithoutBases',
     'TestWorker',
 ]
