@@ -168,7 +168,7 @@ class DiskAdoption:
             warrant = Warrant(
                 Order.CALLER,
                 'deleted before it was adopted',
-                f'deletion {exc.kwargs["deletion"]}',
+                f'deletion {exc.kwargs["later"]}',
             )
             self.engine.remove(clone, warrant)
             raise

@@ -176,8 +176,8 @@ class RetirementSuite(DriverSuite):
         self.assertEqual('', self.driver.name_of(child))
         self.driver.restore(other)
         self.assertEqual('other', self.driver.name_of(child))
-        self.driver.trash(child)
-        self.driver.purge(child)
+        self.driver.trash(other)
+        self.driver.purge(other)
         self.assertEqual('', self.driver.name_of(child))
 
     def test_restoring_twice_is_restoring(self):

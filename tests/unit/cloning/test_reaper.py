@@ -146,7 +146,7 @@ def test_a_child_that_was_taken_at_once_keeps_its_parent(monkeypatch):
         # is never like that.
         monkeypatch.setattr(releasing, 'refuse_children', lambda *given: None)
         with pytest.raises(errors.ParentHasChildren):
-            process.recovery.releaser.remove(parent)
+            process.recovery.releaser.remove(parent, service.ASKED)
         (now,) = process.lineage.parents()
         assert now.state is ParentState.ACTIVE
         assert process.engine.create_disk(request).state is State.READY
