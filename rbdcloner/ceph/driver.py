@@ -78,6 +78,17 @@ class Driver(Reader, Protocol):
     def strike_note(self, pool: str, name: str, text: str) -> None:
         """Remove the note of a disk in *pool*, if it still says *text*."""
 
+    def mark_lineage(self, pool: str, before: str, mark: str) -> bool:
+        """Give *pool* a lineage's mark, if it still has the mark *before*.
+
+        Empty: it has none. In the omap of the object ``rbdcloner.lineage``,
+        in one RADOS operation. Returns False, having done nothing, if the
+        mark is another. Both are ASCII.
+
+        :raises PoolNotFound: there is no such pool.
+        :raises OutOfSpace: the pool takes no writes.
+        """
+
     def create(self, image: Image, size_bytes: int) -> None:
         """Make *image*, by its name: empty, without a parent or a tag.
 

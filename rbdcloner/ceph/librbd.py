@@ -13,6 +13,7 @@ import rbd
 
 from rbdcloner import errors
 from rbdcloner.ceph import flattening
+from rbdcloner.ceph import lineage_mark
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import notes
 from rbdcloner.ceph import removing
@@ -33,6 +34,11 @@ class LibrbdDriver(Reading):
         with self._handle('strike a note', pool) as handle:
             self._permit()
             notes.strike(handle.ioctx(pool), name, text)
+
+    def mark_lineage(self, pool: str, before: str, mark: str) -> bool:
+        with self._handle('write the lineage mark', pool) as handle:
+            self._permit()
+            return lineage_mark.write(handle.ioctx(pool), before, mark)
 
     def create(self, image: Image, size_bytes: int) -> None:
         taken = errors.RbdImageExists(pool=image.pool, image=image.name)

@@ -123,6 +123,14 @@ class Reader(Protocol):
         What is no UTF-8 is escaped.
         """
 
+    def lineage_mark(self, pool: str) -> str:
+        """Return the mark of the lineage that *pool* belongs to.
+
+        Empty without one. One RADOS operation.
+
+        :raises PoolNotFound: there is no such pool.
+        """
+
     def children(self, snapshot: Snapshot) -> list[Image]:
         """List the children of *snapshot*, by its ids, in both formats.
 

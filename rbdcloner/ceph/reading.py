@@ -10,6 +10,7 @@ from rbdcloner import errors
 from rbdcloner.ceph import child_index
 from rbdcloner.ceph import descent
 from rbdcloner.ceph import identity
+from rbdcloner.ceph import lineage_mark
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import notes
 from rbdcloner.ceph import probing
@@ -105,6 +106,10 @@ class Reading(Reaching):
     ) -> dict[str, str]:
         with self._handle('read the notes', pool) as handle:
             return notes.read(handle.ioctx(pool), prefix, after, limit)
+
+    def lineage_mark(self, pool: str) -> str:
+        with self._handle('read the lineage mark', pool) as handle:
+            return lineage_mark.read(handle.ioctx(pool))
 
     def children(self, snapshot: Snapshot) -> list[Image]:
         try:

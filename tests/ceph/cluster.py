@@ -154,6 +154,13 @@ class RealCluster(fixtures.Fixture):
                 opened.protect_snap(name)
             return Snapshot(image, name, opened.snap_get_id(name))
 
+    def unmark_lineage(self, pool: str) -> None:
+        with (
+            self.ioctx(pool) as ioctx,
+            contextlib.suppress(rados.ObjectNotFound),
+        ):
+            ioctx.remove_object('rbdcloner.lineage')
+
     def drop_snapshot(self, snapshot: Snapshot) -> None:
         with self.opened(snapshot.image) as opened:
             opened.remove_snap_by_id(snapshot.id)

@@ -41,6 +41,7 @@ ACTS = (
     'purge',
     'free_name',
     'strike_note',
+    'mark_lineage',
 )
 
 FSID = '4c9b0a4e-30c5-4d2b-9b0b-2a6f5a1f7c11'
@@ -80,6 +81,7 @@ class Cluster:
         self._pools = {pool: _Pool() for pool in pools or ('images', 'vms')}
         self._images: dict[str, HeldImage] = {}
         self._notes: dict[str, dict[str, str]] = {}
+        self._lineage_marks: dict[str, str] = {}
         self._faults: dict[str, list[_Fault]] = {}
         self._dead_watchers: set[str] = set()
         self._numbers = itertools.count(1)

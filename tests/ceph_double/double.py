@@ -207,6 +207,17 @@ class CephDouble(Others):
             if known.get(name) == text:
                 del known[name]
 
+    def lineage_mark(self, pool: str) -> str:
+        with self._look('lineage_mark', pool):
+            return self._lineage_marks.get(pool, '')
+
+    def mark_lineage(self, pool: str, before: str, mark: str) -> bool:
+        with self._act('mark_lineage', pool, takes_space=True):
+            if self._lineage_marks.get(pool, '') != before:
+                return False
+            self._lineage_marks[pool] = mark
+            return True
+
     def create(self, image: Image, size_bytes: int) -> None:
         with self._act('create', image.pool, takes_space=True):
             self._refuse_name(image.pool, image.namespace, image.name)

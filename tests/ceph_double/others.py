@@ -163,6 +163,11 @@ class Others(Cluster):
             if child.parent and child.parent[0] is source:
                 child.parent = (new, child.parent[1])
 
+    def unmark_lineage(self, pool: str) -> None:
+        """Let *pool* lose the mark of its lineage, as a new pool has none."""
+        with self._lock:
+            self._lineage_marks.pop(pool, None)
+
     def trash_image(self, image: Image) -> None:
         """Move *image* to the trash as anybody may, whatever it has."""
         with self._lock:
