@@ -381,6 +381,33 @@ class WarrantRow(Base):
     created_at: orm.Mapped[columns.Moment]
 
 
+class LineageRow(Base):
+    """Which lineage this is, how old, and why nothing of it is destroyed."""
+
+    __tablename__ = 'lineage'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    uuid: orm.Mapped[str] = orm.mapped_column(sa.String(36), primary_key=True)
+    generation: orm.Mapped[columns.Big]
+    stamp: orm.Mapped[columns.Id]
+    advanced_at: orm.Mapped[columns.Moment]
+    stopped: orm.Mapped[str] = orm.mapped_column(sa.Text())
+
+
+class MarkedPoolRow(Base):
+    """A pool that was given the mark of this lineage."""
+
+    __tablename__ = 'marked_pools'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    fsid: orm.Mapped[str] = orm.mapped_column(
+        sa.String(columns.ID_LENGTH), primary_key=True
+    )
+    pool: orm.Mapped[str] = orm.mapped_column(
+        sa.String(columns.POOL_LENGTH), primary_key=True
+    )
+
+
 #: The tables as Core knows them: no identity map and no flush in the hot path.
 parents = cast(sa.Table, ParentRow.__table__)
 clones = cast(sa.Table, CloneRow.__table__)
@@ -395,3 +422,5 @@ absences = cast(sa.Table, AbsenceRow.__table__)
 pools = cast(sa.Table, PoolRow.__table__)
 brakes = cast(sa.Table, BrakeRow.__table__)
 warrants = cast(sa.Table, WarrantRow.__table__)
+lineages = cast(sa.Table, LineageRow.__table__)
+marked_pools = cast(sa.Table, MarkedPoolRow.__table__)

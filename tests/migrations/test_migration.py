@@ -250,6 +250,9 @@ def _shape(engine, names):
     }
 
 
+_OF_LINEAGE = {'lineage', 'marked_pools'}
+
+
 @pytest.mark.parametrize(
     ('revision', 'new'),
     [
@@ -262,9 +265,10 @@ def _shape(engine, names):
                 'bases',
                 'changes',
                 *_SAFETY,
+                *_OF_LINEAGE,
             },
         ),
-        ('0003', {'bases', 'changes', *_SAFETY}),
+        ('0003', {'bases', 'changes', *_SAFETY, *_OF_LINEAGE}),
     ],
 )
 def test_what_the_release_before_has_stays_as_it_was(empty, revision, new):
