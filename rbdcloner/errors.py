@@ -338,6 +338,10 @@ class DatabaseUnavailable(Error):
     retryable = True
 
 
+class DatabaseOutdated(Error):
+    """Nothing is destroyed or undone, deletions wait: {reason}. Run "rbdcloner-manage db restored"."""
+
+
 class DatabaseRevision(Error):
     """The lineage database is at revision {current}, this release needs {needed}."""
 

@@ -81,6 +81,8 @@ class AbsentImages:
 
         :raises BrakeEngaged: nothing is taken for deleted now.
         """
+        if not self.engine.remover.generation.is_current():
+            return
         if not self.absence.is_gone(glance_image_id):
             return
         self.absence.brake.refuse()

@@ -36,6 +36,8 @@ class BaseUpkeep:
 
         When *stopping* is set, no base is begun.
         """
+        if not self.remover.generation.is_current():
+            return 0
         dropped: list[Base] = []
         marker = 0
         look = self.absence.brake.look('upkeep')

@@ -174,6 +174,8 @@ class Engine:
         :raises RbdImageRenamed: its image has another name; as above.
         :raises RbdImageReplaced: another image has its name; as above.
         :raises RbdImageMigrating: it is being migrated; as above.
+        :raises DatabaseOutdated: nothing may be destroyed; the removal is
+            recorded and waits, unless the disk has no row.
         """
         self.check_pool(pool)
         call = call or uuid.uuid4().hex
@@ -187,8 +189,14 @@ class Engine:
         except errors.RowMoved:
             LOG.debug('%s moved meanwhile, looking again', image)
         deletion = self.lineage.note_deletion(call, image)
-        clone = _disk(self.lineage.find_deleted(image, deletion))
-        return self.remove(clone, Warrant(Order.CALLER, 'its deletion', call))
+        try:
+            found = self.lineage.find_deleted(image, deletion)
+        except errors.DiskNotFound:
+            # A database that is older than the cluster does not know.
+            self.remover.generation.check(pool)
+            raise
+        warrant = Warrant(Order.CALLER, 'its deletion', call)
+        return self.remove(_disk(found), warrant)
 
     def remove(
         self, clone: Clone, warrant: Warrant, replaced: bool = False

@@ -60,6 +60,7 @@ _UNDONE = (errors.CephError, errors.CreationOutdated, errors.ParentGone)
 
 #: Nothing of the image was changed.
 _NOT_ROLLED_BACK = (
+    errors.DatabaseOutdated,
     errors.DestructionRefused,
     errors.ParentReleased,
     errors.RbdImageInUse,
@@ -201,6 +202,7 @@ class Maker:
                 Order.CALLER, f'the row says {clone.state}', clone.uuid
             )
             try:
+                self.remover.generation.check(clone.image.pool)
                 _check_stays(target)
                 when_closed(
                     lambda: self.gate.roll_back(target.snapshot, warrant),

@@ -45,6 +45,8 @@ class Reaper:
         What cannot be destroyed stays, with the reason in its row. When
         *stopping* is set, no image is begun.
         """
+        if not self.remover.generation.is_current():
+            return 0
         reaped = 0
         with futures.ThreadPoolExecutor(self.threads, 'reaper') as threads:
             while found := self.lineage.reapable(
@@ -67,8 +69,12 @@ class Reaper:
         while following is not None and not (stopping and stopping.is_set()):
             try:
                 gone = self._destroy(following)
-            except (errors.RowMoved, errors.DiskBusy):
-                # Another reaper is there.
+            except (
+                errors.DatabaseOutdated,
+                errors.DiskBusy,
+                errors.RowMoved,
+            ):
+                # Another reaper is there, or it has to stay.
                 break
             except errors.Error as exc:
                 self._say(following, exc)
@@ -111,6 +117,7 @@ class Reaper:
         return None if self.adopter.absence.is_young(upper) else upper
 
     def _destroy(self, clone: Clone) -> Clone:
+        self.remover.generation.check(clone.image.pool)
         held = self.holder.hold(clone)
         with self.holder.working_on(held):
             self.pools.check(held.image.pool)

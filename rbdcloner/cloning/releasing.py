@@ -11,6 +11,7 @@ import dataclasses
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Image
@@ -40,6 +41,7 @@ class Releaser:
     ceph: Driver
     lineage: Lineage
     gate: Gate
+    generation: Generation
 
     def release(self, parent: Parent) -> None:
         """Give back what is the service's own on a parent without a child.
@@ -48,9 +50,12 @@ class Releaser:
         named, Glance expects or a base has, too, if its removal has begun or
         it was never made. Nothing of a parent that has children, or that
         goes with its image.
+
+        :raises DatabaseOutdated: nothing may be destroyed; it takes children.
         """
         if not _goes_by_itself(parent):
             return
+        self.generation.check(parent.snapshot.image.pool)
         stays = parent.purpose in _STAY
         try:
             releasing = self.lineage.releasing(parent, as_left=stays)
@@ -66,6 +71,8 @@ class Releaser:
 
         :raises ParentHasChildren: it has a child, recorded or in Ceph.
         :raises DiskBusy: its image is going back to it.
+        :raises DatabaseOutdated: nothing may be destroyed; its removal has
+            begun, and waits.
         """
         self._give_back(self.lineage.releasing(parent), warrant)
 
@@ -73,6 +80,7 @@ class Releaser:
         """Destroy the snapshot by *warrant*; without, unprotect it at most."""
         if parent.state is ParentState.RELEASED:
             return
+        self.generation.check(parent.snapshot.image.pool)
         snapshot = self._find(parent)
         if snapshot is not None:
             self._confirm_unwanted(parent)

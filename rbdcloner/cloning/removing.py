@@ -17,6 +17,7 @@ import tenacity
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning import permits
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.cloning.warrants import Gate
@@ -54,6 +55,7 @@ class Remover:
     gate: Gate
     releaser: Releaser
     holder: Holder
+    generation: Generation
     undo_delay_s: float
     begun: threading.Event = dataclasses.field(default_factory=threading.Event)
     retired: threading.Event = dataclasses.field(
@@ -69,8 +71,10 @@ class Remover:
 
         :raises DiskInUse: somebody has it open; nothing was done.
         :raises RbdImageReplaced: another image has the name.
+        :raises DatabaseOutdated: nothing may be destroyed; it waits.
         """
         with self.holder.working_on(clone):
+            self.generation.check(clone.image.pool)
             warrant = self.gate.warrant_of(clone)
             clone = self._identified(clone, warrant, replaced)
             if clone.image.id:
@@ -105,6 +109,7 @@ class Remover:
         :raises RbdImageHasSnapshots: others took snapshots of it.
         """
         with self.holder.working_on(clone, long=True):
+            self.generation.check(clone.image.pool)
             self.lineage.cancel_flattens_of(clone, 'nobody needs the image')
             if clone.image.id:
                 self._purge(clone, self.gate.warrant_of(clone))
@@ -117,8 +122,10 @@ class Remover:
         RETIRED, says until when.
 
         :raises DiskInUse: somebody has that image open; nothing was done.
+        :raises DatabaseOutdated: nothing may be destroyed.
         """
         with self.holder.working_on(clone):
+            self.generation.check(clone.image.pool)
             found = self.find_delivered(clone)
             if found is not None:
                 return self._put_away(clone, found)
@@ -159,7 +166,11 @@ class Remover:
         return retired
 
     def remove_remains(self, clone: Clone) -> Clone:
-        """Remove the child, whole or not, by its id; the row, knowing it."""
+        """Remove the child, whole or not, by its id; the row, knowing it.
+
+        :raises DatabaseOutdated: nothing may be destroyed.
+        """
+        self.generation.check(clone.image.pool)
         warrant = Warrant(
             Order.UNDO, f'never delivered ({clone.reason or "made again"})'
         )

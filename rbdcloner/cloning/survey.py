@@ -101,20 +101,15 @@ class Survey:
         A row that cannot be followed now is followed by a later look. When
         *stopping* is set, no row is begun.
         """
+        if not self._engine.remover.generation.is_current():
+            return
         stopping = stopping or threading.Event()
         self._said_before, self._said = self._said, set()
         look = self._absence.brake.look('survey')
         if self._is_first_look:
             self._lineage.detach_ended()
             self._is_first_look = False
-        for pool in _until(stopping, self._pools):
-            try:
-                self._look_at_pool(pool, look, stopping)
-            except errors.PoolNotFound as exc:
-                # That says nothing of what was in it.
-                LOG.error('%s Nothing in it is looked at.', exc)
-            except errors.PoolReplaced as exc:
-                look.object_to(str(exc).rstrip('.'))
+        self._look_at_pools(look, stopping)
         waiting = self._paged(self._lineage.waiting)
         for clone in _until(stopping, waiting):
             self._try(self._look_below_in_turn, clone)
@@ -124,6 +119,16 @@ class Survey:
         if not stopping.is_set():
             look.finish()
         self._warn_of_crowds()
+
+    def _look_at_pools(self, look: Look, stopping: threading.Event) -> None:
+        for pool in _until(stopping, self._pools):
+            try:
+                self._look_at_pool(pool, look, stopping)
+            except errors.PoolNotFound as exc:
+                # That says nothing of what was in it.
+                LOG.error('%s Nothing in it is looked at.', exc)
+            except errors.PoolReplaced as exc:
+                look.object_to(str(exc).rstrip('.'))
 
     def _look_at_pool(
         self, pool: str, look: Look, stopping: threading.Event
@@ -152,6 +157,7 @@ class Survey:
 
     def _follow(self, clone: Clone, look: Look) -> None:
         """Send a row, whose whole image is not in its pool, its way."""
+        self._engine.remover.generation.check(clone.image.pool)
         image = clone.image
         facts = self._ceph.find_image(image)
         if facts is not None and not self._ceph.is_trashed(image):

@@ -36,6 +36,7 @@ from rbdcloner.cloning.disk_adoption import DiskAdoption
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.cloning.headroom import Headroom
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.importing import Imports
@@ -120,6 +121,7 @@ class Service:
     noted: Noted
     importer: BaseImporter
     upkeep: BaseUpkeep
+    generation: Generation
 
 
 def service(
@@ -170,9 +172,16 @@ def rooms(
     """Return the rooms over what talks to the outside."""
     rows = holder.lineage
     gate = Gate(driver, rows)
-    releaser = Releaser(driver, rows, gate)
+    generation = Generation(driver, rows, marked_pools(conf))
+    releaser = Releaser(driver, rows, gate, generation)
     remover = Remover(
-        driver, rows, gate, releaser, holder, conf.safety.undo_delay
+        driver,
+        rows,
+        gate,
+        releaser,
+        holder,
+        generation,
+        conf.safety.undo_delay,
     )
     maker = Maker(driver, rows, gate, remover, holder)
     repairer = Repairer(driver, rows, maker)
@@ -259,6 +268,7 @@ def rooms(
         BaseUpkeep(
             rows, absence, remover, conf.imports.base_idle_days * _DAY_S
         ),
+        generation,
     )
 
 
@@ -270,6 +280,14 @@ def _brake(conf: cfg.ConfigOpts, rows: Lineage, driver: Driver) -> Brake:
 def base_pool(conf: cfg.ConfigOpts) -> str:
     """Return the pool that images are imported into."""
     return str(conf.imports.pool or min(conf.ceph.disk_pools, default=''))
+
+
+def marked_pools(conf: cfg.ConfigOpts) -> frozenset[str]:
+    """Return the pools that have a mark of the lineage: those of its disks.
+
+    And of bases. Glance's pools may be others' to write.
+    """
+    return frozenset(conf.ceph.disk_pools) | {base_pool(conf)}
 
 
 def scratch(conf: cfg.ConfigOpts) -> Scratch:

@@ -13,6 +13,7 @@ from rbdcloner.db.changes import Changes
 from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.duty import Duties
 from rbdcloner.db.flattening import Flattening
+from rbdcloner.db.generations import Generations
 from rbdcloner.db.imports import Imports
 from rbdcloner.db.releasing import Releasing
 from rbdcloner.db.removal import Removals
@@ -38,6 +39,7 @@ class Lineage(
     Snapshots,
     Flattening,
     Duties,
+    Generations,
     Workers,
     Deletions,
     Safety,

@@ -10,6 +10,8 @@ from rbdcloner.model.glance import GLANCE_NAME as GLANCE_NAME
 from rbdcloner.model.glance import GlanceImage as GlanceImage
 from rbdcloner.model.glance import GlanceLocation as GlanceLocation
 from rbdcloner.model.glance import ImageSignature as ImageSignature
+from rbdcloner.model.lineage import Age as Age
+from rbdcloner.model.lineage import Mark as Mark
 from rbdcloner.model.rbd import CloneFormat as CloneFormat
 from rbdcloner.model.rbd import Descent as Descent
 from rbdcloner.model.rbd import Image as Image

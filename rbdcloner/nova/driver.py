@@ -166,6 +166,8 @@ def _delete_others(disk: asking.Disk) -> None:
             )
         except errors.DiskInUse as exc:
             LOG.warning('%s; it goes when it is not', exc)
+        except errors.DatabaseOutdated as exc:
+            LOG.warning('The deletion of %s is recorded: %s', disk.name, exc)
 
 
 def _taken(

@@ -7,6 +7,7 @@ import contextlib
 from typing import Any
 
 import fixtures
+import rados
 import rbd
 
 from rbdcloner.ceph.librbd import LibrbdDriver
@@ -116,6 +117,9 @@ class WatchedDriver:
             with self._ioctx(pool) as ioctx:
                 for name in self.named(pool):
                     _remove(ioctx, name)
+                # The next world has a lineage of its own.
+                with contextlib.suppress(rados.ObjectNotFound):
+                    ioctx.remove_object('rbdcloner.lineage')
 
     @contextlib.contextmanager
     def _ioctx(self, pool: str) -> Iterator[Any]:

@@ -100,6 +100,9 @@ class List(app.OfManage, lister.Lister):
 
     def afterwards(self, parsed_args: argparse.Namespace) -> int:
         """Tell persons what is not as it should be."""
+        age = self.app.lineage.age()
+        if age is not None and age.stopped:
+            self.say(str(errors.DatabaseOutdated(reason=age.stopped)))
         if not any(manager.workers for manager in self._found):
             self.say(
                 'No manager is recorded: none of this release was started.'

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import datetime
 import hashlib
 import itertools
 import pathlib
@@ -35,6 +36,7 @@ from rbdcloner.cloning.base_upkeep import BaseUpkeep
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.noted import Noted
@@ -45,6 +47,7 @@ from rbdcloner.cloning.survey import Survey
 from rbdcloner.cmd import compose
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db import migration
+from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -163,6 +166,7 @@ class Process:
     flattener: Flattener
     importer: BaseImporter
     upkeep: BaseUpkeep
+    generation: Generation
     lineage: Lineage
 
     def sweep_until_quiet(self, *but: State) -> None:
@@ -290,6 +294,7 @@ class Service(fixtures.Fixture):
             flattener=rooms.flattener,
             importer=rooms.importer,
             upkeep=rooms.upkeep,
+            generation=rooms.generation,
             lineage=lineage,
         )
 
@@ -396,6 +401,43 @@ class Service(fixtures.Fixture):
         self._make_past(
             "UPDATE clones SET created_at = :then WHERE state = 'ready'"
         )
+
+    def execute(self, statement: str) -> None:
+        """Change the database past the service."""
+        engine = sa.create_engine(self._url)
+        with engine.begin() as connection:
+            connection.execute(sa.text(statement))
+        engine.dispose()
+
+    def back_up(self) -> None:
+        """Dump every row of the database."""
+        engine = sa.create_engine(self._url)
+        with engine.connect() as connection:
+            self._backup = {
+                table: [
+                    dict(row._mapping)
+                    for row in connection.execute(sa.select(table))
+                ]
+                for table in tables.Base.metadata.sorted_tables
+            }
+        engine.dispose()
+
+    def restore(self) -> None:
+        """Let the database have the rows of the backup, and no others."""
+        engine = sa.create_engine(self._url)
+        with engine.begin() as connection:
+            for table in reversed(tables.Base.metadata.sorted_tables):
+                connection.execute(sa.delete(table))
+            for table, rows in self._backup.items():
+                for row in rows:
+                    plain = {
+                        name: value.replace(tzinfo=None)
+                        if isinstance(value, datetime.datetime)
+                        else value
+                        for name, value in row.items()
+                    }
+                    connection.execute(sa.insert(table).values(plain))
+        engine.dispose()
 
     def end_leases(self) -> None:
         """Let every lease run out: nobody has renewed it for long."""

@@ -53,6 +53,15 @@ def begin(lineage, parent):
     return lineage.reserve(request, parent, CloneFormat.V2, 'me', 60)
 
 
+def test_database_that_is_older_than_its_pools_is_told(database, lineage, add):
+    add('me')
+    lineage.note_stopped('the database is older than pool vms')
+    ran = database.run('service', 'list')
+    assert ran.code == 0
+    assert 'the database is older than pool vms' in ran.err
+    assert 'rbdcloner-manage db restored' in ran.err
+
+
 def listed(database, *arguments):
     ran = database.run('service', 'list', '-f', 'json', *arguments)
     assert (ran.code, ran.err) == (0, '')
