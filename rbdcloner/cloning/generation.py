@@ -37,6 +37,7 @@ most: each sweep begins with a look.
 from collections.abc import Collection
 from collections.abc import Mapping
 import dataclasses
+import datetime
 import logging
 import threading
 import time
@@ -64,7 +65,7 @@ class Found:
     ``database`` is ``None`` where the schema has no place for it. ``marks``
     are the pools' texts; ``reasons`` why nothing in a pool is destroyed,
     ``reason`` why nothing at all is, ``recorded`` what the database says of
-    that.
+    that. ``advanced_at`` is when the database came to its generation.
     """
 
     database: Mark | None
@@ -72,6 +73,7 @@ class Found:
     reasons: dict[str, str]
     reason: str = ''
     recorded: str = ''
+    advanced_at: datetime.datetime = datetime.datetime.min
 
     @property
     def summary(self) -> str:
@@ -234,6 +236,7 @@ class Generation:
             reasons | self._lost_marks(marks),
             self._against(age.mark, marks),
             age.stopped,
+            age.advanced_at,
         )
 
     def _note(self, found: Found) -> None:

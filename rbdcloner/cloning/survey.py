@@ -318,6 +318,8 @@ class Survey:
         except errors.GlanceHidesImages as exc:
             # Of no row more than of another.
             self._say(str(exc))
+        except errors.DatabaseOutdated as exc:
+            LOG.debug('%s stays as it is: %s', row, exc)
         except errors.Error as exc:
             self._say(f'Could not reconcile {_name(row)}, will retry: {exc}')
 

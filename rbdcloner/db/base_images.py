@@ -121,6 +121,28 @@ class BaseImages(BaseRuns, Door):
             )
         return made
 
+    @writes
+    def adopt_base(self, connection: sa.Connection, clone: Clone) -> None:
+        """Record the base of an image that is READY and has lost its base.
+
+        Its data is of an image as it was: nothing more is cloned from it, and
+        it goes when its children have gone.
+        """
+        made = known_bases.inserting(
+            clone.image.fsid,
+            clone.glance_image_id,
+            f'unknown:{clone.uuid}',
+            clone.size_bytes,
+        )
+        ancestry.done(
+            connection,
+            made.values(
+                state=BaseState.READY,
+                clone_id=clone.id,
+                done_bytes=clone.size_bytes,
+            ),
+        )
+
     def drop_base(self, base: Base, reason: str) -> Base:
         """Move *base* to DROPPED, whatever it has come to; else nothing.
 

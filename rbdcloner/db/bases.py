@@ -163,7 +163,7 @@ class Bases(Database):
         known = _newest(connection, fsid, glance_image_id, checksum)
         if known is not None and _stays(known, again):
             return known
-        statement = _insert(fsid, glance_image_id, checksum, total_bytes)
+        statement = inserting(fsid, glance_image_id, checksum, total_bytes)
         if not again:
             statement = statement.values(asked_at=clock.utc_now())
         ancestry.done(connection, statement)
@@ -206,9 +206,10 @@ def _newest(
     return None if row is None else rows.base(row)
 
 
-def _insert(
+def inserting(
     fsid: str, glance_image_id: str, checksum: str, total_bytes: int
 ) -> sa.Insert:
+    """Return what makes a base that is WANTED."""
     return sa.insert(bases).values(
         uuid=str(uuid.uuid4()),
         fsid=fsid,

@@ -16,6 +16,8 @@ from tests.lineage_suite.clones import TestReserve
 from tests.lineage_suite.deletions import TestDeletion
 from tests.lineage_suite.flattens import TestDuty
 from tests.lineage_suite.flattens import TestFlatten
+from tests.lineage_suite.generations import TestAdoptTagged
+from tests.lineage_suite.generations import TestGeneration
 from tests.lineage_suite.imports import TestAdoptDisk
 from tests.lineage_suite.imports import TestImport
 from tests.lineage_suite.leases import TestLease
@@ -37,6 +39,7 @@ __all__ = [
     'TestAbsence',
     'TestAdoptDisk',
     'TestAdoptImage',
+    'TestAdoptTagged',
     'TestBase',
     'TestBaseImage',
     'TestChange',
@@ -45,6 +48,7 @@ __all__ = [
     'TestDuty',
     'TestFind',
     'TestFlatten',
+    'TestGeneration',
     'TestHeld',
     'TestHold',
     'TestImport',
