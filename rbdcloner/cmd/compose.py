@@ -140,7 +140,9 @@ def service(
         with contextlib.suppress(errors.CephError):
             identity.check(pool)
     holder = Holder(rows, owner, conf.lease, fence)
-    return driver, rooms(conf, driver, holder, glance(conf))
+    made = rooms(conf, driver, holder, glance(conf))
+    made.generation.look()
+    return driver, made
 
 
 def refuse_other_cluster(rows: Lineage, driver: Driver) -> None:

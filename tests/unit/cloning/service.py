@@ -275,13 +275,15 @@ class Service(fixtures.Fixture):
             self._conf.set_override(option, value, 'imports')
         engine = self._connect()
         self.addCleanup(engine.dispose)
-        if on_commit:
-            event.listen(engine, 'commit', lambda _: on_commit())
         lineage = Lineage(engine).of_cluster(fsid)
         owner = f'process-{next(self._owners)}'
         fence = Fence(lineage, owner, self._lease_s, self.ceph.shut_out)
         holder = Holder(lineage, owner, self._lease_s, fence)
         rooms = compose.rooms(self._conf, self.ceph, holder, self.glance)
+        # As a worker does when it starts.
+        rooms.generation.look()
+        if on_commit:
+            event.listen(engine, 'commit', lambda _: on_commit())
         return Process(
             engine=rooms.manager.engine,
             snapshots=rooms.manager.snapshots,
