@@ -11,8 +11,8 @@ from alembic import op
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-revision = '0007'
-down_revision = '0008'
+revision = '0008'
+down_revision = '0007'
 
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
 _TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), 'mysql', 'mariadb')

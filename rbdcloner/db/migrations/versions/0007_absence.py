@@ -11,7 +11,7 @@ from alembic import op
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-revision = '0008'
+revision = '0007'
 down_revision = '0006'
 
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')

@@ -14,8 +14,8 @@ from alembic import op
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-revision = '0010'
-down_revision = '0004'
+revision = '0009'
+down_revision = '0008'
 
 _TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), 'mysql', 'mariadb')
 _OPTIONS: dict[str, Any] = {
