@@ -31,6 +31,7 @@ from oslo_utils import uuidutils
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.db import reservation
+from rbdcloner.db.adoption import FOUND_IN_TRASH
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
@@ -39,11 +40,13 @@ from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
+from rbdcloner.model import Warrant
 from rbdcloner.states import FINAL
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
@@ -183,7 +186,7 @@ class Reconciliation:
         if facts.tag != clone.uuid:
             why = 'another image was made under its name'
             return self._move(clone, why, State.FAILED)
-        if clone.state is State.UNDOING:
+        if clone.state is State.UNDOING or not self._is_whole(facts):
             return None
         if not self.rehearsed:
             # An edge that was planned is one that was made.
@@ -198,6 +201,16 @@ class Reconciliation:
             self._keep_whole(clone)
         return Finding(
             clone.image, Outcome.READY, 'it was made after the backup'
+        )
+
+    def _is_whole(self, facts: ImageFacts) -> bool:
+        """Tell whether the making of a tagged image was finished.
+
+        A base has no mark; its snapshot is taken when it has all its data.
+        """
+        return facts.delivered or any(
+            each.snapshot.name == GLANCE_NAME and not each.trashed
+            for each in self.ceph.snapshots(facts.image)
         )
 
     def _miss(self, clone: Clone, present: Mapping[str, str]) -> Finding:
@@ -226,7 +239,9 @@ class Reconciliation:
         if not self.rehearsed:
             for state in states:
                 reason = '' if state is State.READY else why
-                clone = self.lineage.move(clone, state, reason=reason)
+                clone = self.lineage.move(
+                    clone, state, reason=reason, warrant=_gone(state, why)
+                )
         ready = states[-1] is State.READY
         outcome = Outcome.READY if ready else Outcome.GONE
         return Finding(clone.image, outcome, why)
@@ -280,7 +295,10 @@ class Reconciliation:
         if not self.rehearsed:
             self._parent_of(facts)
             clone = self.lineage.move(
-                clone, State.DELETING, image_id=facts.image.id
+                clone,
+                State.DELETING,
+                image_id=facts.image.id,
+                warrant=FOUND_IN_TRASH,
             )
             clone = self.lineage.move(clone, State.RETIRED)
             self._keep_whole(clone)
@@ -365,6 +383,11 @@ def _glance_image_id(kind: Kind, image: Image, parent: Parent | None) -> str:
     if kind is Kind.BASE:
         return image.name.partition('.')[0]
     return parent.glance_image_id if parent else ''
+
+
+def _gone(state: State, why: str) -> Warrant | None:
+    """Return by whose order a row goes whose image others removed."""
+    return Warrant(Order.OTHERS, why) if state is State.DELETING else None
 
 
 def _purpose(snapshot: Snapshot, above: Clone | None) -> Purpose:

@@ -13,17 +13,23 @@ from rbdcloner.db import search
 from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import writes
+from rbdcloner.db.warrants import Warrants
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
+from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
+#: By whose order an image goes that was deleted after the backup.
+FOUND_IN_TRASH = Warrant(Order.OPERATOR, 'db restored: it is in the trash')
 
-class Adoption(Deletions):
+
+class Adoption(Deletions, Warrants):
     """How :class:`~rbdcloner.db.lineage.Lineage` takes disks over."""
 
     @writes
@@ -121,7 +127,10 @@ class Adoption(Deletions):
                 'state': State.RETIRED if trashed else State.READY,
             },
         )
-        return rows.clone(row, parent)
+        adopted = rows.clone(row, parent)
+        if trashed:
+            self._issue(connection, adopted, FOUND_IN_TRASH)
+        return adopted
 
 
 def _keep_active(connection: sa.Connection, parent: Parent) -> None:

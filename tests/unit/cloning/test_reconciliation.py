@@ -238,7 +238,7 @@ class StoryTest(ReconciliationTest):
             self.disks.append(disk)
 
     def back_up_once(self, act: str, when: str) -> None:
-        if (act, when) == ('tag', 'before'):
+        if (act, when) == ('mark_delivered', 'before'):
             self.world.ceph.on_act = lambda *_: None
             self.back_up()
 
@@ -327,7 +327,7 @@ class TreeTest(ReconciliationTest):
     def delete_all(self, image_id: str, *disks: Clone) -> None:
         """Delete what a user has, and the image; nothing is left."""
         self.world.delete_image(image_id)
-        self.process.survey.image_deleted(image_id)
+        self.process.absent_images.image_deleted(image_id)
         self.assert_deletable(*disks)
         self.assertEqual({self.image_id}, set(self.world.ceph.named('images')))
         self.assertEqual({}, self.world.ceph.trashed('images'))
