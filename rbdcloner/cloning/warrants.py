@@ -2,8 +2,8 @@
 """The one gate through which anything in Ceph is destroyed.
 
 No other room has a driver that destroys. The gate is told who ordered a
-destruction, checks what such an order needs, asks whether anything may be
-destroyed now at all, and says in the log what it does, by whose order and on
+destruction, checks what such an order needs, asks whether the database is as
+new as the cluster, and says in the log what it does, by whose order and on
 what evidence.
 
 ============ ================================================================
@@ -19,12 +19,12 @@ order        what the gate wants
 ============ ================================================================
 """
 
-from collections.abc import Callable
 import dataclasses
 import logging
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Cluster
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
@@ -35,10 +35,6 @@ from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
-
-#: Returns if something may be destroyed by this warrant now; raises
-#: :class:`rbdcloner.errors.DestructionRefused` if not.
-Brake = Callable[[Warrant], None]
 
 #: Of a row that a manager of the release before moved.
 _UNRECORDED = Warrant(
@@ -51,25 +47,20 @@ _UNRECORDED = Warrant(
 _BEING_UNDONE = frozenset({State.RESERVED, State.UNDOING})
 
 
-def _released(warrant: Warrant) -> None:
-    """Let everything be destroyed that has a warrant."""
-
-
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Gate:
     """Destroys images and snapshots, each by a warrant.
 
-    ``brake`` is asked before each destruction, and may be replaced.
-
     Every method raises
 
-    :raises DestructionRefused: the order lacks what it needs, or the brake is
-        on; nothing was done.
+    :raises DestructionRefused: the order lacks what it needs; nothing was
+        done.
+    :raises DatabaseOutdated: nothing in the pool may be destroyed now.
     """
 
     ceph: Cluster
     lineage: Lineage
-    brake: Brake = _released
+    generation: Generation
 
     def warrant_of(self, clone: Clone) -> Warrant:
         """Return by whose order the image of *clone* goes."""
@@ -102,7 +93,7 @@ class Gate:
             return
         # Nothing is destroyed where, as nearly always, it is free.
         self._check(warrant)
-        self.brake(warrant)
+        self.generation.check(clone.image.pool)
         self.ceph.free_name(clone.image)
 
     def _opens(
@@ -118,8 +109,8 @@ class Gate:
         self._check(warrant)
         if warrant.order is Order.UNDO and clone is not None:
             self._confirm_undelivered(clone)
-        self.brake(warrant)
         image = what if isinstance(what, Image) else what.image
+        self.generation.check(image.pool)
         LOG.info(
             'Destruction: %s %s (%s), ordered by %s',
             *(act, what, image.id, warrant),

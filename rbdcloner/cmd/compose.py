@@ -173,8 +173,8 @@ def rooms(
 ) -> Service:
     """Return the rooms over what talks to the outside."""
     rows = holder.lineage
-    gate = Gate(driver, rows)
     generation = Generation(driver, rows, marked_pools(conf))
+    gate = Gate(driver, rows, generation)
     releaser = Releaser(driver, rows, gate, generation)
     remover = Remover(
         driver,

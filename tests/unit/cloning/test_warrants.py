@@ -129,48 +129,19 @@ class OrderTest(GateTest):
         self.assertIn('a manager of the release before', self.log.output)
 
 
-class BrakeTest(GateTest):
+class OutdatedTest(GateTest):
+    """The gate asks once more, whatever its callers have asked before."""
+
     def setUp(self) -> None:
         super().setUp()
-        self.released = self.gate.brake
+        mark = self.ceph.lineage_mark('vms')
+        self.ceph.mark_lineage('vms', mark, 'of another lineage')
+        self.process.generation.look()
 
-        def stop(warrant: Warrant) -> None:
-            raise errors.DestructionRefused(order=warrant, reason='a test')
-
-        self.gate.brake = stop
-
-    def test_deletion_is_recorded_and_waits(self) -> None:
-        self.assertRaises(errors.DestructionRefused, self.delete)
-        self.process.reaper.sweep()
-        self.process.recovery.sweep()
-        self.assert_there()
-        now = self.now()
-        self.assertIs(State.DELETING, now.state)
-        self.assertIn('DestructionRefused', now.reason)
-        self.gate.brake = self.released
-        self.world.pass_time()
-        self.process.sweep_until_quiet()
-        self.assertIs(State.DELETED, self.now().state)
-
-    def test_rollback_and_removal_of_a_snapshot_wait(self) -> None:
-        name = self.disk.image.name
-        snapshots = self.process.snapshots
-        snapshots.create_snapshot('vms', name, 'then')
-        self.ceph.write(self.disk.image, 0, b'later!')
-        for act in (snapshots.rollback_disk, snapshots.remove_snapshot):
+    def test_nothing_passes_the_gate(self) -> None:
+        for act in (self.gate.trash, self.gate.purge, self.gate.free_name):
             self.assertRaises(
-                errors.DestructionRefused, act, 'vms', name, 'then'
+                errors.DatabaseOutdated, act, self.disk, service.ASKED
             )
-        self.assertEqual(b'later!', self.ceph.read(self.disk.image, 0, 6))
-        (there,) = self.ceph.snapshots(self.disk.image)
-        self.assertEqual('then', there.snapshot.name)
-
-    def test_undoing_waits_and_disks_are_still_made(self) -> None:
-        self.ceph.fail('resize', errors.OutOfSpace(pool='vms'))
-        half_made = service.request(self.image_id)
-        self.assertRaises(
-            errors.OutOfSpace, self.process.engine.create_disk, half_made
-        )
-        self.assertIn(half_made.name, self.ceph.named('vms'))
-        made = self.process.engine.create_disk(service.request(self.image_id))
-        self.assertIs(State.READY, made.state)
+        self.assert_there()
+        self.assertEqual([], self.destructions())
