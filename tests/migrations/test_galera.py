@@ -45,6 +45,14 @@ def node(tmp_path):
         yield one
 
 
+def test_sessions_wait_for_what_other_nodes_committed_if_told_to(node):
+    engine = db_engine.connect(node.create(), mysql_wsrep_sync_wait=1)
+    with engine.connect() as connection:
+        waits = connection.scalar(sa.text('SELECT @@SESSION.wsrep_sync_wait'))
+    engine.dispose()
+    assert waits == 1
+
+
 def test_a_node_that_is_not_ready_is_named_and_then_back(node):
     url = node.create()
     engine = db_engine.connect(url)
