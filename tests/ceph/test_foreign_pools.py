@@ -7,13 +7,17 @@ import pytest
 
 from rbdcloner import errors
 from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.cloning.releasing import Releaser
+from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
+from rbdcloner.model import Order
 from rbdcloner.model import Protector
+from rbdcloner.model import Warrant
 from tests import stack
 from tests.ceph import keys
 
@@ -80,8 +84,11 @@ def test_parent_of_foreign_children_stays_and_says_where_they_are(
     migration.upgrade(connected)
     lineage = Lineage(connected)
     row = lineage.adopt(facts, 'an-image', Protector.OTHERS)
+    generation = Generation(driver, lineage, [])
+    gate = Gate(driver, lineage, generation)
+    releaser = Releaser(driver, lineage, gate, generation)
     with pytest.raises(errors.Error) as caught:
-        Releaser(driver, lineage).remove(row)
+        releaser.remove(row, Warrant(Order.CALLER, 'a test', 'a request'))
     if clone_format is CloneFormat.V2:
         assert isinstance(caught.value, errors.ParentHasChildren)
         assert str(caught.value).endswith(f'children: 2 in pool {POOL}.')
