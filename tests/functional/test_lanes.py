@@ -19,6 +19,14 @@ from tests.stack import process
 PASSES = 'def test_passes(): pass\n'
 SKIPS = 'import pytest\ndef test_skips(): pytest.skip("it is late")\n'
 FAILS = 'def test_fails(): assert not "a reason"\n'
+FAILS_ONCE = """
+import pathlib
+def test_fails_once():
+    mark = pathlib.Path(__file__).with_name('mark')
+    seen = mark.exists()
+    mark.touch()
+    assert seen
+"""
 DIES = 'import os\ndef test_dies(): os.abort()\n'
 WAITS = """
 import pathlib, subprocess, time
@@ -85,6 +93,20 @@ def test_failed_test_is_named_with_its_reason(lane_of):
     assert '::test_fails\n' in result.failures
     assert "assert not 'a reason'" in result.failures
     assert 'test_passes' not in result.failures
+
+
+def test_unreliable_test_is_run_again_and_named(lane_of):
+    (result,) = lane_of(PASSES + FAILS_ONCE).run()
+    assert counts([result]) == [(2, 0)]
+    assert '::test_fails_once\n' in result.unreliable
+    assert not result.failures
+
+
+def test_suite_that_is_broken_is_not_run_again(lane_of):
+    broken = ''.join(FAILS.replace('fails', f'fails_{n}') for n in range(4))
+    (result,) = lane_of(broken + FAILS_ONCE).run()
+    assert counts([result]) == [(0, 5)]
+    assert not result.unreliable
 
 
 @pytest.mark.parametrize('text', [PASSES + DIES, ''])

@@ -117,6 +117,10 @@ def main(arguments: Sequence[str]) -> int:
         print('\nno test was run')
         failed = 1
     for result in results:
+        if result.unreliable:
+            print(f'\n=== {result.name}: what failed once')
+            print(result.unreliable)
+    for result in results:
         if result.failures:
             print(f'\n=== {result.name}: what failed\n{result.failures}')
     print('', *map(lanes.line, results), sep='\n')

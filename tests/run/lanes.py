@@ -29,9 +29,10 @@ from tests.run import releases
 from tests.run import servers
 from tests.run.suites import Suite
 
-_NOTHING_COLLECTED = 5  # pytest's exit code
+_TESTS_FAILED, _NOTHING_COLLECTED = 1, 5  # pytest's exit codes
 _LAST = 6000  # characters
 _FAILURES = 10  # told at the end of the run, of a suite
+_RUN_AGAIN = 3  # so many failed tests of a suite at the most
 _OF_A_FAILURE = 1200  # characters
 _printing = threading.Lock()
 
@@ -48,6 +49,8 @@ class Result:
     """The signal that ended it, if one did."""
     failures: str = ''
     """Which tests failed and why, or what it printed last."""
+    unreliable: str = ''
+    """Which tests failed, and passed when they were run again."""
 
 
 def count(report: pathlib.Path, exit_code: int) -> tuple[int, int, str]:
@@ -160,11 +163,21 @@ class Lane:
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             report = pathlib.Path(folder, 'junit.xml')
-            code = self._run_to_end(self._command(suite, report), output)
+            command = self._command(suite, report)
+            code = self._run_to_end(command, output)
             if self._expression and code == _NOTHING_COLLECTED:
                 code = 0
-            counted = count(report, code)
-        return _ended(suite.name, counted, started, code)
+            passed, failed, failures = count(report, code)
+            if code == _TESTS_FAILED and failed <= _RUN_AGAIN:
+                again = [*command, '--last-failed', '--lfnf=none']
+                code = self._run_to_end(again, output)
+                now_passed, now_failed, still = count(report, code)
+                if not now_failed and now_passed == failed:
+                    ended = (passed + failed, 0, '')
+                    result = _ended(suite.name, ended, started, code)
+                    return dataclasses.replace(result, unreliable=failures)
+                failures = still or failures
+        return _ended(suite.name, (passed, failed, failures), started, code)
 
     def _run_on_release(
         self, command: releases.Command, output: IO[bytes]
@@ -177,6 +190,8 @@ class Lane:
     def _command(self, suite: Suite, report: pathlib.Path) -> list[str]:
         command = [os.environ[suite.python], '-m', 'pytest', '-v']
         tests = str(pathlib.Path('tests', suite.folder))
+        # Beside the report: suites that run at once keep what failed apart.
+        command += ['-o', f'cache_dir={report.with_name("cache")}']
         command += [f'--junitxml={report}', tests]
         if suite.processes:
             command += ['-n', str(suite.processes), '-p', 'no:cov']
