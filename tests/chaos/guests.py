@@ -113,6 +113,8 @@ class Guests:
                 guest.close()
                 guest = self._start()
                 answer = _answer(guest, request)
+        except (child.ChildError, OSError) as exc:
+            raise Unreadable(f'a guest ended: {exc}') from exc
         finally:
             self._idle.put(guest)
         if answer.failed:
