@@ -57,7 +57,10 @@ class Faults:
     def start(self) -> None:
         """Begin."""
         chance = self._plan.chance('faults')
-        kinds = list(itertools.islice(_dealt(chance), self._plan.faults))
+        of_all = kinds_for(self._plan)
+        kinds = list(
+            itertools.islice(_dealt(chance, of_all), self._plan.faults)
+        )
         for lane, known in (('servers', SERVERS), ('managers', MANAGERS)):
             chosen = [kind for kind in kinds if kind in known]
             self._wanted[lane] = len(chosen)
@@ -126,10 +129,24 @@ class Faults:
         return not self._stopping.is_set()
 
 
-def _dealt(chance: random.Random) -> Iterator[str]:
+def kinds_for(plan: Plan) -> list[str]:
+    """Return the kinds that a run has: SQLite has no server to disturb.
+
+    :raises ValueError: a kind was named that there is not.
+    """
+    if unknown := set(plan.only) - KINDS.keys():
+        raise ValueError(f'no kinds of faults: {sorted(unknown)}')
+    return [
+        kind
+        for kind in plan.only or sorted(KINDS)
+        if plan.database != 'sqlite' or not kind.startswith('database_')
+    ]
+
+
+def _dealt(chance: random.Random, kinds: list[str]) -> Iterator[str]:
     """Yield all kinds in one order, then in another, without an end."""
-    while True:
-        yield from chance.sample(sorted(KINDS), len(KINDS))
+    while kinds:
+        yield from chance.sample(kinds, len(kinds))
 
 
 # Servers

@@ -30,6 +30,8 @@ WORKERS = 2
 _GUESTS = 4
 #: Shorter than the longest pause of the OSD.
 _CEPH_TIMEOUT_S = 10
+#: Where much else runs on the machine.
+_START_S = 240
 _LOOKS_EVERY_S = 1.0
 _SOON = {
     'workers': WORKERS,
@@ -100,6 +102,7 @@ class World:
             self.managers.append(self._manager(number))
             self.ending.enter_context(self.managers[-1])
         for each in self.managers:
+            each.daemons[each.name].timeout_s = _START_S
             each.daemons[each.name].wait_ready()
         self.guests = guests.Guests(
             self.servers.ceph.conf, self.logs / 'guests.out', _GUESTS
