@@ -16,10 +16,14 @@ from typing import Self
 import psutil
 
 from rbdcloner import rpcapi
+from rbdcloner.db import engine
+from rbdcloner.db.lineage import Lineage
 from tests import stack
 from tests.bench import child
 from tests.chaos import failpoints
 from tests.chaos import guests
+from tests.chaos.ingress import Ingress
+from tests.chaos.ledger import Ledger
 from tests.chaos.plan import Plan
 from tests.stack import manager
 from tests.stack import process
@@ -48,7 +52,10 @@ class World:
     """
 
     servers: stack.Stack
+    ingress: Ingress
     database_url: str
+    lineage: Lineage
+    ledger: Ledger
 
     def __init__(
         self, folder: pathlib.Path, plan: Plan, report: Callable[[str], None]
@@ -96,7 +103,16 @@ class World:
                 report=self._report,
             )
         )
+        self.ingress = self.ending.enter_context(
+            Ingress(
+                self.folder / 'stack', self.servers.glance.settings['port']
+            )
+        )
         self.database_url = self.database.create()
+        connected = engine.connect(self.database_url)
+        self.ending.callback(connected.dispose)
+        self.lineage = Lineage(connected)
+        self.ledger = Ledger(self.plan.operations, self.servers.ceph.fsid)
         self.points.prepare()
         for number in range(MANAGERS):
             self.managers.append(self._manager(number))
@@ -125,6 +141,10 @@ class World:
                     'timeout': _CEPH_TIMEOUT_S,
                 },
                 'flatten': {'soft_depth': 3},
+                'glance': {
+                    'endpoint': self.ingress.url,
+                    'endpoint_override': self.ingress.url,
+                },
                 # What others remove here, they remove on purpose; what is in
                 # doubt is to be gone by the end.
                 'safety': {'brake_limit': 0, 'undo_delay': 5},
@@ -168,6 +188,7 @@ class World:
         :raises StackError: it does not.
         """
         self.points.disarm()
+        self.ingress.find_backend()
         for one in self.servers.servers.values():
             for daemon in one.daemons.values():
                 _resume(daemon)
