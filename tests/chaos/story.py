@@ -67,6 +67,7 @@ class Story:
         self._ledger = world.ledger
         self._faults = Faults(self._plan, world, self._ledger)
         self._callers = Callers(self._plan, world, self._ledger, self._faults)
+        world.disks = self._callers.first.disks
         self._lineage = world.lineage
         self._inventory = inventory.Inventory(world, self._lineage)
         for _ in range(_IMAGES):

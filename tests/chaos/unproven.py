@@ -6,8 +6,9 @@ Until a run of each alone has ended clean, on each database.
 
 from __future__ import annotations
 
+from tests.chaos import moving
 from tests.chaos import outages
 
-SERVERS = outages.SERVERS
+SERVERS = outages.SERVERS | moving.SERVERS
 MANAGERS = outages.MANAGERS
 KINDS = SERVERS | MANAGERS

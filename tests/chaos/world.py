@@ -22,6 +22,7 @@ from tests import stack
 from tests.bench import child
 from tests.chaos import failpoints
 from tests.chaos import guests
+from tests.chaos.disks import Disks
 from tests.chaos.ingress import Ingress
 from tests.chaos.ledger import Ledger
 from tests.chaos.plan import Plan
@@ -56,6 +57,8 @@ class World:
     database_url: str
     lineage: Lineage
     ledger: Ledger
+    #: A caller's way to them, for who disturbs.
+    disks: Disks
 
     def __init__(
         self, folder: pathlib.Path, plan: Plan, report: Callable[[str], None]
