@@ -6,9 +6,10 @@ Until a run of each alone has ended clean, on each database.
 
 from __future__ import annotations
 
+from tests.chaos import backup
 from tests.chaos import moving
 from tests.chaos import outages
 
-SERVERS = outages.SERVERS | moving.SERVERS
+SERVERS = outages.SERVERS | moving.SERVERS | backup.SERVERS
 MANAGERS = outages.MANAGERS
 KINDS = SERVERS | MANAGERS
