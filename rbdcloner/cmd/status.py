@@ -27,9 +27,6 @@ class Checks(upgradecheck.UpgradeCommands):
     def _ceph(self) -> upgradecheck.Result:
         return _result(preflight.ceph_problems)
 
-    def _glance(self) -> upgradecheck.Result:
-        return _result(preflight.glance_problems)
-
     def _imports(self) -> upgradecheck.Result:
         return _result(preflight.import_problems)
 
@@ -38,7 +35,6 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Database', _database),
         ('RabbitMQ', _broker),
         ('Ceph', _ceph),
-        ('Glance', _glance),
         ('Imports', _imports),
     )
 
