@@ -136,6 +136,7 @@ class KeyRotationTest(service.ServiceTest):
         self.assert_all_connect_anew(before)
         again = 'The key rotation works again'
         process.wait_until(
-            lambda: said().count(again) == len(self.workers), 'the good news'
+            lambda: said().count(again) == len(self.workers),
+            'a line of each worker',
         )
         self.assertNotIn('Traceback', said())
