@@ -12,11 +12,13 @@ from collections.abc import Collection
 from collections.abc import Iterable
 import dataclasses
 import logging
+import uuid
 
 import tenacity
 
 from rbdcloner import errors
 from rbdcloner import states
+from rbdcloner.cloning import changes
 from rbdcloner.cloning import eligibility
 from rbdcloner.cloning import matching
 from rbdcloner.cloning.bases import Outlook
@@ -31,12 +33,17 @@ from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
+from rbdcloner.model import Request
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
 
 _PAGE = 500
 _PARENT_PATIENCE_S = 10
+#: Neither state is entered by it: the row has a warrant.
+_GOES_ALREADY = Warrant(Order.UNNEEDED, 'its name is wanted again')
 #: The disk is there, whatever is being done to it.
 MADE = frozenset({State.READY, State.RESIZING, State.ROLLING_BACK})
 
@@ -93,17 +100,49 @@ class Engine:
             raise errors.DiskNotFound(name=name, pool=pool)
         return clone
 
+    def look_at_disk(self, pool: str, name: str) -> Clone:
+        """Return the disk's row; READY only if its image has the name.
+
+        Costs an operation of Ceph's.
+
+        :raises DiskImageMissing: others removed, trashed or renamed it.
+        :raises DiskNotFound: no disk has the name now.
+        """
+        ceph = self.maker.ceph
+        while True:
+            clone = self.get_disk(pool, name)
+            if clone.state is not State.READY:
+                return clone
+            found = ceph.name_of(clone.image)
+            if found == name:
+                return clone
+            # It may have been deleted since the row was read.
+            if self.get_disk(pool, name) == clone:
+                is_trashed = not found and ceph.is_trashed(clone.image)
+                raise matching.missing(clone, found, is_trashed)
+
     def page(self, filters: Filters, marker: int, limit: int) -> list[Clone]:
         """Return rows by id, after the one with id *marker*."""
         return self.lineage.page(filters, marker, limit)
 
-    def resize_disk(self, pool: str, name: str, size_bytes: int) -> Clone:
+    def resize_disk(
+        self,
+        pool: str,
+        name: str,
+        size_bytes: int,
+        request: Request = changes.UNNAMED,
+    ) -> Clone:
         """Make the disk *size_bytes* long; nothing if it is.
 
+        Nothing if *request* has done so, whatever became of the disk since.
+
+        :raises RequestOutdated: a later request came before it.
         :raises ShrinkRefused: it is longer.
         """
         while True:
             clone = self.get_disk(pool, name)
+            if changes.has_done(self.lineage, request, clone):
+                return clone
             if size_bytes < clone.size_bytes:
                 raise errors.ShrinkRefused(
                     name=name,
@@ -115,7 +154,9 @@ class Engine:
             if clone.state not in (State.READY, State.RESIZING):
                 raise errors.DiskBusy(name=name, pool=pool, state=clone.state)
             try:
-                clone = self.holder.held_in(clone, State.RESIZING)
+                clone = changes.begin(
+                    self.holder, clone, State.RESIZING, request
+                )
             except errors.RowMoved:
                 continue
             return self.maker.resize(clone, size_bytes)
@@ -130,8 +171,14 @@ class Engine:
         :raises DiskNotFound: there never was such a disk.
         :raises DiskInUse: somebody has it open; the removal is tried again
             until it succeeds.
+        :raises RbdImageRenamed: its image has another name; as above.
+        :raises RbdImageReplaced: another image has its name; as above.
+        :raises RbdImageMigrating: it is being migrated; as above.
+        :raises DatabaseOutdated: nothing may be destroyed; the removal is
+            recorded and waits, unless the disk has no row.
         """
         self.check_pool(pool)
+        call = call or uuid.uuid4().hex
         image = Image(self.fsid, pool, '', name)
         try:
             begun = self.holder.taken(
@@ -142,16 +189,33 @@ class Engine:
         except errors.RowMoved:
             LOG.debug('%s moved meanwhile, looking again', image)
         deletion = self.lineage.note_deletion(call, image)
-        return self.remove(_disk(self.lineage.find_deleted(image, deletion)))
+        try:
+            found = self.lineage.find_deleted(image, deletion)
+        except errors.DiskNotFound:
+            # A database that is older than the cluster does not know.
+            self.remover.generation.check(pool)
+            raise
+        warrant = Warrant(Order.CALLER, 'its deletion', call)
+        return self.remove(_disk(found), warrant)
 
-    def remove(self, clone: Clone) -> Clone:
-        """Free the name of the row's image; as :meth:`delete_disk`."""
+    def remove(
+        self, clone: Clone, warrant: Warrant, replaced: bool = False
+    ) -> Clone:
+        """Free the name of the row's image by *warrant*.
+
+        As :meth:`delete_disk`. What goes already goes by its own. Where an
+        administrator says that another image *replaced* it, that one keeps
+        the name.
+        """
         while clone.state in states.LIVE:
             try:
                 if clone.state is State.UNDOING:
                     return self.remover.undo(self.holder.take(clone))
                 return self.remover.retire(
-                    self.holder.held_in(clone, State.DELETING)
+                    self.holder.held_in(
+                        clone, State.DELETING, warrant=warrant
+                    ),
+                    replaced,
                 )
             except errors.RowMoved:
                 LOG.debug('%s moved meanwhile, looking again', clone.image)
@@ -172,9 +236,11 @@ class Engine:
         the last. Who does not *wait* gets rows that are DELETING: they go by
         themselves, and whoever wants a name again waits for that.
         """
+        call = call or uuid.uuid4().hex
         begun, others = self._begin_deletions(
             instance_uuid, suffix, call, wait
         )
+        warrant = Warrant(Order.CALLER, "its instance's deletion", call)
         known = {clone.id for clone in begun}
         removed = []
         failures: list[errors.Error] = []
@@ -183,7 +249,7 @@ class Engine:
                 removed.append(clone)
                 continue
             try:
-                removed.append(self._remove(clone, clone.id in known))
+                removed.append(self._remove(clone, clone.id in known, warrant))
             except errors.Error as exc:
                 failures.append(exc)
         if failures:
@@ -198,32 +264,41 @@ class Engine:
         The first are held if somebody waits.
         """
         given = (call, self.fsid, instance_uuid, suffix)
+        answer = None
         try:
             if wait:
-                begun = self.holder.taken_all(
+                answer = self.holder.taken_all(
                     self.lineage.begin_deletions, *given
                 )
             else:
-                begun = self.lineage.begin_deletions(*given)
+                answer = self.lineage.begin_deletions(*given)
                 self.remover.begun.set()
-            if begun is not None:
-                return begun
         except errors.RowMoved:
             LOG.debug('A disk of %s moved meanwhile', instance_uuid)
-        deletion = self.lineage.note_deletion(
-            call, Image(self.fsid, '', '', ''), instance_uuid
-        )
-        spared = self.lineage.made_since(deletion, instance_uuid)
+        if answer is None:
+            deletion = self.lineage.note_deletion(
+                call, Image(self.fsid, '', '', ''), instance_uuid
+            )
+            answer = [], deletion
+        begun, deletion = answer
+        # Now that it is committed: a creation that does not see the deletion
+        # is seen here, and each that comes later sees it.
+        known = {clone.id for clone in begun}
+        known |= self.lineage.made_since(deletion, instance_uuid)
         found = self._disks_of(instance_uuid, suffix)
-        return [], [clone for clone in found if clone.id not in spared]
+        return begun, [clone for clone in found if clone.id not in known]
 
-    def _remove(self, clone: Clone, begun: bool) -> Clone:
+    def _remove(self, clone: Clone, begun: bool, warrant: Warrant) -> Clone:
         if begun:
             try:
                 return self.remover.retire(clone)
             except errors.RowMoved:
                 (clone,) = self.lineage.page(Filters(uuid=clone.uuid))
-        return self.remove(clone)
+        return self.remove(clone, warrant)
+
+    def see_out(self, clone: Clone, replaced: bool = False) -> None:
+        """Go on with the removal of a DELETING or UNDOING row."""
+        self.remove(clone, _GOES_ALREADY, replaced)
 
     def _create_disk(self, request: DiskRequest) -> Clone:
         while True:
@@ -316,7 +391,7 @@ class Engine:
         if clone.kind is not Kind.DISK:
             raise errors.NameTaken(pool=pool, name=name)
         if clone.state in (State.DELETING, State.UNDOING):
-            self.remove(clone)
+            self.see_out(clone)
             return None
         return clone
 

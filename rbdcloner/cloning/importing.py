@@ -20,6 +20,8 @@ from rbdcloner.cloning.removing import when_closed
 from rbdcloner.db import imports
 from rbdcloner.model import Clone
 from rbdcloner.model import DiskRequest
+from rbdcloner.model import Order
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -124,7 +126,13 @@ class Imports:
         """Return what the call itself has begun; retire what another has."""
         if clone.uuid != imports.row_uuid(request.call):
             self.engine.lineage.note_import(request, self.engine.fsid)
-            deleting = self.engine.holder.held_in(clone, State.DELETING)
+            deleting = self.engine.holder.held_in(
+                clone,
+                State.DELETING,
+                warrant=Warrant(
+                    Order.CALLER, 'another was begun', request.call
+                ),
+            )
             self.engine.remover.retire(deleting)
             return None
         if clone.state is State.IMPORTING:

@@ -46,8 +46,11 @@ class Recovery:
         """Resolve what nobody has worked on for ``idle_s``; how many were.
 
         A row that cannot be resolved now stays for the next sweep. When
-        *stopping* is set, no row is begun.
+        *stopping* is set, no row is begun; nor is one in a database that is
+        older than the cluster.
         """
+        if not self.remover.generation.is_current():
+            return 0
         abandoned = self.lineage.abandoned(self.idle_s, _AT_ONCE)
         resolved = self._resolve_all(abandoned, stopping)
         unneeded = self.lineage.unneeded_parents(self.idle_s, _AT_ONCE)
@@ -63,11 +66,15 @@ class Recovery:
         Soon after their leases ran out, but not before their callers had a
         moment to call again: these want it finished, not undone.
         """
+        if not self.remover.generation.is_current():
+            return 0
         late = self.lineage.late(self.holder.lease_s / 2, _AT_ONCE)
         return self._resolve_all(late, stopping)
 
     def retire_begun(self, stopping: threading.Event | None = None) -> int:
         """Retire what is to be deleted, for nobody waits; as :meth:`sweep`."""
+        if not self.remover.generation.is_current():
+            return 0
         retired = 0
         # What fails pauses, and is not found again.
         while begun := self.lineage.abandoned(0, _AT_ONCE, (State.DELETING,)):
@@ -93,7 +100,11 @@ class Recovery:
                 break
             try:
                 (resolve or self._resolve)(clone)
-            except (errors.RowMoved, errors.DiskBusy):
+            except (
+                errors.DatabaseOutdated,
+                errors.DiskBusy,
+                errors.RowMoved,
+            ):
                 continue
             except errors.CephUnavailable as exc:
                 LOG.warning('Recovery waits for Ceph: %s', exc)
@@ -112,10 +123,12 @@ class Recovery:
             self.releaser.release(parent)
         except errors.Error as exc:
             LOG.warning('Parent %s stays for now: %s', parent.snapshot, exc)
+            self.lineage.put_off_parent(parent)
             return False
         return True
 
     def _resolve(self, clone: Clone) -> None:
+        self.remover.generation.check(clone.image.pool)
         clone = self.holder.hold(clone)
         LOG.info(
             'Clone %s (%s) was left %s: %s',
@@ -123,14 +136,7 @@ class Recovery:
         )  # fmt: skip
         match clone.state:
             case State.RESERVED:
-                self.remover.undo(
-                    self.holder.taken(
-                        self.lineage.move,
-                        clone,
-                        State.UNDOING,
-                        reason=clone.reason or 'its maker died',
-                    )
-                )
+                self._resolve_reserved(clone)
             case State.UNDOING:
                 self.remover.undo(clone)
             case State.DELETING:
@@ -141,3 +147,16 @@ class Recovery:
                 self.maker.resize(clone, 0)
             case State.ROLLING_BACK:
                 self.maker.roll_back(clone, begun=True)
+
+    def _resolve_reserved(self, clone: Clone) -> None:
+        """Deliver what was delivered before; else undo what was made."""
+        if self.maker.recover(clone):
+            return
+        self.remover.undo(
+            self.holder.taken(
+                self.lineage.move,
+                clone,
+                State.UNDOING,
+                reason=clone.reason or 'its maker died',
+            )
+        )

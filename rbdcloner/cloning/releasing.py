@@ -5,15 +5,22 @@ A parent takes no child from the moment that its release begins; should Ceph
 know one that the database does not, it takes children again, and stays.
 """
 
+import collections
+from collections.abc import Sequence
 import dataclasses
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.generation import Generation
+from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Image
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
+from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -22,6 +29,10 @@ _CHILDREN_NAMED = 5
 #: Once made, these go when they are asked to, or with their images.
 _STAY = (Purpose.CALLER, Purpose.GLANCE, Purpose.BASE)
 
+_UNNEEDED = Warrant(
+    Order.UNNEEDED, 'the service took it; it has no child on record or in Ceph'
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Releaser:
@@ -29,6 +40,8 @@ class Releaser:
 
     ceph: Driver
     lineage: Lineage
+    gate: Gate
+    generation: Generation
 
     def release(self, parent: Parent) -> None:
         """Give back what is the service's own on a parent without a child.
@@ -37,35 +50,45 @@ class Releaser:
         named, Glance expects or a base has, too, if its removal has begun or
         it was never made. Nothing of a parent that has children, or that
         goes with its image.
+
+        :raises DatabaseOutdated: nothing may be destroyed; it takes children.
         """
         if not _goes_by_itself(parent):
             return
+        self.generation.check(parent.snapshot.image.pool)
         stays = parent.purpose in _STAY
         try:
             releasing = self.lineage.releasing(parent, as_left=stays)
-            self._give_back(releasing, parent.purpose is not Purpose.ADOPTED)
+            self._give_back(
+                releasing,
+                _UNNEEDED if parent.purpose is not Purpose.ADOPTED else None,
+            )
         except errors.ParentHasChildren:
             return
 
-    def remove(self, parent: Parent) -> None:
-        """Destroy the snapshot, whoever made it.
+    def remove(self, parent: Parent, warrant: Warrant) -> None:
+        """Destroy the snapshot, whoever made it, by *warrant*.
 
         :raises ParentHasChildren: it has a child, recorded or in Ceph.
         :raises DiskBusy: its image is going back to it.
+        :raises DatabaseOutdated: nothing may be destroyed; its removal has
+            begun, and waits.
         """
-        self._give_back(self.lineage.releasing(parent), entirely=True)
+        self._give_back(self.lineage.releasing(parent), warrant)
 
-    def _give_back(self, parent: Parent, entirely: bool) -> None:
+    def _give_back(self, parent: Parent, warrant: Warrant | None) -> None:
+        """Destroy the snapshot by *warrant*; without, unprotect it at most."""
         if parent.state is ParentState.RELEASED:
             return
+        self.generation.check(parent.snapshot.image.pool)
         snapshot = self._find(parent)
         if snapshot is not None:
             self._confirm_unwanted(parent)
             self._confirm_childless(parent, snapshot)
-            if entirely or parent.protector is Protector.SERVICE:
+            if warrant is not None:
+                self.gate.remove_snapshot(snapshot, warrant)
+            elif parent.protector is Protector.SERVICE:
                 self.ceph.unprotect(snapshot)
-            if entirely:
-                self.ceph.remove_snapshot(snapshot)
         self.lineage.released(parent)
 
     def _find(self, parent: Parent) -> Snapshot | None:
@@ -100,13 +123,30 @@ class Releaser:
             )
 
     def _confirm_childless(self, parent: Parent, snapshot: Snapshot) -> None:
+        """Raise if the parent has a child, recorded or in Ceph.
+
+        It was without one when its release began. With several writers of a
+        Galera cluster a taker may not have seen that, nor been seen.
+        """
+        if self.lineage.has_children(parent):
+            self.lineage.restored(parent)
+            raise errors.ParentHasChildren(
+                parent=str(snapshot), children='taken while it was released'
+            )
         children = self.ceph.children(snapshot)
         if children:
             self.lineage.restored(parent)
-            names = [str(each) for each in children[:_CHILDREN_NAMED]]
             raise errors.ParentHasChildren(
-                parent=str(snapshot), children=', '.join(names)
+                parent=str(snapshot), children=_named(children)
             )
+
+
+def _named(children: Sequence[Image]) -> str:
+    """Return the first names of *children*, and how many have none by pool."""
+    named = [str(each) for each in children if each.name][:_CHILDREN_NAMED]
+    others = collections.Counter(c.pool for c in children if not c.name)
+    counted = [f'{others[pool]} in pool {pool}' for pool in sorted(others)]
+    return ' and '.join(filter(None, [', '.join(named), *counted]))
 
 
 def _goes_by_itself(parent: Parent) -> bool:

@@ -27,6 +27,9 @@ class Checks(upgradecheck.UpgradeCommands):
     def _ceph(self) -> upgradecheck.Result:
         return _result(preflight.ceph_problems)
 
+    def _glance(self) -> upgradecheck.Result:
+        return _result(preflight.glance_problems)
+
     def _imports(self) -> upgradecheck.Result:
         return _result(preflight.import_problems)
 
@@ -35,6 +38,7 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Database', _database),
         ('RabbitMQ', _broker),
         ('Ceph', _ceph),
+        ('Glance', _glance),
         ('Imports', _imports),
     )
 

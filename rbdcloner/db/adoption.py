@@ -13,17 +13,23 @@ from rbdcloner.db import search
 from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import writes
+from rbdcloner.db.warrants import Warrants
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
+from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
+#: By whose order an image goes that was deleted after the backup.
+FOUND_IN_TRASH = Warrant(Order.OPERATOR, 'db restored: it is in the trash')
 
-class Adoption(Deletions):
+
+class Adoption(Deletions, Warrants):
     """How :class:`~rbdcloner.db.lineage.Lineage` takes disks over."""
 
     @writes
@@ -75,6 +81,56 @@ class Adoption(Deletions):
         )
         self._note_recreation(connection, row.id, request.after)
         return rows.clone(row, parent)
+
+    @writes
+    def adopt_tagged(
+        self,
+        connection: sa.Connection,
+        facts: ImageFacts,
+        kind: Kind,
+        parent: Parent | None,
+        clone_format: CloneFormat,
+        *,
+        trashed: bool,
+        glance_image_id: str = '',
+        instance_uuid: str = '',
+    ) -> Clone:
+        """Record the image of *facts* under the uuid that is its tag.
+
+        The service made it, and lost the row. READY, or RETIRED if the image
+        is *trashed*; nobody holds it.
+
+        :raises DiskExists: a live row has the name, or a row the uuid.
+        :raises ParentNotFound: *parent* has no row.
+        :raises ParentReleased: *parent* takes no child.
+        """
+        image = facts.image
+        if parent is not None:
+            _keep_active(connection, parent)
+        row = reservation.inserted(
+            connection,
+            {
+                'uuid': facts.tag,
+                'fsid': image.fsid,
+                'pool': image.pool,
+                'namespace': image.namespace,
+                'name': image.name,
+                'image_id': image.id,
+                'live': None if trashed else 1,
+                'kind': kind,
+                'attached': None if parent is None else 1,
+                'size_bytes': facts.size_bytes,
+                'clone_format': clone_format,
+                'parent_id': None if parent is None else parent.id,
+                'glance_image_id': glance_image_id,
+                'instance_uuid': instance_uuid,
+                'state': State.RETIRED if trashed else State.READY,
+            },
+        )
+        adopted = rows.clone(row, parent)
+        if trashed:
+            self._issue(connection, adopted, FOUND_IN_TRASH)
+        return adopted
 
 
 def _keep_active(connection: sa.Connection, parent: Parent) -> None:

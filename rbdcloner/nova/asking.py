@@ -52,13 +52,19 @@ class Service:
         self._known_until = 0.0
 
     def is_there(self) -> bool:
-        """Tell whether a manager answers."""
+        """Tell whether a manager answers.
+
+        :raises ConfigurationError: none can be asked, ever: that is nothing
+            to go on without.
+        """
         if time.monotonic() > self._known_until:
             try:
                 self._greeter.ping(_context())
             except errors.ServiceUnavailable as exc:
                 LOG.warning('%s', exc)
                 self.know(False)
+            except errors.ConfigurationError:
+                raise
             except errors.Error:
                 # It said so.
                 self.know(True)

@@ -15,6 +15,8 @@ from oslo_log import log as logging
 
 from rbdcloner import errors
 from rbdcloner.nova import asking
+from rbdcloner.nova import conf
+from rbdcloner.nova import images
 from rbdcloner.nova import rbd_utils
 from rbdcloner.nova import writing
 from rbdcloner.nova.answers import as_novas
@@ -100,9 +102,14 @@ class Rbd(imagebackend.Rbd):
         0 stands for the size of the image. An image that was refused is not
         asked for again.
 
-        :raises ImageUnacceptable: it cannot be cloned.
+        :raises ImageUnacceptable: it cannot be cloned, or is to be verified.
         :raises FlavorDiskSmallerThanImage: it is larger than *max_size*.
         """
+        if images.must_be_verified(self.instance):
+            raise exception.ImageUnacceptable(
+                image_id=image_id,
+                reason='its signature is verified as it is downloaded',
+            )
         if self._refusal:
             raise self._refusal
         try:
@@ -134,13 +141,18 @@ class Rbd(imagebackend.Rbd):
             name=self.rbd_name,
             size_bytes=size_bytes,
             pool=self.driver.pool,
-            import_=CONF.rbdcloner['import'],
+            import_=(
+                CONF.rbdcloner['import']
+                if images.may_be_imported()
+                else conf.NEVER
+            ),
             **self._disk.owner,
         )
 
     def _clone_alone(
         self, context: Any, image_id: str, size_bytes: int
     ) -> None:
+        self._note(image_id, making=True)
         super().clone(context, image_id, copy_to_store=False)
         self._resize_alone(self.rbd_name, size_bytes or None)
         self._note(image_id)
@@ -222,6 +234,7 @@ class Rbd(imagebackend.Rbd):
         return begun
 
     def _import_alone(self, path: str, size: int | None) -> None:
+        self._note(making=True)
         self.driver.import_image(path, self.rbd_name)
         self._resize_alone(path, size)
         self._note()
@@ -260,11 +273,34 @@ class Rbd(imagebackend.Rbd):
         asking.either(lambda: self._disk.ask('get_disk'), super().flatten)
 
     def create_snap(self, name: str) -> None:
-        """Take a snapshot of the disk."""
+        """Take a snapshot of the disk, in the place of one so named.
+
+        Nova takes one, ``nova-resize``, when it resizes a server, to go back
+        to. One that is there is of a resize that failed, or whose
+        confirmation was lost: to go back to it would undo all that was
+        written since.
+        """
         asking.either(
-            lambda: self._disk.ask('create_snapshot', snapshot=name),
-            lambda: super(Rbd, self).create_snap(name),
+            lambda: self._take_snapshot(name),
+            lambda: self._take_snapshot_alone(name),
         )
+
+    def _take_snapshot(self, name: str) -> None:
+        try:
+            self._disk.ask('create_snapshot', snapshot=name)
+        except errors.DiskSnapshotExists as exc:
+            LOG.warning('%s It is of an earlier resize, and replaced.', exc)
+            self._disk.ask('remove_snapshot', snapshot=name)
+            self._disk.ask('create_snapshot', snapshot=name)
+
+    def _take_snapshot_alone(self, name: str) -> None:
+        if self.driver.exists(self.rbd_name, snapshot=name):
+            LOG.warning(
+                'Snapshot %s of %s is of an earlier resize, and replaced',
+                name, self.rbd_name,
+            )  # fmt: skip
+            super().remove_snap(name)
+        super().create_snap(name)
 
     def remove_snap(self, name: str, ignore_errors: bool = False) -> None:
         """Remove a snapshot of the disk; nothing if it has none so named."""

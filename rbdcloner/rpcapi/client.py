@@ -44,9 +44,13 @@ class Client:
         """
         conf.register_opts(rpc.UPGRADE_LEVELS, 'upgrade_levels')
         cap = conf.upgrade_levels.rbdcloner
-        return cls(
-            lambda: rpc.transport(conf, url), version_cap=cap, **settings
-        )
+
+        def connect() -> messaging.Transport:
+            transport = rpc.transport(conf, url)
+            rpc.check_hosts(conf, url)
+            return transport
+
+        return cls(connect, version_cap=cap, **settings)
 
     def within(self, timeout_s: float) -> Self:
         """Return a client over the same connection with that deadline."""

@@ -26,7 +26,6 @@ class Disks(Client):
 
         :raises ImageNotFound: Glance has no such image.
         :raises ImageNotActive: the image has no data, or no more.
-        :raises ImageHidden: its owner has hidden it.
         """
         return self._call(ctxt, 'is_cloneable', image_id=image_id)
 
@@ -50,8 +49,8 @@ class Disks(Client):
         that refuse it as ``never`` does.
 
         :raises ImageError: the image cannot be used (not found, not active,
-            hidden, forbidden to the project, not cloneable, not fit for an
-            import, larger than the disk): nothing was made.
+            forbidden to the project, not cloneable, not fit for an import,
+            larger than the disk): nothing was made.
         :raises ImageImporting: the import has not come on for a deadline.
         :raises DiskDiffers: the name is a disk made by another request.
         :raises NameTaken: the name is an image that this service did not make.
@@ -73,8 +72,9 @@ class Disks(Client):
     def get_disk(
         self, ctxt: context.RequestContext, name: str, pool: str
     ) -> Disk:
-        """Return the disk.
+        """Return the disk; ``ready`` only if Ceph has its image.
 
+        :raises DiskImageMissing: others removed, trashed or renamed it.
         :raises DiskNotFound: no disk has the name now.
         """
         return self._call(ctxt, 'get_disk', name=name, pool=pool)

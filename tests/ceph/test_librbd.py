@@ -188,6 +188,28 @@ class PoolTest(LibrbdTest):
         self.driver.clone(self.parent, missing, CloneFormat.V2, 22)
         self.assertIsNotNone(self.driver.find_image(missing))
 
+    def test_a_data_pool_that_the_key_may_not_use_is_named(self):
+        pool, data_pool = _cluster.disk_pool, _cluster.forbidden_pool
+        with _cluster.ioctx(pool) as ioctx:
+            key = 'rbd_default_data_pool'
+            rbd.RBD().config_set(ioctx, key, data_pool)
+            self.addCleanup(self._forget_data_pool, pool)
+        facts = self.driver.probe(pool)
+        self.assertTrue(facts.writable)
+        self.assertEqual(
+            (data_pool, False), (facts.data_pool, facts.data_usable)
+        )
+        with _cluster.ioctx(pool) as ioctx:
+            rbd.RBD().config_set(ioctx, key, _cluster.small_pool)
+        facts = self.driver.probe(pool)
+        self.assertEqual(
+            (_cluster.small_pool, True), (facts.data_pool, facts.data_usable)
+        )
+
+    def _forget_data_pool(self, pool):
+        with _cluster.ioctx(pool) as ioctx:
+            rbd.RBD().config_remove(ioctx, 'rbd_default_data_pool')
+
     def is_gone(self, pool):
         try:
             return not self.driver.probe(pool).exists

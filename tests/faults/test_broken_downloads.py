@@ -78,7 +78,6 @@ def test_data_is_data_whatever_glance_calls_it(kind):
         (cut, 'the connection broke'),
         (cut_in_a_chunk, 'the connection broke'),
         (stalled, 'the connection broke'),
-        (empty, 'its answer makes no sense'),
         (packed, 'its answer makes no sense'),
         (replying(b'x', 206, DATA), 'its answer makes no sense'),
         (replying({'a': SECRET}, 300), 'its answer makes no sense'),
@@ -95,6 +94,16 @@ def test_what_is_not_the_data_is_no_answer_soon(answer, reason):
         assert time.monotonic() - began < 30
         assert len(asked) == 1 or answer is broken.circular
     assert caught.value.kwargs == {'reason': reason}
+
+
+def test_download_without_data_is_named():
+    with (
+        serving(empty) as (images, asked),
+        pytest.raises(errors.ImageDataMissing) as caught,
+    ):
+        whole(images)
+    assert caught.value.kwargs == {'image_id': IMAGE_ID}
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class TestDeletion(Claims):
         number = delete()
         with pytest.raises(errors.CreationOutdated) as refused:
             reserve(after=0)
-        assert refused.value.kwargs['deletion'] == number
+        assert refused.value.kwargs['later'] == number
         assert reserve(after=number).state is State.RESERVED
 
     def test_who_does_not_say_what_he_knows_is_not_refused(
@@ -67,7 +67,7 @@ class TestDeletion(Claims):
         for name in 'a_disk', 'another':
             with pytest.raises(errors.CreationOutdated) as refused:
                 reserve(name=name, after=0)
-            assert refused.value.kwargs['deletion'] == number
+            assert refused.value.kwargs['later'] == number
         assert reserve(after=0, instance_uuid='other')
 
     def test_it_concerns_an_image_of_its_name_only(self, lineage, ready):
@@ -129,14 +129,13 @@ class TestDeletion(Claims):
     ):
         first = ready()
         ready('b_disk.swap')
-        other = reserve(name='c_disk')
+        reserve(name='c_disk')
         given = ('call', FSID, first.instance_uuid)
-        begun, others = lineage.begin_deletions(*given, '_disk', 'me', 30)
+        begun, number = lineage.begin_deletions(*given, '_disk', 'me', 30)
         assert [each.id for each in begun] == [first.id]
         assert (begun[0].state, begun[0].owner) == (State.DELETING, 'me')
-        assert others == [other]
         assert lineage.begin_deletions(*given, '', 'me', 30) is None
-        assert lineage.note_deletion(*given[:1], ALL, given[2]) > 0
+        assert lineage.note_deletion(*given[:1], ALL, given[2]) == number
 
     def test_it_does_not_begin_with_any_other(self, lineage, ready, reserve):
         number = lineage.note_deletion('first', DISK)

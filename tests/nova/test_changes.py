@@ -54,6 +54,43 @@ class ChangeTest(compute.ComputeTest):
         self.assertEqual(8 * MIB, self.row()['size_bytes'])
         self.assertEqual(GOLDEN[:7], self.read(self.row(), 0, 7))
 
+    def test_resize_after_a_lost_confirmation_goes_back_to_its_own_data(
+        self,
+    ) -> None:
+        disk = self.disk()
+        self.boot(disk)
+        disk.create_snap(RESIZED)
+        disk.resize_image(16 * MIB)
+        self.write(self.row(), 0, b'of months')
+        disk.create_snap(RESIZED)
+        self.write(self.row(), 0, b'after the')
+        disk.rollback_to_snap(RESIZED)
+        self.assertEqual(b'of months', self.read(self.row(), 0, 9))
+        self.assertEqual(16 * MIB, self.row()['size_bytes'])
+        disk.remove_snap(RESIZED)
+
+    def test_resize_does_not_go_back_to_what_others_took(self) -> None:
+        disk = self.disk()
+        self.boot(disk)
+        with self.pool() as ioctx, rbd.Image(ioctx, disk.rbd_name) as image:
+            image.create_snap(RESIZED)
+        self.write(self.row(), 0, b'of months')
+        disk.create_snap(RESIZED)
+        disk.rollback_to_snap(RESIZED)
+        self.assertEqual(b'of months', self.read(self.row(), 0, 9))
+
+    def test_resize_after_one_without_a_manager_goes_back_to_its_own_data(
+        self,
+    ) -> None:
+        disk = self.disk()
+        self.boot(disk)
+        disk.create_snap(RESIZED)
+        disk._take_snapshot_alone(RESIZED)
+        self.write(self.row(), 0, b'of months')
+        disk.create_snap(RESIZED)
+        disk.rollback_to_snap(RESIZED)
+        self.assertEqual(b'of months', self.read(self.row(), 0, 9))
+
     def test_rollback_needs_its_snapshot(self) -> None:
         disk = self.disk()
         self.boot(disk)

@@ -176,6 +176,18 @@ class Ceph(server.Server):
 
     # Use
 
+    def forget_lineage(self) -> None:
+        """Let no pool belong to a lineage: a new database takes them all."""
+        import rados
+
+        with self.connection() as connection:
+            for pool in connection.list_pools():
+                with (
+                    connection.open_ioctx(pool) as ioctx,
+                    contextlib.suppress(rados.ObjectNotFound),
+                ):
+                    ioctx.remove_object('rbdcloner.lineage')
+
     @contextlib.contextmanager
     def connection(self, user: str = 'client.admin') -> Iterator[Any]:
         """A connected ``rados.Rados`` with bounded waits."""

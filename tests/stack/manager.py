@@ -12,6 +12,7 @@ from typing import Any
 
 from oslo_config import cfg
 from oslo_context import context
+import sqlalchemy
 
 from rbdcloner import conf as options
 from rbdcloner import rpcapi
@@ -126,6 +127,24 @@ class Manager(server.Server):
             connected = engine.connect(self._database_url)
             migration.upgrade(connected)
             connected.dispose()
+        if self._is_new():
+            self._servers.ceph.forget_lineage()
+
+    def _is_new(self) -> bool:
+        """Tell whether the database has never had a manager.
+
+        What was on the cluster before belonged to another one.
+        """
+        connected = sqlalchemy.create_engine(self._database_url)
+        marked = sqlalchemy.text('SELECT count(*) FROM marked_pools')
+        try:
+            with connected.connect() as connection:
+                return not connection.scalar(marked)
+        except sqlalchemy.exc.SQLAlchemyError:
+            # It has no schema yet, or an older one; or it is not there.
+            return True
+        finally:
+            connected.dispose()
 
     def _all_options(self) -> dict[str, dict[str, Any]]:
         cluster = self._servers.ceph
@@ -138,6 +157,8 @@ class Manager(server.Server):
             'database': {'connection': self._database_url},
             'ceph': {'conf': cluster.conf, 'user': 'rbdcloner'},
             'imports': {'scratch_dir': self.folder / 'scratch'},
+            # Most tests are about what comes back, not about how late.
+            'safety': {'absence_delay': 0},
         }
         if 'glance' in self._servers.servers:
             url = self._servers.glance.url

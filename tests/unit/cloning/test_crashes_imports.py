@@ -70,12 +70,17 @@ class BeginTest(ImportCrashTest):
 
     def test_called_again_it_ends_in_one_empty_image(self) -> None:
         steps = self.each_death(_nothing, _begin, self.check)
-        self.assertEqual(['commit', 'create', 'tag', 'commit'], steps)
+        self.assertEqual(
+            ['commit', 'create', 'mark_delivered', 'commit'], steps
+        )
 
     def test_begun_anew_it_ends_in_another_empty_image(self) -> None:
         steps = self.each_death(_begun, _begin, self.check)
         self.assertEqual(
-            ['trash', 'commit', 'commit', 'create', 'tag', 'commit'],
+            [
+                *('trash', 'commit', 'commit'),
+                *('create', 'mark_delivered', 'commit'),
+            ],
             steps[-6:],
         )
 
@@ -176,7 +181,9 @@ class AdoptTest(ImportCrashTest):
             self.assertEqual({}, world.ceph.trashed('vms'))
 
         steps = self.each_death(self.prepare, look, check)
-        self.assertEqual(['commit', 'commit', 'tag', 'strike_note'], steps)
+        self.assertEqual(
+            ['commit', 'commit', 'mark_delivered', 'strike_note'], steps
+        )
 
 
 class UnwantedTest(ImportCrashTest):

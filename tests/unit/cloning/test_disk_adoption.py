@@ -370,7 +370,7 @@ class NotedTest(AdoptionCase):
         self.note()
 
         def change(act: str, when: str) -> None:
-            if (act, when) == ('tag', 'before'):
+            if (act, when) == ('mark_delivered', 'before'):
                 self.note(host='compute-2')
 
         self.ceph.on_act = change

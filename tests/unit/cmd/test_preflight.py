@@ -4,6 +4,7 @@
 A real cluster, database and key are in the functional tests.
 """
 
+import dataclasses
 import os
 
 from oslo_config import cfg
@@ -33,6 +34,7 @@ def ceph(monkeypatch):
     made = ceph_double.CephDouble('vms', 'images')
     # In place of librados; the real one is in the functional tests.
     made.connect = made.close = lambda: None
+    made.may_shut_out = lambda: True
     monkeypatch.setattr(compose, 'ceph', lambda conf: made)
     return made
 
@@ -147,3 +149,22 @@ def test_who_wants_no_imports_needs_nothing(conf, folder, monkeypatch):
     conf.set_override('limit', 0, 'imports')
     conf.set_override('pool', 'bases', 'imports')
     assert problems(conf) == []
+
+
+def test_missing_caps_on_a_data_pool_are_named(conf, ceph, monkeypatch):
+    conf.set_override('disk_pools', ['vms'], 'ceph')
+    conf.set_override('image_pools', [], 'ceph')
+    facts = ceph.probe('vms')
+    assert list(preflight.ceph_problems(conf)) == []
+    # The double has all data of an image in the image's pool.
+    monkeypatch.setattr(
+        ceph,
+        'probe',
+        lambda pool: dataclasses.replace(
+            facts, data_pool='vms-data', data_usable=False
+        ),
+    )
+    (problem,) = preflight.ceph_problems(conf)
+    assert problem.fatal
+    assert 'may not read and write vms-data' in str(problem)
+    assert '"profile rbd pool=vms-data"' in str(problem)

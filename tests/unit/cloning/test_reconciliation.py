@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A restored database, brought up to what is in Ceph by its tags."""
+
+import itertools
+from typing import Any
+import uuid
+
+import testtools
+
+from rbdcloner import errors
+from rbdcloner.cloning.reconciliation import Outcome
+from rbdcloner.cloning.reconciliation import Reconciliation
+from rbdcloner.model import Clone
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import Filters
+from rbdcloner.model import Kind
+from rbdcloner.model import Purpose
+from rbdcloner.states import State
+from tests.unit.cloning import service
+
+MIB = service.MIB
+
+
+class ReconciliationTest(testtools.TestCase):
+    world_type: type[service.Service] = service.Service
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world = self.useFixture(self.world_type())
+        self.process = self.world.process()
+        self.image_id = self.world.add_image()
+        self.process.generation.advance()
+
+    def create(self, **changes: Any) -> Clone:
+        asked = service.request(self.image_id, **changes)
+        return self.process.engine.create_disk(asked)
+
+    def in_ceph(self) -> list[dict[str, str]]:
+        """Return the images of each pool, and of its trash."""
+        return [
+            look(pool)
+            for pool in ('images', 'vms')
+            for look in (self.world.ceph.named, self.world.ceph.trashed)
+        ]
+
+    def back_up(self) -> None:
+        self.world.back_up()
+        self.process.generation.advance()
+
+    def restore(self) -> None:
+        """Restore the backup; the managers are started anew."""
+        self.before = self.in_ceph()
+        self.world.restore()
+        self.process = self.world.process()
+        self.assertFalse(self.process.generation.is_current())
+
+    def reconcile(self, **how: bool) -> list[tuple[str, str]]:
+        """Return what came of which image, by name."""
+        lineage = self.process.lineage
+        work = Reconciliation(
+            self.world.ceph, lineage, CloneFormat.V2, ['vms'], lineage.now(),
+            **how,
+        )  # fmt: skip
+        found = [
+            each for pool in ('images', 'vms') for each in work.look_at(pool)
+        ]
+        self.assertEqual(self.before, self.in_ceph())
+        return sorted((each.image.name, str(each.outcome)) for each in found)
+
+    def go_on(self, *but: State) -> None:
+        """End the command, and let the managers work for long.
+
+        Until each row is final, ready or in one of *but*.
+        """
+        generation = self.process.generation
+        generation.renew(generation.see())
+        self.world.pass_time()
+        self.process.survey.look()
+        self.process.sweep_until_quiet(*but)
+
+    def row(self, name: str) -> Clone:
+        return self.process.lineage.find(self.world.ceph.fsid, 'vms', '', name)
+
+    def assert_deletable(self, *disks: Clone) -> None:
+        """Assert that each disk is known, and goes with all that it has."""
+        for disk in disks:
+            found = self.row(disk.image.name)
+            self.assertEqual(State.READY, found.state)
+            self.assertEqual(disk.image.id, found.image.id)
+            self.assertEqual(disk.uuid, found.uuid)
+            self.process.engine.delete_disk('vms', disk.image.name)
+        self.process.sweep_until_quiet()
+        self.assertEqual({}, self.world.ceph.named('vms'))
+        self.assertEqual({}, self.world.ceph.trashed('vms'))
+
+
+class DiskTest(ReconciliationTest):
+    def test_disk_made_after_the_backup_is_adopted(self) -> None:
+        old = self.create()
+        self.back_up()
+        disk = self.create()
+        self.restore()
+        self.assertEqual(
+            [(disk.image.name, Outcome.ADOPTED)], self.reconcile()
+        )
+        self.assertEqual([], self.reconcile())
+        found = self.row(disk.image.name)
+        self.assertEqual(disk.instance_uuid, found.instance_uuid)
+        self.assertEqual(disk.glance_image_id, found.glance_image_id)
+        self.go_on()
+        self.assert_deletable(old, disk)
+
+    def test_disk_in_the_making_at_the_backup_is_ready(self) -> None:
+        disk = self.create()
+        self.world.execute(
+            "UPDATE clones SET state = 'reserved', image_id = ''"
+        )
+        self.back_up()
+        self.world.execute(
+            f"UPDATE clones SET state = 'ready', image_id = '{disk.image.id}'"  # noqa: S608
+        )
+        self.world.ceph.write(disk.image, 0, b'delivered')
+        self.restore()
+        self.assertEqual([(disk.image.name, Outcome.READY)], self.reconcile())
+        self.go_on()
+        self.assertEqual(b'delivered', self.world.ceph.read(disk.image, 0, 9))
+        self.assert_deletable(disk)
+
+    def test_disk_deleted_after_the_backup_is_gone(self) -> None:
+        disk = self.create()
+        self.back_up()
+        self.process.engine.delete_disk('vms', disk.image.name)
+        self.process.sweep_until_quiet()
+        self.restore()
+        self.assertEqual([(disk.image.name, Outcome.GONE)], self.reconcile())
+        self.go_on()
+        self.assertEqual(State.DELETED, self.row(disk.image.name).state)
+
+    def test_disk_made_anew_under_its_name_is_adopted(self) -> None:
+        old = self.create()
+        self.back_up()
+        self.process.engine.delete_disk('vms', old.image.name)
+        self.process.sweep_until_quiet()
+        new = self.create(name=old.image.name, instance_uuid=old.instance_uuid)
+        self.restore()
+        self.assertEqual(
+            sorted(
+                [
+                    (old.image.name, Outcome.GONE),
+                    (new.image.name, Outcome.ADOPTED),
+                ]
+            ),
+            self.reconcile(),
+        )
+        self.go_on()
+        self.assert_deletable(new)
+
+    def test_disk_that_went_back_at_the_backup_does_not_again(self) -> None:
+        disk = self.create()
+        self.process.snapshots.create_snapshot('vms', disk.image.name, 'old')
+        self.world.execute("UPDATE clones SET state = 'rolling-back'")
+        self.back_up()
+        self.world.execute("UPDATE clones SET state = 'ready'")
+        self.world.ceph.write(disk.image, 0, b'later')
+        self.restore()
+        self.assertEqual([(disk.image.name, Outcome.READY)], self.reconcile())
+        self.go_on()
+        self.assertEqual(b'later', self.world.ceph.read(disk.image, 0, 5))
+
+    def test_image_that_others_made_is_told_and_left(self) -> None:
+        self.back_up()
+        name = f'{uuid.uuid4()}_disk'
+        self.world.ceph.add_image('vms', name, MIB)
+        self.world.ceph.add_image('vms', 'a-volume', MIB)
+        self.restore()
+        self.assertEqual([(name, Outcome.UNEXPLAINED)], self.reconcile())
+        self.go_on()
+        self.assertEqual({name, 'a-volume'}, set(self.world.ceph.named('vms')))
+
+    def test_rehearsal_changes_nothing(self) -> None:
+        gone = self.create()
+        self.back_up()
+        self.process.engine.delete_disk('vms', gone.image.name)
+        self.process.sweep_until_quiet()
+        self.create()
+        self.restore()
+        rows = self.world.rows()
+        told = self.reconcile(rehearsed=True)
+        self.assertEqual(2, len(told))
+        self.assertEqual(rows, self.world.rows())
+        self.assertEqual(told, self.reconcile())
+
+    def test_interrupted_it_goes_on_with_what_is_left(self) -> None:
+        kept = self.create()
+        self.back_up()
+        made = [self.create() for _ in range(2)]
+        self.restore()
+        for step in itertools.count(1):
+            left = [step]
+
+            def die(left: list[int] = left) -> None:
+                left[0] -= 1
+                if not left[0]:
+                    raise service.Died
+
+            self.process = self.world.process(on_commit=die)
+            try:
+                self.reconcile()
+            except service.Died:
+                continue
+            break
+        self.process = self.world.process()
+        self.assertEqual([], self.reconcile())
+        self.go_on()
+        self.assert_deletable(kept, *made)
+
+
+class StoryTest(ReconciliationTest):
+    """A busy database is backed up, goes on, and is restored."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.disks: list[Clone] = []
+        self.create_all(2)
+        self.unwanted = self.disks.pop()
+        # One is in the making when the backup is made: its row is reserved.
+        self.world.ceph.on_act = self.back_up_once
+        self.create_all(1)
+        self.create_all(2)
+        self.process.engine.delete_disk('vms', self.unwanted.image.name)
+        self.process.sweep_until_quiet()
+        self.restore()
+
+    def create_all(self, number: int) -> None:
+        for _ in range(number):
+            disk = self.create()
+            self.world.ceph.write(disk.image, MIB, disk.uuid.encode())
+            self.disks.append(disk)
+
+    def back_up_once(self, act: str, when: str) -> None:
+        if (act, when) == ('mark_delivered', 'before'):
+            self.world.ceph.on_act = lambda *_: None
+            self.back_up()
+
+    def work(self) -> None:
+        """Let the managers look for what they can do, in vain."""
+        self.world.pass_time()
+        self.process.recovery.sweep()
+        self.process.recovery.take_over()
+        self.process.recovery.retire_begun()
+        self.process.survey.look()
+        self.process.upkeep.look()
+        self.process.reaper.sweep()
+        self.assertEqual(self.before, self.in_ceph())
+
+    def assert_data(self) -> None:
+        for disk in self.disks:
+            data = self.world.ceph.read(disk.image, MIB, len(disk.uuid))
+            self.assertEqual(disk.uuid, data.decode())
+
+    def test_nothing_is_destroyed_and_every_disk_is_known_again(self) -> None:
+        self.work()
+        self.interrupt()
+        self.work()
+        self.reconcile()
+        self.assertEqual([], self.reconcile())
+        self.work()
+        self.assert_data()
+        self.go_on()
+        self.assert_data()
+        self.assertEqual(
+            State.DELETED, self.row(self.unwanted.image.name).state
+        )
+        self.assert_deletable(*self.disks)
+
+    def interrupt(self) -> None:
+        """Begin to reconcile, and die in the middle."""
+        left = [3]
+
+        def die() -> None:
+            left[0] -= 1
+            if not left[0]:
+                raise service.Died
+
+        process = self.process
+        self.process = self.world.process(on_commit=die)
+        self.assertRaises(service.Died, self.reconcile)
+        self.process = process
+
+
+class TreeTest(ReconciliationTest):
+    def glance_image(self, disk: Clone) -> str:
+        image_id = str(uuid.uuid4())
+        location = self.process.snapshots.snapshot_disk(
+            'vms', disk.image.name, image_id, 'images'
+        )
+        self.world.register_image(image_id, location, 2 * MIB)
+        return image_id
+
+    def test_image_of_a_disk_is_adopted_with_its_edge(self) -> None:
+        disk = self.create()
+        self.back_up()
+        image_id = self.glance_image(disk)
+        below = self.create_of(image_id)
+        self.restore()
+        self.assertEqual(
+            sorted(
+                [
+                    (image_id, Outcome.ADOPTED),
+                    (below.image.name, Outcome.ADOPTED),
+                ]
+            ),
+            self.reconcile(),
+        )
+        (image,) = self.process.lineage.page(Filters(kind=Kind.IMAGE))
+        self.assertEqual(Purpose.EDGE, image.parent.purpose)
+        self.assertEqual(
+            Purpose.GLANCE, self.row(below.image.name).parent.purpose
+        )
+        self.go_on()
+        self.delete_all(image_id, disk, below)
+
+    def create_of(self, image_id: str) -> Clone:
+        asked = service.request(image_id, size_bytes=4 * MIB)
+        return self.process.engine.create_disk(asked)
+
+    def delete_all(self, image_id: str, *disks: Clone) -> None:
+        """Delete what a user has, and the image; nothing is left."""
+        self.world.delete_image(image_id)
+        self.process.absent_images.image_deleted(image_id)
+        self.assert_deletable(*disks)
+        self.assertEqual({self.image_id}, set(self.world.ceph.named('images')))
+        self.assertEqual({}, self.world.ceph.trashed('images'))
+
+    def test_ancestor_in_the_trash_is_adopted_before_its_child(self) -> None:
+        self.back_up()
+        disk = self.create()
+        image_id = self.glance_image(disk)
+        below = self.create_of(image_id)
+        self.process.engine.delete_disk('vms', disk.image.name)
+        self.restore()
+        self.reconcile()
+        self.assertEqual(State.RETIRED, self.row(disk.image.name).state)
+        self.go_on(State.RETIRED)
+        self.assertEqual(State.RETIRED, self.row(disk.image.name).state)
+        self.delete_all(image_id, below)
+
+    def test_pool_that_is_not_marked_ends_no_row(self) -> None:
+        image_id = self.glance_image(self.create())
+        self.back_up()
+        self.restore()
+        (image,) = self.process.lineage.page(Filters(kind=Kind.IMAGE))
+        self.world.ceph.glance_delete(image.image)
+        self.before = self.in_ceph()
+        self.assertEqual([(image_id, Outcome.UNEXPLAINED)], self.reconcile())
+        self.assertEqual(
+            State.READY,
+            self.process.lineage.page(Filters(kind=Kind.IMAGE))[0].state,
+        )
+
+
+class StrangerTest(ReconciliationTest):
+    def test_pool_of_another_lineage_is_refused_unless_it_is_taken(
+        self,
+    ) -> None:
+        text = self.world.ceph.lineage_mark('vms')
+        other = text.replace(self.process.lineage.age().mark.lineage, 'other')
+        self.world.ceph.mark_lineage('vms', text, other)
+        generation = self.world.process().generation
+        (why,) = generation.strangers(generation.see(), [])
+        self.assertIn('belongs to lineage other', why)
+        self.assertEqual([], generation.strangers(generation.see(), ['vms']))
+        generation.renew(generation.see())
+        generation.look()
+        generation.check('vms')
+
+    def test_pool_that_lost_its_mark_is_refused_unless_it_is_taken(
+        self,
+    ) -> None:
+        self.world.ceph.unmark_lineage('vms')
+        generation = self.world.process().generation
+        (why,) = generation.strangers(generation.see(), [])
+        self.assertIn('lost its mark', why)
+        self.assertRaises(errors.DatabaseOutdated, generation.check, 'vms')
+        generation.renew(generation.see())
+        generation.look()
+        generation.check('vms')
