@@ -14,7 +14,8 @@ from tests.faults.test_broken_glance import serving
 
 DATA = 'application/octet-stream'
 PIECE_BYTES = 1 << 20
-REFUSAL = {'error': {'message': SECRET}}
+#: As Glance words it: its 404 counts only if it names the image.
+REFUSAL = {'error': {'message': f'{IMAGE_ID}: {SECRET}'}}
 
 
 def whole(images):
@@ -115,7 +116,8 @@ def test_download_without_data_is_named():
     ],
 )
 def test_a_refused_download_or_copy_is_named(status, error):
-    with serving(replying(REFUSAL, status)) as (images, _asked):
+    refusing = replying(REFUSAL, status, request_id='req-1')
+    with serving(refusing) as (images, _asked):
         for ask in (whole, lambda images: images.copy_to(IMAGE_ID, 'fast')):
             with pytest.raises(error) as caught:
                 ask(images)
