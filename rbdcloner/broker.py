@@ -87,6 +87,13 @@ class Broker:
                 greeting = self._greeting = begin(self._greet)
         return greeting.result(timeout_s)
 
+    def close(self) -> None:
+        """End the connections; the next call opens new ones."""
+        with self._lock:
+            client, self._client, self._greeting = self._client, None, None
+        if client is not None:
+            client.transport.cleanup()
+
     def _is_past(
         self, greeting: 'futures.Future[Any]', not_before: float
     ) -> bool:

@@ -173,6 +173,12 @@ class Calls:
         other._timeout_s = timeout_s
         return other
 
+    def close(self) -> None:
+        """End this process's connections; the next call opens new ones."""
+        known = self._of_process.pop(os.getpid(), None)
+        if known is not None:
+            known.close()
+
     def may_send(self, version: str) -> bool:
         """Tell whether the cap lets what *version* has be sent."""
         cap = self._version_cap

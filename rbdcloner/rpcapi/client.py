@@ -58,6 +58,14 @@ class Client:
         other._calls = self._calls.within(timeout_s)
         return other
 
+    def close(self) -> None:
+        """Close this process's connections to the message broker.
+
+        Those of every client that :meth:`within` returned, too, once their
+        calls have ended. A later call opens new ones.
+        """
+        self._calls.close()
+
     def _call(
         self,
         ctxt: context.RequestContext,

@@ -89,6 +89,26 @@ class WhereTest(ClientTest):
             [self.servers.ceph.fsid] * 160, [each['fsid'] for each in answers]
         )
 
+    def test_closed_client_has_no_connection_and_can_be_used(self) -> None:
+        before = self._connections()
+        api = self.manager.client()
+        api.ping(self.ctxt)
+        self.assertGreater(self._connections(), before)
+        for _ in range(2):
+            api.close()
+            self.assert_becomes(before, self._connections)
+        self.assertIn('fsid', api.within(60).ping(self.ctxt))
+        api.close()
+        self.assert_becomes(before, self._connections)
+
+    def _connections(self) -> int:
+        """Return how many connections to the broker this process has."""
+        port = self.servers.rabbitmq.settings['port']
+        return sum(
+            bool(each.raddr) and each.raddr.port == port
+            for each in psutil.Process().net_connections('tcp')
+        )
+
     def test_client_works_on_both_sides_of_a_fork(self) -> None:
         disk = self.create()
         used, unused = self.manager.client(), self.manager.client()

@@ -69,8 +69,10 @@ class Manager(server.Server):
         return self.daemons[self.name].log.read_text()
 
     def client(self, timeout_s: float = 60) -> rpcapi.API:
-        """Return a client of this cloud's managers."""
-        return rpcapi.API.from_conf(self.load_conf(), timeout_s=timeout_s)
+        """Return a client of this cloud's managers, closed in the end."""
+        api = rpcapi.API.from_conf(self.load_conf(), timeout_s=timeout_s)
+        self.addCleanup(api.close)
+        return api
 
     def load_conf(self) -> cfg.ConfigOpts:
         """Return the process's options, read from this manager's file.
