@@ -190,12 +190,12 @@ class BrokerTest(ClientTest):
         with self.callers(4, self.create) as disks:
             for number in range(1, 6):
                 process.wait_until(
-                    lambda number=number: len(disks) >= number * 35,
+                    lambda number=number: len(disks) >= number * 10,
                     'disks',
-                    120,
+                    300,
                 )
                 self.servers.rabbitmq.close_all_connections()
-            process.wait_until(lambda: len(disks) >= 200, 'disks', 120)
+            process.wait_until(lambda: len(disks) >= 60, 'disks', 300)
         self.assert_made_once(disks)
 
     def test_first_call_waits_for_the_broker(self) -> None:
