@@ -23,15 +23,14 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 import datetime
-import enum
-import re
-
-from oslo_utils import uuidutils
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.db import reservation
-from rbdcloner.db.adoption import FOUND_IN_TRASH
+from rbdcloner.cloning.findings import Finding
+from rbdcloner.cloning.findings import Outcome
+from rbdcloner.cloning.findings import unexplained
+from rbdcloner.cloning.tagged_images import OF_INSTANCE
+from rbdcloner.cloning.tagged_images import TaggedImages
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
@@ -39,25 +38,12 @@ from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
-from rbdcloner.model import Kind
 from rbdcloner.model import Order
-from rbdcloner.model import Parent
-from rbdcloner.model import Protector
-from rbdcloner.model import Purpose
-from rbdcloner.model import Snapshot
-from rbdcloner.model import SnapshotFacts
 from rbdcloner.model import Warrant
 from rbdcloner.states import FINAL
-from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
 _ROWS_AT_ONCE = 500
-
-_UUID = r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
-#: ``UUID_disk``, ``UUID_disk.local``: whose disk an image is.
-_OF_INSTANCE = re.compile(rf'({_UUID})[_.]')
-#: ``UUID.1a2b3c4d``: the Glance image that a base was imported from.
-_OF_BASE = re.compile(rf'({_UUID})\.[0-9a-f]{{8}}')
 
 _NOT_GONE = tuple(state for state in State if state not in FINAL)
 #: The backup was made while somebody was at it.
@@ -66,25 +52,6 @@ _UNFINISHED = (State.RESERVED, State.UNDOING)
 _OVER = (State.IMPORTING, State.ROLLING_BACK)
 #: The image was there.
 _THERE = (State.READY, State.RESIZING, *_OVER)
-
-
-class Outcome(enum.StrEnum):
-    """What comes of an image or of its row."""
-
-    ADOPTED = 'adopted'
-    READY = 'ready'
-    GONE = 'gone'
-    UNEXPLAINED = 'unexplained'
-    FAILED = 'failed'
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
-    """An image, what comes of it, and why."""
-
-    image: Image
-    outcome: Outcome
-    why: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,6 +68,12 @@ class Reconciliation:
     marked: Collection[str]
     backup_at: datetime.datetime
     rehearsed: bool = False
+
+    @property
+    def _tagged(self) -> TaggedImages:
+        return TaggedImages(
+            self.ceph, self.lineage, self.clone_format, self.rehearsed
+        )
 
     def look_at(self, pool: str) -> Iterator[Finding]:
         """Yield what comes of each image of *pool* that is not as recorded.
@@ -190,7 +163,7 @@ class Reconciliation:
             return None
         if not self.rehearsed:
             # An edge that was planned is one that was made.
-            self._parent_of(facts)
+            self._tagged.parent_of(facts)
             clone = self.lineage.move(
                 clone,
                 State.READY,
@@ -198,7 +171,7 @@ class Reconciliation:
                 size_bytes=facts.size_bytes,
                 reason='',
             )
-            self._keep_whole(clone)
+            self._tagged.keep_whole(clone)
         return Finding(
             clone.image, Outcome.READY, 'it was made after the backup'
         )
@@ -216,12 +189,12 @@ class Reconciliation:
     def _miss(self, clone: Clone, present: Mapping[str, str]) -> Finding:
         """End a row whose image is not in its pool, or tell of it."""
         if clone.image.pool not in self.marked:
-            return _unexplained(clone.image, 'it is not in its pool')
+            return unexplained(clone.image, 'it is not in its pool')
         if self.ceph.find_image(clone.image) is None:
             return self._end(clone, 'it was deleted after the backup')
         if clone.image.name in present.values():
             return self._end(clone, 'another image has its name since')
-        return _unexplained(
+        return unexplained(
             clone.image,
             f'it lies in the trash: "rbd trash restore -p {clone.image.pool} '
             f'{clone.image.id}" brings it back, a deletion removes it',
@@ -256,148 +229,12 @@ class Reconciliation:
         if facts is None:
             return None
         if facts.tag:
-            return self._adopt(facts, trashed=False)
-        if image.pool in self.marked and _OF_INSTANCE.match(image.name):
-            return _unexplained(
-                image, 'it has no tag: "disk adopt" records it'
-            )
+            return self._tagged.adopt(facts, trashed=False)
+        if image.pool in self.marked and OF_INSTANCE.match(image.name):
+            return unexplained(image, 'it has no tag: "disk adopt" records it')
         return None
-
-    def _adopt(self, facts: ImageFacts, trashed: bool) -> Finding | None:
-        image = facts.image
-        kind = _kind(image)
-        known = self.lineage.page(Filters(uuid=facts.tag))
-        if known and known[0].state in FINAL:
-            return _unexplained(image, f'its row is {known[0].state}')
-        if known:
-            # Somebody makes it; or it was made, and deleted for its child.
-            return self._retire(known[0], facts) if trashed else None
-        if kind is None or not uuidutils.is_uuid_like(facts.tag):
-            return _unexplained(image, 'its name does not tell what it is')
-        if not self.rehearsed:
-            parent, clone_format = self._parent_of(facts)
-            clone = self.lineage.adopt_tagged(
-                facts,
-                kind,
-                parent,
-                clone_format,
-                trashed=trashed,
-                glance_image_id=_glance_image_id(kind, image, parent),
-                instance_uuid=_instance_of(kind, image),
-            )
-            self._keep_whole(clone)
-        return Finding(image, Outcome.ADOPTED, f'{kind}, tag {facts.tag}')
-
-    def _retire(self, clone: Clone, facts: ImageFacts) -> Finding | None:
-        """Record that an image, RESERVED at the backup, lies in the trash."""
-        if clone.state is not State.RESERVED:
-            return None
-        if not self.rehearsed:
-            self._parent_of(facts)
-            clone = self.lineage.move(
-                clone,
-                State.DELETING,
-                image_id=facts.image.id,
-                warrant=FOUND_IN_TRASH,
-            )
-            clone = self.lineage.move(clone, State.RETIRED)
-            self._keep_whole(clone)
-        return Finding(clone.image, Outcome.GONE, 'it is in the trash')
-
-    def _parent_of(
-        self, facts: ImageFacts
-    ) -> tuple[Parent | None, CloneFormat]:
-        """Return the recorded parent of an image, its ancestors adopted."""
-        descent = self.ceph.find_parent(facts.image)
-        if descent is None:
-            return None, self.clone_format
-        image = descent.parent.snapshot.image
-        above = self.lineage.find_by_image(image)
-        if above is None:
-            found = self.ceph.find_image(image)
-            if found is not None and found.tag:
-                self._adopt(found, self.ceph.is_trashed(image))
-                above = self.lineage.find_by_image(image)
-        parent = self._record(descent.parent, above)
-        return parent, descent.clone_format
-
-    def _keep_whole(self, clone: Clone) -> None:
-        """Record what belongs to an image: its snapshots, a base's base.
-
-        Of the snapshots those that the service takes of what it makes.
-        """
-        if clone.kind is Kind.BASE and clone.state is State.READY:
-            self.lineage.adopt_base(clone)
-        for facts in self.ceph.snapshots(clone.image):
-            ours = _purpose(facts.snapshot, clone) is not Purpose.ADOPTED
-            if ours and not facts.trashed:
-                self._record(facts, clone)
-
-    def _record(self, facts: SnapshotFacts, above: Clone | None) -> Parent:
-        """Return the row of a snapshot of the image of *above*."""
-        image = facts.snapshot.image
-        purpose = _purpose(facts.snapshot, above)
-        if above is not None:
-            glance_image_id = above.glance_image_id
-        else:
-            named = uuidutils.is_uuid_like(image.name)
-            glance_image_id = image.name if named else ''
-        if purpose is Purpose.EDGE:
-            glance_image_id = ''
-        protector = Protector.NOBODY
-        if facts.protected:
-            adopted = purpose is Purpose.ADOPTED
-            protector = Protector.OTHERS if adopted else Protector.SERVICE
-        known = self.lineage.find_parent(facts.snapshot)
-        if known is not None and known.state is ParentState.RELEASING:
-            # Its release was begun at the backup, and it has children.
-            self.lineage.restored(known)
-        return self.lineage.adopt(
-            facts, glance_image_id, protector, purpose=purpose
-        )
-
-
-def _unexplained(image: Image, why: str) -> Finding:
-    return Finding(image, Outcome.UNEXPLAINED, why)
-
-
-def _kind(image: Image) -> Kind | None:
-    """Return what an image that the service made is for, by its name."""
-    if _OF_INSTANCE.match(image.name) and not _OF_BASE.fullmatch(image.name):
-        return Kind.DISK
-    if _OF_BASE.fullmatch(image.name):
-        return Kind.BASE
-    if uuidutils.is_uuid_like(image.name):
-        return Kind.IMAGE
-    return None
-
-
-def _instance_of(kind: Kind, image: Image) -> str:
-    owner = _OF_INSTANCE.match(image.name)
-    return owner[1] if owner and kind is Kind.DISK else ''
-
-
-def _glance_image_id(kind: Kind, image: Image, parent: Parent | None) -> str:
-    if kind is Kind.IMAGE:
-        return image.name
-    if kind is Kind.BASE:
-        return image.name.partition('.')[0]
-    return parent.glance_image_id if parent else ''
 
 
 def _gone(state: State, why: str) -> Warrant | None:
     """Return by whose order a row goes whose image others removed."""
     return Warrant(Order.OTHERS, why) if state is State.DELETING else None
-
-
-def _purpose(snapshot: Snapshot, above: Clone | None) -> Purpose:
-    """Return what a snapshot is for: others' are like those of others."""
-    if above is None:
-        return Purpose.ADOPTED
-    if snapshot.name.startswith(reservation.EDGE_PREFIX):
-        return Purpose.EDGE
-    if snapshot.name == GLANCE_NAME and above.kind is Kind.IMAGE:
-        return Purpose.GLANCE
-    if snapshot.name == GLANCE_NAME and above.kind is Kind.BASE:
-        return Purpose.BASE
-    return Purpose.ADOPTED

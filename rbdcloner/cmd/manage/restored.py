@@ -12,10 +12,10 @@ from cliff import lister
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.findings import Finding
+from rbdcloner.cloning.findings import Outcome
 from rbdcloner.cloning.generation import Found
 from rbdcloner.cloning.generation import Generation
-from rbdcloner.cloning.reconciliation import Finding
-from rbdcloner.cloning.reconciliation import Outcome
 from rbdcloner.cloning.reconciliation import Reconciliation
 from rbdcloner.cmd import compose
 from rbdcloner.cmd.manage.app import OfManage

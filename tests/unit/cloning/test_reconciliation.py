@@ -8,7 +8,7 @@ import uuid
 import testtools
 
 from rbdcloner import errors
-from rbdcloner.cloning.reconciliation import Outcome
+from rbdcloner.cloning.findings import Outcome
 from rbdcloner.cloning.reconciliation import Reconciliation
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images that the service made, recorded again by what Ceph says of them.
+
+The tag of an image is the uuid of its row. Its name tells what it is for, and
+its parent whom it descends from.
+"""
+
+import dataclasses
+import re
+
+from oslo_utils import uuidutils
+
+from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.findings import Finding
+from rbdcloner.cloning.findings import Outcome
+from rbdcloner.cloning.findings import unexplained
+from rbdcloner.db import reservation
+from rbdcloner.db.adoption import FOUND_IN_TRASH
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import GLANCE_NAME
+from rbdcloner.model import Clone
+from rbdcloner.model import CloneFormat
+from rbdcloner.model import Filters
+from rbdcloner.model import Image
+from rbdcloner.model import ImageFacts
+from rbdcloner.model import Kind
+from rbdcloner.model import Parent
+from rbdcloner.model import Protector
+from rbdcloner.model import Purpose
+from rbdcloner.model import Snapshot
+from rbdcloner.model import SnapshotFacts
+from rbdcloner.states import FINAL
+from rbdcloner.states import ParentState
+from rbdcloner.states import State
+
+_UUID = r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
+#: ``UUID_disk``, ``UUID_disk.local``: whose disk an image is.
+OF_INSTANCE = re.compile(rf'({_UUID})[_.]')
+#: ``UUID.1a2b3c4d``: the Glance image that a base was imported from.
+_OF_BASE = re.compile(rf'({_UUID})\.[0-9a-f]{{8}}')
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaggedImages:
+    """Records one cluster's tagged images; rehearsed, it only looks."""
+
+    ceph: Driver
+    lineage: Lineage
+    clone_format: CloneFormat
+    rehearsed: bool = False
+
+    def adopt(self, facts: ImageFacts, trashed: bool) -> Finding | None:
+        image = facts.image
+        kind = _kind(image)
+        known = self.lineage.page(Filters(uuid=facts.tag))
+        if known and known[0].state in FINAL:
+            return unexplained(image, f'its row is {known[0].state}')
+        if known:
+            # Somebody makes it; or it was made, and deleted for its child.
+            return self._retire(known[0], facts) if trashed else None
+        if kind is None or not uuidutils.is_uuid_like(facts.tag):
+            return unexplained(image, 'its name does not tell what it is')
+        if not self.rehearsed:
+            parent, clone_format = self.parent_of(facts)
+            clone = self.lineage.adopt_tagged(
+                facts,
+                kind,
+                parent,
+                clone_format,
+                trashed=trashed,
+                glance_image_id=_glance_image_id(kind, image, parent),
+                instance_uuid=_instance_of(kind, image),
+            )
+            self.keep_whole(clone)
+        return Finding(image, Outcome.ADOPTED, f'{kind}, tag {facts.tag}')
+
+    def _retire(self, clone: Clone, facts: ImageFacts) -> Finding | None:
+        """Record that an image, RESERVED at the backup, lies in the trash."""
+        if clone.state is not State.RESERVED:
+            return None
+        if not self.rehearsed:
+            self.parent_of(facts)
+            clone = self.lineage.move(
+                clone,
+                State.DELETING,
+                image_id=facts.image.id,
+                warrant=FOUND_IN_TRASH,
+            )
+            clone = self.lineage.move(clone, State.RETIRED)
+            self.keep_whole(clone)
+        return Finding(clone.image, Outcome.GONE, 'it is in the trash')
+
+    def parent_of(
+        self, facts: ImageFacts
+    ) -> tuple[Parent | None, CloneFormat]:
+        """Return the recorded parent of an image, its ancestors adopted."""
+        descent = self.ceph.find_parent(facts.image)
+        if descent is None:
+            return None, self.clone_format
+        image = descent.parent.snapshot.image
+        above = self.lineage.find_by_image(image)
+        if above is None:
+            found = self.ceph.find_image(image)
+            if found is not None and found.tag:
+                self.adopt(found, self.ceph.is_trashed(image))
+                above = self.lineage.find_by_image(image)
+        parent = self._record(descent.parent, above)
+        return parent, descent.clone_format
+
+    def keep_whole(self, clone: Clone) -> None:
+        """Record what belongs to an image: its snapshots, a base's base.
+
+        Of the snapshots those that the service takes of what it makes.
+        """
+        if clone.kind is Kind.BASE and clone.state is State.READY:
+            self.lineage.adopt_base(clone)
+        for facts in self.ceph.snapshots(clone.image):
+            ours = _purpose(facts.snapshot, clone) is not Purpose.ADOPTED
+            if ours and not facts.trashed:
+                self._record(facts, clone)
+
+    def _record(self, facts: SnapshotFacts, above: Clone | None) -> Parent:
+        """Return the row of a snapshot of the image of *above*."""
+        image = facts.snapshot.image
+        purpose = _purpose(facts.snapshot, above)
+        if above is not None:
+            glance_image_id = above.glance_image_id
+        else:
+            named = uuidutils.is_uuid_like(image.name)
+            glance_image_id = image.name if named else ''
+        if purpose is Purpose.EDGE:
+            glance_image_id = ''
+        protector = Protector.NOBODY
+        if facts.protected:
+            adopted = purpose is Purpose.ADOPTED
+            protector = Protector.OTHERS if adopted else Protector.SERVICE
+        known = self.lineage.find_parent(facts.snapshot)
+        if known is not None and known.state is ParentState.RELEASING:
+            # Its release was begun at the backup, and it has children.
+            self.lineage.restored(known)
+        return self.lineage.adopt(
+            facts, glance_image_id, protector, purpose=purpose
+        )
+
+
+def _kind(image: Image) -> Kind | None:
+    """Return what an image that the service made is for, by its name."""
+    if OF_INSTANCE.match(image.name) and not _OF_BASE.fullmatch(image.name):
+        return Kind.DISK
+    if _OF_BASE.fullmatch(image.name):
+        return Kind.BASE
+    if uuidutils.is_uuid_like(image.name):
+        return Kind.IMAGE
+    return None
+
+
+def _instance_of(kind: Kind, image: Image) -> str:
+    owner = OF_INSTANCE.match(image.name)
+    return owner[1] if owner and kind is Kind.DISK else ''
+
+
+def _glance_image_id(kind: Kind, image: Image, parent: Parent | None) -> str:
+    if kind is Kind.IMAGE:
+        return image.name
+    if kind is Kind.BASE:
+        return image.name.partition('.')[0]
+    return parent.glance_image_id if parent else ''
+
+
+def _purpose(snapshot: Snapshot, above: Clone | None) -> Purpose:
+    """Return what a snapshot is for: others' are like those of others."""
+    if above is None:
+        return Purpose.ADOPTED
+    if snapshot.name.startswith(reservation.EDGE_PREFIX):
+        return Purpose.EDGE
+    if snapshot.name == GLANCE_NAME and above.kind is Kind.IMAGE:
+        return Purpose.GLANCE
+    if snapshot.name == GLANCE_NAME and above.kind is Kind.BASE:
+        return Purpose.BASE
+    return Purpose.ADOPTED
