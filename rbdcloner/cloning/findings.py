@@ -12,6 +12,7 @@ class Outcome(enum.StrEnum):
 
     ADOPTED = 'adopted'
     READY = 'ready'
+    RESIZED = 'resized'
     GONE = 'gone'
     UNEXPLAINED = 'unexplained'
     FAILED = 'failed'

@@ -38,6 +38,7 @@ from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
+from rbdcloner.model import Kind
 from rbdcloner.model import Order
 from rbdcloner.model import Warrant
 from rbdcloner.states import FINAL
@@ -130,23 +131,51 @@ class Reconciliation:
         is_present = bool(clone.image.id) and clone.image.id in present
         if clone.state in _UNFINISHED:
             return self._finish(clone, present)
-        if clone.state is State.RETIRED and is_present:
-            return self._ready(
-                clone,
-                'it was moved out of the trash after the backup',
-                State.RESTORING,
-            )
         if clone.state is State.DELETING and clone.image.id:
             return None if is_present else self._end(clone, 'it was deleted')
-        if clone.state not in _THERE:
-            return None
-        if not is_present:
+        if is_present:
+            return self._follow_present(clone)
+        if clone.state in _THERE:
             return self._miss(clone, present)
-        if clone.state in _OVER and clone.updated_at <= self.backup_at:
-            return self._ready(
-                clone, f'it was {clone.state} when the backup was made'
-            )
         return None
+
+    def _follow_present(self, clone: Clone) -> Finding | None:
+        """Bring a row up to its image, which has its name.
+
+        Costs an opening of each image that can be resized.
+        """
+        if clone.state is State.READY and clone.kind is not Kind.DISK:
+            return None
+        facts = self.ceph.find_image(clone.image)
+        if facts is None:
+            # It was removed since the pool was listed.
+            return None
+        why = f'it was {clone.state} when the backup was made'
+        match clone.state:
+            case State.READY if facts.size_bytes != clone.size_bytes:
+                return self._resize(clone, facts)
+            case State.RETIRED:
+                why = 'it was moved out of the trash after the backup'
+                return self._ready(clone, facts, why, State.RESTORING)
+            case State.RESIZING | State.RESTORING:
+                return self._ready(clone, facts, why)
+            case State.IMPORTING | State.ROLLING_BACK if self._is_old(clone):
+                return self._ready(clone, facts, why)
+        return None
+
+    def _is_old(self, clone: Clone) -> bool:
+        """Tell whether nobody has worked on the row since the restore."""
+        return clone.updated_at <= self.backup_at
+
+    def _resize(self, clone: Clone, facts: ImageFacts) -> Finding:
+        """Record the size that a READY row's image has."""
+        self._ready(clone, facts, '', State.RESIZING)
+        return Finding(
+            clone.image,
+            Outcome.RESIZED,
+            f'it has {facts.size_bytes} bytes, the backup says '
+            f'{clone.size_bytes}',
+        )
 
     def _finish(
         self, clone: Clone, present: Mapping[str, str]
@@ -200,8 +229,26 @@ class Reconciliation:
             f'{clone.image.id}" brings it back, a deletion removes it',
         )
 
-    def _ready(self, clone: Clone, why: str, *through: State) -> Finding:
-        return self._move(clone, why, *through, State.READY)
+    def _ready(
+        self, clone: Clone, facts: ImageFacts, why: str, *through: State
+    ) -> Finding:
+        """Make a row READY whose image is there, with the size of *facts*.
+
+        A request that was changing the disk is over: sent again, it is
+        answered and has no effect.
+        """
+        if not self.rehearsed:
+            is_over = self._is_old(clone)
+            for state in through:
+                clone = self.lineage.move(clone, state, reason=why)
+            self.lineage.move(
+                clone,
+                State.READY,
+                size_bytes=facts.size_bytes,
+                reason='',
+                done=is_over,
+            )
+        return Finding(clone.image, Outcome.READY, why)
 
     def _end(self, clone: Clone, why: str) -> Finding:
         """Free the row's name; what is left of it the managers find out."""
@@ -211,13 +258,10 @@ class Reconciliation:
     def _move(self, clone: Clone, why: str, *states: State) -> Finding:
         if not self.rehearsed:
             for state in states:
-                reason = '' if state is State.READY else why
                 clone = self.lineage.move(
-                    clone, state, reason=reason, warrant=_gone(state, why)
+                    clone, state, reason=why, warrant=_gone(state, why)
                 )
-        ready = states[-1] is State.READY
-        outcome = Outcome.READY if ready else Outcome.GONE
-        return Finding(clone.image, outcome, why)
+        return Finding(clone.image, Outcome.GONE, why)
 
     # Images
 

@@ -191,6 +191,8 @@ class Snapshots:
         :raises ParentReleased: the snapshot is being removed.
         :raises RequestOutdated: a later request came before it.
         :raises DiskInUse: somebody has it open.
+        :raises DatabaseOutdated: the disk may be another by now; its row is
+            as it was, also one that says that the disk goes back.
         """
         disk = self.engine.get_disk(pool, name)
         if changes.has_done(self.engine.lineage, request, disk):
@@ -202,6 +204,7 @@ class Snapshots:
             raise errors.DiskSnapshotNotFound(
                 snapshot=snapshot, name=name, pool=pool
             )
+        self.engine.remover.generation.check(pool)
         begun = disk.state is State.ROLLING_BACK
         disk = changes.begin(
             self.engine.holder, disk, State.ROLLING_BACK, request, target.id

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A restored database, brought up to what is in Ceph by its tags."""
 
+from collections.abc import Callable
+import datetime
 import itertools
 from typing import Any
 import uuid
@@ -15,6 +17,7 @@ from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import Kind
 from rbdcloner.model import Purpose
+from rbdcloner.model import Request
 from rbdcloner.states import State
 from tests.unit.cloning import service
 
@@ -54,11 +57,14 @@ class ReconciliationTest(testtools.TestCase):
         self.process = self.world.process()
         self.assertFalse(self.process.generation.is_current())
 
-    def reconcile(self, **how: bool) -> list[tuple[str, str]]:
+    def reconcile(
+        self, backup_at: datetime.datetime | None = None, **how: bool
+    ) -> list[tuple[str, str]]:
         """Return what came of which image, by name."""
         lineage = self.process.lineage
         work = Reconciliation(
-            self.world.ceph, lineage, CloneFormat.V2, ['vms'], lineage.now(),
+            self.world.ceph, lineage, CloneFormat.V2, ['vms'],
+            backup_at or lineage.now(),
             **how,
         )  # fmt: skip
         found = [
@@ -66,6 +72,35 @@ class ReconciliationTest(testtools.TestCase):
         ]
         self.assertEqual(self.before, self.in_ceph())
         return sorted((each.image.name, str(each.outcome)) for each in found)
+
+    def reconcile_interrupted(self) -> None:
+        """Die before the first COMMIT, then before the second, and so on."""
+        for step in itertools.count(1):
+            left = [step]
+
+            def die(left: list[int] = left) -> None:
+                left[0] -= 1
+                if not left[0]:
+                    raise service.Died
+
+            self.process = self.world.process(on_commit=die)
+            try:
+                self.reconcile()
+            except service.Died:
+                continue
+            break
+        self.process = self.world.process()
+        self.assertEqual([], self.reconcile())
+
+    def back_up_before(self, verb: str) -> Callable[[str, str], None]:
+        """Return what backs up once, before Ceph does *verb*."""
+
+        def on_act(act: str, when: str) -> None:
+            if (act, when) == (verb, 'before'):
+                self.world.ceph.on_act = lambda *_: None
+                self.back_up()
+
+        return on_act
 
     def go_on(self, *but: State) -> None:
         """End the command, and let the managers work for long.
@@ -195,24 +230,129 @@ class DiskTest(ReconciliationTest):
         self.back_up()
         made = [self.create() for _ in range(2)]
         self.restore()
-        for step in itertools.count(1):
-            left = [step]
-
-            def die(left: list[int] = left) -> None:
-                left[0] -= 1
-                if not left[0]:
-                    raise service.Died
-
-            self.process = self.world.process(on_commit=die)
-            try:
-                self.reconcile()
-            except service.Died:
-                continue
-            break
-        self.process = self.world.process()
-        self.assertEqual([], self.reconcile())
+        self.reconcile_interrupted()
         self.go_on()
         self.assert_deletable(kept, *made)
+
+
+class SizeTest(ReconciliationTest):
+    """Ceph says how long a disk is, whatever the backup says."""
+
+    def resize(self, disk: Clone, size_bytes: int = 4 * MIB) -> None:
+        self.process.engine.resize_disk('vms', disk.image.name, size_bytes)
+
+    def assert_grown(self, disk: Clone, outcome: Outcome) -> None:
+        self.assertEqual([(disk.image.name, outcome)], self.reconcile())
+        self.assertEqual([], self.reconcile())
+        self.assert_size(disk, 4 * MIB)
+        self.go_on()
+        self.assert_size(disk, 4 * MIB)
+        self.resize(disk, 8 * MIB)
+        self.assert_deletable(disk)
+
+    def assert_size(self, disk: Clone, size_bytes: int) -> None:
+        found = self.row(disk.image.name)
+        self.assertEqual(State.READY, found.state)
+        self.assertEqual(size_bytes, found.size_bytes)
+
+    def test_disk_resized_after_the_backup_has_the_size_of_ceph(self) -> None:
+        disk = self.create()
+        self.back_up()
+        self.resize(disk)
+        self.restore()
+        self.assert_grown(disk, Outcome.RESIZED)
+
+    def test_disk_resizing_at_the_backup_is_ready(self) -> None:
+        disk = self.create()
+        self.world.execute("UPDATE clones SET state = 'resizing'")
+        self.back_up()
+        self.world.execute("UPDATE clones SET state = 'ready'")
+        self.resize(disk)
+        self.restore()
+        self.assert_grown(disk, Outcome.READY)
+
+    def test_disk_that_shrank_in_a_rollback_has_the_size_of_ceph(self) -> None:
+        disk = self.create()
+        self.process.snapshots.create_snapshot('vms', disk.image.name, 'old')
+        self.resize(disk)
+        self.back_up()
+        self.process.snapshots.rollback_disk('vms', disk.image.name, 'old')
+        self.restore()
+        self.assertEqual(
+            [(disk.image.name, Outcome.RESIZED)], self.reconcile()
+        )
+        self.assert_size(disk, 2 * MIB)
+
+    def test_disk_back_out_of_the_trash_has_the_size_of_ceph(self) -> None:
+        disk = self.create()
+        self.world.execute("UPDATE clones SET state = 'retired', live = NULL")
+        self.back_up()
+        self.world.execute("UPDATE clones SET state = 'ready', live = 1")
+        self.resize(disk)
+        self.restore()
+        self.assert_grown(disk, Outcome.READY)
+
+    def test_rehearsal_tells_the_size_and_changes_nothing(self) -> None:
+        disk = self.create()
+        self.back_up()
+        self.resize(disk)
+        self.restore()
+        self.assertEqual(
+            [(disk.image.name, Outcome.RESIZED)],
+            self.reconcile(rehearsed=True),
+        )
+        self.assert_size(disk, 2 * MIB)
+
+    def test_interrupted_it_gives_every_disk_its_size(self) -> None:
+        disks = [self.create() for _ in range(2)]
+        self.back_up()
+        for disk in disks:
+            self.resize(disk)
+        self.restore()
+        self.reconcile_interrupted()
+        for disk in disks:
+            self.assert_size(disk, 4 * MIB)
+
+    def test_request_that_was_open_at_the_backup_is_done(self) -> None:
+        disk = self.create()
+        self.process.snapshots.create_snapshot('vms', disk.image.name, 'old')
+        asked = Request('a rollback')
+        self.world.ceph.on_act = self.back_up_before('rollback')
+        self.process.snapshots.rollback_disk(
+            'vms', disk.image.name, 'old', asked
+        )
+        self.world.ceph.write(disk.image, 0, b'later')
+        self.restore()
+        self.world.end_leases()
+        self.assertEqual([(disk.image.name, Outcome.READY)], self.reconcile())
+        self.go_on()
+        # It was sent twice.
+        self.process.snapshots.rollback_disk(
+            'vms', disk.image.name, 'old', asked
+        )
+        self.assertEqual(b'later', self.world.ceph.read(disk.image, 0, 5))
+
+    def test_rollback_refused_after_the_restore_is_not_done_later(
+        self,
+    ) -> None:
+        disk = self.create()
+        self.process.snapshots.create_snapshot('vms', disk.image.name, 'old')
+        self.world.execute("UPDATE clones SET state = 'rolling-back'")
+        self.back_up()
+        backup_at = self.process.lineage.now()
+        self.world.execute("UPDATE clones SET state = 'ready'")
+        self.world.ceph.write(disk.image, 0, b'later')
+        self.restore()
+        self.assertRaises(
+            errors.Error, self.process.snapshots.rollback_disk,
+            'vms', disk.image.name, 'old',
+        )  # fmt: skip
+        self.assertEqual(
+            [(disk.image.name, Outcome.READY)],
+            self.reconcile(backup_at=backup_at),
+        )
+        self.go_on()
+        self.assertEqual(b'later', self.world.ceph.read(disk.image, 0, 5))
 
 
 class StoryTest(ReconciliationTest):
@@ -224,7 +364,7 @@ class StoryTest(ReconciliationTest):
         self.create_all(2)
         self.unwanted = self.disks.pop()
         # One is in the making when the backup is made: its row is reserved.
-        self.world.ceph.on_act = self.back_up_once
+        self.world.ceph.on_act = self.back_up_before('mark_delivered')
         self.create_all(1)
         self.create_all(2)
         self.process.engine.delete_disk('vms', self.unwanted.image.name)
@@ -236,11 +376,6 @@ class StoryTest(ReconciliationTest):
             disk = self.create()
             self.world.ceph.write(disk.image, MIB, disk.uuid.encode())
             self.disks.append(disk)
-
-    def back_up_once(self, act: str, when: str) -> None:
-        if (act, when) == ('mark_delivered', 'before'):
-            self.world.ceph.on_act = lambda *_: None
-            self.back_up()
 
     def work(self) -> None:
         """Let the managers look for what they can do, in vain."""
