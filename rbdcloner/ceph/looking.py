@@ -30,6 +30,10 @@ TAG = 'rbdcloner.clone'
 #: counts as delivered: of that, nobody can tell any more.
 MAKING = ' making'
 
+#: Follows the uuid when the caller of a blank disk has written all of it.
+#: What earlier releases finished does not have it.
+COMMITTED = ' committed'
+
 
 @contextlib.contextmanager
 def opened(ioctx: Any, image: Image, writable: bool = False) -> Iterator[Any]:
@@ -106,7 +110,7 @@ def tag(ioctx: Any, image_id: str) -> str:
 
 def image_facts(image: Image, opened: Any, text: str) -> ImageFacts:
     """Return the facts of *image*, whose tag reads *text*."""
-    row = text.removesuffix(MAKING)
+    row = text.removesuffix(MAKING).removesuffix(COMMITTED)
     return ImageFacts(
         _named(image, opened),
         opened.size(),
@@ -115,7 +119,8 @@ def image_facts(image: Image, opened: Any, text: str) -> ImageFacts:
         opened.create_timestamp().replace(tzinfo=datetime.UTC),
         # In Ceph 16 and 18 this is local time without a zone, others are UTC.
         opened.modify_timestamp().astimezone(datetime.UTC),
-        delivered=row != '' and row == text,
+        delivered=row != '' and not text.endswith(MAKING),
+        committed=text.endswith(COMMITTED),
     )
 
 

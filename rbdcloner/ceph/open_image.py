@@ -34,6 +34,13 @@ class OpenImage(Protocol):
         not this mark was never handed to a caller.
         """
 
+    def mark_committed(self, uuid: str) -> None:
+        """Write onto a delivered image that its caller has written it whole.
+
+        One operation, which replaces the mark of the delivery and says the
+        same: the image is the row's, and delivered.
+        """
+
     def resize(self, size_bytes: int) -> None:
         """Make the image *size_bytes* long; nothing if it is.
 

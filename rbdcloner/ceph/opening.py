@@ -46,6 +46,9 @@ class LibrbdImage:
     def mark_delivered(self, uuid: str) -> None:
         self._write_tag('mark', uuid)
 
+    def mark_committed(self, uuid: str) -> None:
+        self._write_tag('mark', uuid + looking.COMMITTED)
+
     def resize(self, size_bytes: int) -> None:
         with self._translated('resize'):
             if self._opened.size() == size_bytes:

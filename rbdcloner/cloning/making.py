@@ -85,7 +85,8 @@ class Maker:
     ) -> Clone:
         """Make a RESERVED row's child; the row, READY.
 
-        Without a parent an empty image; the row, IMPORTING.
+        Without a parent an empty image; the row, IMPORTING, but READY if the
+        image is found committed.
 
         When Ceph says no, what was made is removed and the row FAILED. When
         Ceph does not answer the row stays, for whoever takes it next.
@@ -272,7 +273,12 @@ class Maker:
             with self.ceph.open(found.image) as opened:
                 self.expose(clone, found.image, opened)
         return self._answer(
-            clone, found.image.id, found.size_bytes, after, call
+            clone,
+            found.image.id,
+            found.size_bytes,
+            after,
+            call,
+            found.committed,
         )
 
     def _answer(
@@ -282,10 +288,12 @@ class Maker:
         size_bytes: int,
         after: int | None,
         call: str,
+        committed: bool = False,
     ) -> Clone:
+        is_whole = clone.parent is not None or committed
         return self.lineage.move(
             clone,
-            State.READY if clone.parent else State.IMPORTING,
+            State.READY if is_whole else State.IMPORTING,
             image_id=image_id,
             size_bytes=size_bytes,
             reason='',

@@ -79,6 +79,7 @@ class ImageFacts:
     nothing was written; a row's own tag is also the proof that the clone was
     made to its end. ``delivered``: a caller may have been told of the image;
     one that has a tag and was not delivered is known to nobody but us.
+    ``committed``: the caller that writes a blank disk said that it is whole.
     ``created_at`` and ``modified_at`` are by the clock of an
     OSD, UTC, in whole seconds; writes within a minute of ``modified_at`` may
     have left it as it was.
@@ -91,6 +92,7 @@ class ImageFacts:
     created_at: datetime.datetime
     modified_at: datetime.datetime
     delivered: bool = False
+    committed: bool = False
 
     @property
     def parent_image_id(self) -> str:

@@ -28,6 +28,7 @@ ACTS = (
     'clone',
     'tag',
     'mark_delivered',
+    'mark_committed',
     'resize',
     'write',
     'take_snapshot',
@@ -351,6 +352,7 @@ class Cluster:
             image.created_at,
             image.modified_at,
             image.delivered,
+            image.committed,
         )
 
     def _snapshot_facts(

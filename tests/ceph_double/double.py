@@ -36,17 +36,28 @@ class DoubleOpenImage:
         facts = self._ceph._facts(self._image)
         if self._tagged:
             return facts
-        return dataclasses.replace(facts, tag='', delivered=False)
+        return dataclasses.replace(
+            facts, tag='', delivered=False, committed=False
+        )
 
     def tag(self, uuid: str) -> None:
         with self._ceph._act('tag', self._image.pool, takes_space=True):
             self._image.tag, self._image.delivered = uuid, False
+            self._image.committed = False
         self._tagged = True
 
     def mark_delivered(self, uuid: str) -> None:
         pool = self._image.pool
         with self._ceph._act('mark_delivered', pool, takes_space=True):
             self._image.tag, self._image.delivered = uuid, True
+            self._image.committed = False
+        self._tagged = True
+
+    def mark_committed(self, uuid: str) -> None:
+        pool = self._image.pool
+        with self._ceph._act('mark_committed', pool, takes_space=True):
+            self._image.tag, self._image.delivered = uuid, True
+            self._image.committed = True
         self._tagged = True
 
     def resize(self, size_bytes: int) -> None:
@@ -176,6 +187,10 @@ class CephDouble(Others):
         with self._look('images', pool):
             known = self.named(pool)
             return {image_id: name for name, image_id in known.items()}
+
+    def trashed_images(self, pool: str) -> dict[str, str]:
+        with self._look('trashed_images', pool):
+            return self.trashed(pool)
 
     def snapshots(self, image: Image) -> list[SnapshotFacts]:
         with self._look('snapshots', image.pool):

@@ -45,6 +45,7 @@ class HeldImage:
     clone_format: CloneFormat | None = None
     tag: str = ''
     delivered: bool = False
+    committed: bool = False
     trashed: bool = False
     migrating: bool = False
     created_at: datetime.datetime = dataclasses.field(default_factory=now)

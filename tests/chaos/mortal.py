@@ -21,6 +21,7 @@ from tests.chaos import failpoints
 _OF_OPEN_IMAGES = (
     'tag',
     'mark_delivered',
+    'mark_committed',
     'resize',
     'write',
     'take_snapshot',

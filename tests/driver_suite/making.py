@@ -116,6 +116,28 @@ class CloneSuite(DriverSuite):
             opened.tag('row')
         self.assertFalse(self.found(child).delivered)
 
+    def test_commit_of_a_blank_disk_is_marked_on_the_image(self):
+        blank = self.image(self.name('blank'))
+        self.driver.create(blank, MIB)
+        with self.driver.open(blank) as opened:
+            opened.mark_delivered('row')
+            self.assertFalse(opened.facts().committed)
+        self.assertFalse(self.found(blank).committed)
+        with self.driver.open(blank) as opened:
+            opened.mark_committed('row')
+            self.assertTrue(opened.facts().committed)
+        found = self.found(blank)
+        self.assertEqual(
+            ('row', True, True), (found.tag, found.delivered, found.committed)
+        )
+        with self.driver.open(blank) as opened:
+            opened.tag('row')
+        found = self.found(blank)
+        self.assertEqual(
+            ('row', False, False),
+            (found.tag, found.delivered, found.committed),
+        )
+
     def test_a_taken_name_is_not_touched(self):
         parent = self.parent()
         other = self.cluster.add_image(

@@ -169,6 +169,10 @@ class WatchedImage:
         self._watched.on_act('mark_delivered', 'before')
         self._opened.mark_delivered(uuid)
 
+    def mark_committed(self, uuid: str) -> None:
+        self._watched.on_act('mark_committed', 'before')
+        self._opened.mark_committed(uuid)
+
     def resize(self, size_bytes: int) -> None:
         self._watched.on_act('resize', 'before')
         self._opened.resize(size_bytes)
