@@ -10,6 +10,7 @@ import rados
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph import trash_index
 from rbdcloner.ceph.handle import Handle
 from rbdcloner.model import PoolFacts
 
@@ -17,9 +18,6 @@ from rbdcloner.model import PoolFacts
 _OBJECT = 'rbdcloner.probe'
 
 _DATA_POOL = 'rbd_default_data_pool'
-
-#: Where librbd keeps a pool's trash.
-_TRASH = 'rbd_trash'
 
 
 def probe(pool: str, handle: Handle) -> PoolFacts:
@@ -102,4 +100,4 @@ def _make_trash(ioctx: Any) -> None:
     # Without this object nothing can be moved to the trash of a full pool.
     with rados.WriteOpCtx() as operation:
         operation.new(rados.LIBRADOS_CREATE_IDEMPOTENT)
-        ioctx.operate_write_op(operation, _TRASH)
+        ioctx.operate_write_op(operation, trash_index.OBJECT)

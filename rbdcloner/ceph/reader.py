@@ -103,6 +103,13 @@ class Reader(Protocol):
         As slow as the pool has images: never in a request's path.
         """
 
+    def trashed_images(self, pool: str) -> dict[str, str]:
+        """Return every image in the trash of *pool*, id → name that it had.
+
+        Whoever moved it there: also Ceph's own, such as the source of a
+        migration. A look-up for each 500.
+        """
+
     def snapshots(self, image: Image) -> list[SnapshotFacts]:
         """Return the snapshots of *image*, by its id, the trashed ones too.
 

@@ -15,6 +15,7 @@ from rbdcloner.ceph import looking
 from rbdcloner.ceph import notes
 from rbdcloner.ceph import probing
 from rbdcloner.ceph import qemu
+from rbdcloner.ceph import trash_index
 from rbdcloner.ceph import unopened
 from rbdcloner.ceph.reaching import Reaching
 from rbdcloner.model import Descent
@@ -89,6 +90,10 @@ class Reading(Reaching):
         with self._handle('list the images', pool) as handle:
             found = rbd.RBD().list2(handle.ioctx(pool))
             return {one['id']: one['name'] for one in found}
+
+    def trashed_images(self, pool: str) -> dict[str, str]:
+        with self._handle('list the trash', pool) as handle:
+            return trash_index.images(handle.ioctx(pool))
 
     def snapshots(self, image: Image) -> list[SnapshotFacts]:
         try:

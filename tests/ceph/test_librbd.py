@@ -254,6 +254,8 @@ class PoolTest(LibrbdTest):
             self.move_as_parent(other, snapshot)
             # If this fails, Ceph has got better and looking.py may too.
             self.assertRaises(IndexError, list, rbd.RBD().trash_list(ioctx))
+        found = self.driver.trashed_images(child.pool)
+        self.assertEqual(other.name, found[other.id])
         self.driver.trash(child)
         self.driver.purge(child)
         self.assertIsNone(self.driver.find_image(child))

@@ -77,6 +77,7 @@ class LookingSuite(DriverSuite):
             (self.driver.watchers, image),
             (self.driver.used_bytes, image),
             (self.driver.images, NOWHERE),
+            (self.driver.trashed_images, NOWHERE),
             (self.driver.snapshots, image),
             (self.driver.remove_snapshot, snapshot),
             (self.driver.rollback, snapshot),
@@ -86,6 +87,25 @@ class LookingSuite(DriverSuite):
         self.assertRaises(errors.PoolNotFound, self.clone, parent, image)
         create = self.driver.create
         self.assertRaises(errors.PoolNotFound, create, image, MIB)
+
+    def test_the_trash_of_a_pool_is_listed_whoever_filled_it(self):
+        parent = self.parent()
+        pool = self.cluster.disk_pool
+        other = self.cluster.add_image(pool, self.name('other'), MIB)
+        children = [self.child(parent) for _ in range(2)]
+        self.child(parent)
+        before = self.driver.trashed_images(pool)
+        self.cluster.trash_image(other)
+        for child in children:
+            self.driver.trash(child)
+        trashed = [other, *children]
+        self.assertEqual(
+            before | {each.id: each.name for each in trashed},
+            self.driver.trashed_images(pool),
+        )
+        for each in trashed:
+            self.driver.purge(each)
+        self.assertEqual(before, self.driver.trashed_images(pool))
 
     def test_looking_does_not_hold_an_image(self):
         child = self.child(self.parent())
