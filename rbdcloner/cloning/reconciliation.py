@@ -31,6 +31,7 @@ from rbdcloner.cloning.findings import Outcome
 from rbdcloner.cloning.findings import unexplained
 from rbdcloner.cloning.tagged_images import OF_INSTANCE
 from rbdcloner.cloning.tagged_images import TaggedImages
+from rbdcloner.db.adoption import FOUND_IN_TRASH
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
@@ -68,12 +69,17 @@ class Reconciliation:
     clone_format: CloneFormat
     marked: Collection[str]
     backup_at: datetime.datetime
+    undo_delay_s: float
     rehearsed: bool = False
 
     @property
     def _tagged(self) -> TaggedImages:
         return TaggedImages(
-            self.ceph, self.lineage, self.clone_format, self.rehearsed
+            self.ceph,
+            self.lineage,
+            self.clone_format,
+            self.undo_delay_s,
+            self.rehearsed,
         )
 
     def look_at(self, pool: str) -> Iterator[Finding]:
@@ -84,6 +90,11 @@ class Reconciliation:
         # In this order: what is made meanwhile is not taken for missing.
         known = list(self._rows(pool))
         present = self.ceph.images(pool)
+        trashed = self.ceph.trashed_images(pool)
+        # Before the rows: a name of what was deleted may be another's.
+        for image_id, name in sorted(trashed.items(), key=lambda i: i[1]):
+            image = Image(self.ceph.fsid, pool, '', name, image_id)
+            yield from self._try(image, self._look_at_trashed, image)
         for clone in known:
             yield from self._try(clone.image, self._follow, clone, present)
         recorded = {clone.image.id for clone in known}
@@ -132,7 +143,7 @@ class Reconciliation:
         if clone.state in _UNFINISHED:
             return self._finish(clone, present)
         if clone.state is State.DELETING and clone.image.id:
-            return None if is_present else self._end(clone, 'it was deleted')
+            return None if is_present else self._end_deletion(clone)
         if is_present:
             return self._follow_present(clone)
         if clone.state in _THERE:
@@ -159,13 +170,23 @@ class Reconciliation:
                 return self._ready(clone, facts, why, State.RESTORING)
             case State.RESIZING | State.RESTORING:
                 return self._ready(clone, facts, why)
-            case State.IMPORTING | State.ROLLING_BACK if self._is_old(clone):
+            case State.IMPORTING if self._may_be_whole(clone, facts):
+                return self._ready(clone, facts, why)
+            case State.ROLLING_BACK if self._is_old(clone):
                 return self._ready(clone, facts, why)
         return None
 
     def _is_old(self, clone: Clone) -> bool:
         """Tell whether nobody has worked on the row since the restore."""
         return clone.updated_at <= self.backup_at
+
+    def _may_be_whole(self, clone: Clone, facts: ImageFacts) -> bool:
+        """Tell whether the image of an IMPORTING row may be in use.
+
+        Nothing marks what earlier releases finished: it may be, if it was
+        begun before the backup, whoever asked for it since.
+        """
+        return facts.committed or clone.created_at <= self.backup_at
 
     def _resize(self, clone: Clone, facts: ImageFacts) -> Finding:
         """Record the size that a READY row's image has."""
@@ -215,19 +236,67 @@ class Reconciliation:
             for each in self.ceph.snapshots(facts.image)
         )
 
-    def _miss(self, clone: Clone, present: Mapping[str, str]) -> Finding:
+    def _miss(
+        self, clone: Clone, present: Mapping[str, str]
+    ) -> Finding | None:
         """End a row whose image is not in its pool, or tell of it."""
-        if clone.image.pool not in self.marked:
-            return unexplained(clone.image, 'it is not in its pool')
-        if self.ceph.find_image(clone.image) is None:
+        image = clone.image
+        if image.pool not in self.marked:
+            return unexplained(image, 'it is not in its pool')
+        if self.ceph.find_image(image) is None:
             return self._end(clone, 'it was deleted after the backup')
-        if clone.image.name in present.values():
-            return self._end(clone, 'another image has its name since')
-        return unexplained(
+        try:
+            if not self.ceph.is_trashed(image):
+                return None
+        except errors.RbdImageMigrating as exc:
+            return unexplained(image, str(exc))
+        back = f'"rbd trash restore -p {image.pool} {image.id}" brings it back'
+        if image.name not in present.values():
+            return unexplained(
+                image, f'it lies in the trash: {back}, a deletion removes it'
+            )
+        if not self._is_tagged(image):
+            return unexplained(
+                image,
+                'it lies in the trash, and an image that this service did '
+                f'not make has its name: rename that, then {back}, a deletion '
+                'removes it',
+            )
+        return self._retire(clone)
+
+    def _is_tagged(self, image: Image) -> bool:
+        """Tell whether the service made what has the name of *image*."""
+        facts = self.ceph.find_image(dataclasses.replace(image, id=''))
+        return facts is not None and bool(facts.tag)
+
+    def _retire(self, clone: Clone) -> Finding:
+        """Record that an image lies in the trash by a caller's deletion.
+
+        There was one: the service has made another image under its name.
+        """
+        if not self.rehearsed:
+            begun = self.lineage.move(
+                clone, State.DELETING, warrant=FOUND_IN_TRASH
+            )
+            self._tagged.retire(begun)
+        return Finding(
             clone.image,
-            f'it lies in the trash: "rbd trash restore -p {clone.image.pool} '
-            f'{clone.image.id}" brings it back, a deletion removes it',
+            Outcome.RETIRED,
+            'it lies in the trash, another image was made under its name',
         )
+
+    def _end_deletion(self, clone: Clone) -> Finding:
+        """Record that the image of a DELETING row has left its name."""
+        why = 'it was deleted'
+        if self.ceph.find_image(clone.image) is None:
+            return self._end(clone, why)
+        try:
+            self.ceph.is_trashed(clone.image)
+        except errors.RbdImageMigrating as exc:
+            return unexplained(clone.image, str(exc))
+        if not self.rehearsed:
+            self._tagged.retire(clone)
+        return Finding(clone.image, Outcome.RETIRED, why)
 
     def _ready(
         self, clone: Clone, facts: ImageFacts, why: str, *through: State
@@ -264,6 +333,30 @@ class Reconciliation:
         return Finding(clone.image, Outcome.GONE, why)
 
     # Images
+
+    def _look_at_trashed(self, image: Image) -> Finding | None:
+        """Record an image in the trash that has no row, if it is ours."""
+        if self.lineage.find_by_image(image) is not None:
+            return None
+        try:
+            facts = self.ceph.find_image(image)
+            if facts is None or not facts.tag:
+                return None
+            if not self.ceph.is_trashed(image):
+                return None
+        except errors.CephUnavailable:
+            raise
+        except errors.CephError as exc:
+            # It stays where it is, and need not keep the rest waiting.
+            return unexplained(image, f'it lies in the trash: {exc}')
+        if image.pool not in self.marked:
+            return unexplained(
+                image,
+                'it lies in the trash, and its row is not known: if it is '
+                'not of another database, "rbd trash rm -p '
+                f'{image.pool} {image.id}" removes it',
+            )
+        return self._tagged.adopt(facts, trashed=True)
 
     def _look_at_image(self, image: Image) -> Finding | None:
         """Adopt an image that has no row, if it is ours."""

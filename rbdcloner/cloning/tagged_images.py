@@ -24,6 +24,7 @@ from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
@@ -32,6 +33,9 @@ from rbdcloner.model import SnapshotFacts
 from rbdcloner.states import FINAL
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
+
+#: It may be that the row does not know its image.
+_UNIDENTIFIED = (State.RESERVED, State.UNDOING, State.DELETING)
 
 _UUID = r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 #: ``UUID_disk``, ``UUID_disk.local``: whose disk an image is.
@@ -47,17 +51,25 @@ class TaggedImages:
     ceph: Driver
     lineage: Lineage
     clone_format: CloneFormat
+    undo_delay_s: float
     rehearsed: bool = False
 
     def adopt(self, facts: ImageFacts, trashed: bool) -> Finding | None:
+        """Record an image that no row knows by its id.
+
+        READY; or, *trashed*, RETIRED. That it is to go is inferred: it stays
+        for ``undo_delay_s`` at least, and "image restore" brings it back.
+        ``None`` where somebody makes it.
+        """
         image = facts.image
         kind = _kind(image)
         known = self.lineage.page(Filters(uuid=facts.tag))
+        if known and trashed:
+            return self._retire(known[0], facts)
         if known and known[0].state in FINAL:
             return unexplained(image, f'its row is {known[0].state}')
         if known:
-            # Somebody makes it; or it was made, and deleted for its child.
-            return self._retire(known[0], facts) if trashed else None
+            return None
         if kind is None or not uuidutils.is_uuid_like(facts.tag):
             return unexplained(image, 'its name does not tell what it is')
         if not self.rehearsed:
@@ -68,27 +80,66 @@ class TaggedImages:
                 parent,
                 clone_format,
                 trashed=trashed,
+                retry_after_s=self.undo_delay_s,
                 glance_image_id=_glance_image_id(kind, image, parent),
                 instance_uuid=_instance_of(kind, image),
             )
             self.keep_whole(clone)
-        return Finding(image, Outcome.ADOPTED, f'{kind}, tag {facts.tag}')
+        outcome = Outcome.RETIRED if trashed else Outcome.ADOPTED
+        return Finding(image, outcome, f'{kind}, tag {facts.tag}')
 
     def _retire(self, clone: Clone, facts: ImageFacts) -> Finding | None:
-        """Record that an image, RESERVED at the backup, lies in the trash."""
-        if clone.state is not State.RESERVED:
+        """Record that the image of a row in progress lies in the trash.
+
+        The backup was made before its id was recorded. Deleted by a caller's
+        order it needs no other.
+        """
+        image = facts.image
+        if clone.state in FINAL:
+            return unexplained(
+                image,
+                f'its row is {clone.state}, and it lies in the trash: "rbd '
+                f'trash rm -p {image.pool} {image.id}" removes it',
+            )
+        if clone.state not in _UNIDENTIFIED or self._is_held(clone):
             return None
         if not self.rehearsed:
             self.parent_of(facts)
-            clone = self.lineage.move(
-                clone,
-                State.DELETING,
-                image_id=facts.image.id,
-                warrant=FOUND_IN_TRASH,
-            )
-            clone = self.lineage.move(clone, State.RETIRED)
-            self.keep_whole(clone)
-        return Finding(clone.image, Outcome.GONE, 'it is in the trash')
+            if clone.state is State.RESERVED:
+                clone = self.lineage.move(
+                    clone,
+                    State.DELETING,
+                    image_id=image.id,
+                    warrant=FOUND_IN_TRASH,
+                )
+            else:
+                clone = self.lineage.note_image_id(clone, image.id)
+            clone = self.retire(clone)
+        return Finding(
+            image,
+            Outcome.RETIRED,
+            f'it lies in the trash, its row was {clone.state}',
+        )
+
+    def _is_held(self, clone: Clone) -> bool:
+        """Tell whether a worker is at work on the row."""
+        expires_at = clone.lease_expires_at
+        return expires_at is not None and expires_at >= self.lineage.now()
+
+    def retire(self, clone: Clone) -> Clone:
+        """Make a row RETIRED whose image lies in the trash.
+
+        By a caller's order as soon as it can be, else after a while.
+        """
+        self.keep_whole(clone)
+        warrant = self.lineage.warrant_of(clone)
+        inferred = warrant is None or warrant.order is not Order.CALLER
+        return self.lineage.move(
+            clone,
+            State.RETIRED,
+            reason=warrant.evidence if warrant and inferred else '',
+            retry_after_s=self.undo_delay_s if inferred else None,
+        )
 
     def parent_of(
         self, facts: ImageFacts

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks that others made become rows."""
 
+from typing import Any
 import uuid
 
 import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner.db import ancestry
+from rbdcloner.db import clock
 from rbdcloner.db import reservation
 from rbdcloner.db import rows
 from rbdcloner.db import search
@@ -24,6 +26,8 @@ from rbdcloner.model import Parent
 from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
+
+_READY: dict[str, Any] = {'live': 1, 'state': State.READY}
 
 #: By whose order an image goes that was deleted after the backup.
 FOUND_IN_TRASH = Warrant(Order.OPERATOR, 'db restored: it is in the trash')
@@ -92,13 +96,15 @@ class Adoption(Deletions, Warrants):
         clone_format: CloneFormat,
         *,
         trashed: bool,
+        retry_after_s: float = 0,
         glance_image_id: str = '',
         instance_uuid: str = '',
     ) -> Clone:
         """Record the image of *facts* under the uuid that is its tag.
 
         The service made it, and lost the row. READY, or RETIRED if the image
-        is *trashed*; nobody holds it.
+        is *trashed*, where it is purged after *retry_after_s* at the
+        earliest; nobody holds it.
 
         :raises DiskExists: a live row has the name, or a row the uuid.
         :raises ParentNotFound: *parent* has no row.
@@ -116,7 +122,6 @@ class Adoption(Deletions, Warrants):
                 'namespace': image.namespace,
                 'name': image.name,
                 'image_id': image.id,
-                'live': None if trashed else 1,
                 'kind': kind,
                 'attached': None if parent is None else 1,
                 'size_bytes': facts.size_bytes,
@@ -124,13 +129,22 @@ class Adoption(Deletions, Warrants):
                 'parent_id': None if parent is None else parent.id,
                 'glance_image_id': glance_image_id,
                 'instance_uuid': instance_uuid,
-                'state': State.RETIRED if trashed else State.READY,
+                **(_trashed(retry_after_s) if trashed else _READY),
             },
         )
         adopted = rows.clone(row, parent)
         if trashed:
             self._issue(connection, adopted, FOUND_IN_TRASH)
         return adopted
+
+
+def _trashed(retry_after_s: float) -> dict[str, Any]:
+    return {
+        'live': None,
+        'state': State.RETIRED,
+        'reason': FOUND_IN_TRASH.evidence,
+        'retry_at': clock.utc_after(retry_after_s),
+    }
 
 
 def _keep_active(connection: sa.Connection, parent: Parent) -> None:

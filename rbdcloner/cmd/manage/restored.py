@@ -85,6 +85,7 @@ class Restored(OfManage, lister.Lister):
             CloneFormat(conf.ceph.clone_format),
             marked - set(parsed_args.take),
             self._found.advanced_at + _BACKED_UP_WITHIN,
+            conf.safety.undo_delay,
             parsed_args.dry_run,
         )
         pools = sorted(marked | set(conf.ceph.image_pools))

@@ -2,6 +2,7 @@
 """A restored database, brought up to what is in Ceph by its tags."""
 
 from collections.abc import Callable
+import dataclasses
 import datetime
 import itertools
 from typing import Any
@@ -22,6 +23,7 @@ from rbdcloner.states import State
 from tests.unit.cloning import service
 
 MIB = service.MIB
+UNDO_DELAY_S = 3600
 
 
 class ReconciliationTest(testtools.TestCase):
@@ -65,6 +67,7 @@ class ReconciliationTest(testtools.TestCase):
         work = Reconciliation(
             self.world.ceph, lineage, CloneFormat.V2, ['vms'],
             backup_at or lineage.now(),
+            UNDO_DELAY_S,
             **how,
         )  # fmt: skip
         found = [
@@ -112,6 +115,39 @@ class ReconciliationTest(testtools.TestCase):
         self.world.pass_time()
         self.process.survey.look()
         self.process.sweep_until_quiet(*but)
+
+    def glance_image(self, disk: Clone) -> str:
+        image_id = str(uuid.uuid4())
+        location = self.process.snapshots.snapshot_disk(
+            'vms', disk.image.name, image_id, 'images'
+        )
+        self.world.register_image(image_id, location, 2 * MIB)
+        return image_id
+
+    def create_of(self, image_id: str) -> Clone:
+        asked = service.request(image_id, size_bytes=4 * MIB)
+        return self.process.engine.create_disk(asked)
+
+    def delete_all(self, image_id: str, *disks: Clone) -> None:
+        """Delete what a user has, and the image; nothing is left."""
+        self.world.delete_image(image_id)
+        self.process.absent_images.image_deleted(image_id)
+        self.assert_deletable(*disks)
+        self.assertEqual({self.image_id}, set(self.world.ceph.named('images')))
+        self.assertEqual({}, self.world.ceph.trashed('images'))
+
+    def delete(self, disk: Clone) -> None:
+        self.process.engine.delete_disk('vms', disk.image.name)
+
+    def create_anew(self, old: Clone) -> Clone:
+        """Create another disk under the name of one that was deleted."""
+        return self.create(
+            name=old.image.name, instance_uuid=old.instance_uuid
+        )
+
+    def row_of(self, disk: Clone) -> Clone:
+        (found,) = self.process.lineage.page(Filters(uuid=disk.uuid))
+        return found
 
     def row(self, name: str) -> Clone:
         return self.process.lineage.find(self.world.ceph.fsid, 'vms', '', name)
@@ -176,7 +212,7 @@ class DiskTest(ReconciliationTest):
         self.back_up()
         self.process.engine.delete_disk('vms', old.image.name)
         self.process.sweep_until_quiet()
-        new = self.create(name=old.image.name, instance_uuid=old.instance_uuid)
+        new = self.create_anew(old)
         self.restore()
         self.assertEqual(
             sorted(
@@ -355,6 +391,321 @@ class SizeTest(ReconciliationTest):
         self.assertEqual(b'later', self.world.ceph.read(disk.image, 0, 5))
 
 
+class TrashTest(ReconciliationTest):
+    """What was deleted after the backup, and waits in the trash."""
+
+    def assert_purged_late(self, *disks: Clone) -> None:
+        """Assert that each disk is purged, after its time."""
+        for disk in disks:
+            self.assertEqual(State.RETIRED, self.row_of(disk).state)
+        generation = self.process.generation
+        generation.renew(generation.see())
+        before = self.in_ceph()
+        self.process.recovery.sweep()
+        self.process.reaper.sweep()
+        self.assertEqual(before, self.in_ceph())
+        self.go_on()
+        for disk in disks:
+            self.assertEqual(State.DELETED, self.row_of(disk).state)
+        self.assertEqual({}, self.world.ceph.trashed('vms'))
+
+    def test_disk_made_and_deleted_after_the_backup_is_purged(self) -> None:
+        self.back_up()
+        disk = self.create()
+        self.delete(disk)
+        self.restore()
+        self.assertEqual(
+            [(disk.image.name, Outcome.RETIRED)],
+            self.reconcile(rehearsed=True),
+        )
+        self.assertEqual(
+            [(disk.image.name, Outcome.RETIRED)], self.reconcile()
+        )
+        self.assertEqual([], self.reconcile())
+        self.assert_purged_late(disk)
+
+    def test_disk_in_the_trash_can_be_brought_back(self) -> None:
+        self.back_up()
+        disk = self.create()
+        self.delete(disk)
+        self.restore()
+        self.reconcile()
+        engine = self.process.engine
+        engine.remover.restore(
+            engine.holder.held_in(self.row_of(disk), State.RESTORING)
+        )
+        self.go_on()
+        self.assert_deletable(disk)
+
+    def test_interrupted_it_records_all_of_the_trash(self) -> None:
+        self.back_up()
+        disk = self.create()
+        image_id = self.glance_image(disk)
+        below = self.create_of(image_id)
+        self.delete(disk)
+        other = self.create()
+        self.delete(other)
+        self.restore()
+        self.reconcile_interrupted()
+        self.go_on(State.RETIRED)
+        self.assertEqual(State.RETIRED, self.row_of(disk).state)
+        self.assertEqual(State.DELETED, self.row_of(other).state)
+        self.delete_all(image_id, below)
+
+    def test_disk_in_the_making_at_the_backup_and_deleted_is_purged(
+        self,
+    ) -> None:
+        self.world.ceph.on_act = self.back_up_before('mark_delivered')
+        disk = self.create()
+        self.delete(disk)
+        self.restore()
+        self.world.end_leases()
+        self.assertEqual(
+            [(disk.image.name, Outcome.RETIRED)], self.reconcile()
+        )
+        self.assert_purged_late(disk)
+
+    def test_name_of_what_was_deleted_may_be_another_s(self) -> None:
+        self.world.ceph.on_act = self.back_up_before('mark_delivered')
+        disk = self.create()
+        self.delete(disk)
+        new = self.create_anew(disk)
+        self.restore()
+        self.world.end_leases()
+        self.reconcile_interrupted()
+        self.assertEqual(new.uuid, self.row(disk.image.name).uuid)
+        self.assert_purged_late(disk)
+        self.assert_deletable(new)
+
+    def test_disk_undone_or_deleted_at_the_backup_is_purged(self) -> None:
+        for state in (State.UNDOING, State.DELETING):
+            disk = self.create()
+            self.world.execute(
+                f"UPDATE clones SET state = '{state}', image_id = '' "  # noqa: S608
+                f"WHERE uuid = '{disk.uuid}'"
+            )
+            self.back_up()
+            self.world.execute(
+                f"UPDATE clones SET state = 'ready', "  # noqa: S608
+                f"image_id = '{disk.image.id}' WHERE uuid = '{disk.uuid}'"
+            )
+            self.delete(disk)
+            self.restore()
+            self.reconcile()
+            self.assertEqual(State.RETIRED, self.row_of(disk).state)
+            self.go_on()
+            self.assertEqual(State.DELETED, self.row_of(disk).state)
+            self.assertEqual({}, self.world.ceph.trashed('vms'))
+
+    def test_deleted_disk_whose_name_was_used_again_waits_for_its_child(
+        self,
+    ) -> None:
+        old = self.create()
+        self.back_up()
+        image_id = self.glance_image(old)
+        below = self.create_of(image_id)
+        self.delete(old)
+        new = self.create_anew(old)
+        self.restore()
+        self.assertEqual(
+            sorted(
+                [
+                    (old.image.name, Outcome.RETIRED),
+                    (new.image.name, Outcome.ADOPTED),
+                    (image_id, Outcome.ADOPTED),
+                    (below.image.name, Outcome.ADOPTED),
+                ]
+            ),
+            self.reconcile(),
+        )
+        self.go_on(State.RETIRED)
+        self.assertEqual(State.RETIRED, self.row_of(old).state)
+        self.delete_all(image_id, new, below)
+
+    def test_interrupted_it_retires_a_disk_whose_name_was_used_again(
+        self,
+    ) -> None:
+        old = self.create()
+        self.back_up()
+        image_id = self.glance_image(old)
+        below = self.create_of(image_id)
+        self.delete(old)
+        new = self.create_anew(old)
+        self.restore()
+        self.reconcile_interrupted()
+        self.go_on(State.RETIRED)
+        self.assertEqual(State.RETIRED, self.row_of(old).state)
+        self.delete_all(image_id, new, below)
+
+    def test_disk_whose_name_others_took_is_told_and_left(self) -> None:
+        disk = self.create()
+        self.back_up()
+        self.world.ceph.trash_image(disk.image)
+        self.world.ceph.add_image('vms', disk.image.name, MIB)
+        self.restore()
+        self.assertEqual(
+            [(disk.image.name, Outcome.UNEXPLAINED)] * 2, self.reconcile()
+        )
+        self.assertEqual(State.READY, self.row_of(disk).state)
+        self.go_on()
+        self.assertEqual(
+            {disk.image.id: disk.image.name}, self.world.ceph.trashed('vms')
+        )
+
+    def test_image_that_others_trashed_is_left(self) -> None:
+        self.back_up()
+        name = f'{uuid.uuid4()}_disk'
+        image = self.world.ceph.add_image('vms', name, MIB)
+        self.world.ceph.trash_image(image)
+        self.restore()
+        self.assertEqual([], self.reconcile())
+        self.go_on()
+        self.assertEqual({image.id: name}, self.world.ceph.trashed('vms'))
+
+    def test_image_in_a_trash_that_is_not_marked_is_told_and_left(
+        self,
+    ) -> None:
+        image = self.world.ceph.add_image('images', 'x', MIB)
+        with self.world.ceph.open(image) as opened:
+            opened.mark_delivered(str(uuid.uuid4()))
+        self.world.ceph.trash_image(image)
+        self.back_up()
+        self.restore()
+        self.assertEqual([('x', Outcome.UNEXPLAINED)], self.reconcile())
+        self.go_on()
+        self.assertEqual({image.id: 'x'}, self.world.ceph.trashed('images'))
+
+    def test_image_in_the_trash_of_a_final_row_is_told_and_left(self) -> None:
+        disk = self.create()
+        self.world.execute(
+            "UPDATE clones SET state = 'deleted', live = NULL, attached = NULL"
+        )
+        self.back_up()
+        self.world.ceph.trash_image(disk.image)
+        self.restore()
+        self.assertEqual(
+            [(disk.image.name, Outcome.UNEXPLAINED)], self.reconcile()
+        )
+        self.go_on()
+        self.assertEqual([disk.image.id], list(self.world.ceph.trashed('vms')))
+
+    def test_disk_that_is_migrated_is_told_and_left(self) -> None:
+        disk = self.create()
+        self.back_up()
+        unknown = self.create()
+        for each in (disk, unknown):
+            self.world.ceph.migrate(each.image, 'prepare')
+        self.restore()
+        found = self.reconcile()
+        self.assertNotIn(Outcome.FAILED, [outcome for _, outcome in found])
+        self.assertIn((disk.image.name, Outcome.UNEXPLAINED), found)
+        self.assertEqual(State.READY, self.row_of(disk).state)
+        before = self.in_ceph()
+        self.go_on()
+        self.assertEqual(before, self.in_ceph())
+
+
+class BlankDiskTest(ReconciliationTest):
+    """A disk that its caller writes, and commits after the backup."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.request = service.request('', call='a-call', after=0)
+
+    def begin(self, call: str = 'a-call') -> Clone:
+        request = dataclasses.replace(self.request, call=call, after=None)
+        return self.process.imports.begin(request)
+
+    def write(self, disk: Clone) -> None:
+        self.world.ceph.write(disk.image, 0, b'whole')
+
+    def commit(self, disk: Clone) -> None:
+        self.write(disk)
+        self.process.imports.finish(
+            'vms', disk.image.name, disk.image.id, 4 * MIB
+        )
+
+    def assert_whole(self, disk: Clone) -> None:
+        found = self.row(disk.image.name)
+        self.assertEqual(
+            (State.READY, disk.uuid, disk.image.id),
+            (found.state, found.uuid, found.image.id),
+        )
+        self.assertEqual(b'whole', self.world.ceph.read(disk.image, 0, 5))
+
+    def assert_kept(self, disk: Clone) -> None:
+        """Assert that the disk outlives the command and the managers."""
+        self.reconcile()
+        self.go_on()
+        self.assert_whole(disk)
+        self.assertEqual(4 * MIB, self.row(disk.image.name).size_bytes)
+        self.assert_deletable(disk)
+
+    def test_committed_disk_is_ready_whoever_touched_its_row(self) -> None:
+        disk = self.begin()
+        self.back_up()
+        backup_at = disk.created_at - datetime.timedelta(hours=1)
+        self.commit(disk)
+        self.restore()
+        self.assertEqual(
+            [(disk.image.name, Outcome.READY)],
+            self.reconcile(backup_at=backup_at),
+        )
+        self.assert_kept(disk)
+
+    def test_begun_anew_before_the_command_a_committed_disk_is_kept(
+        self,
+    ) -> None:
+        for call in ('a-call', 'another-call'):
+            self.request = dataclasses.replace(
+                self.request, name=f'{uuid.uuid4()}_disk'
+            )
+            disk = self.begin(call)
+            self.back_up()
+            self.commit(disk)
+            self.restore()
+            self.assertRaises(errors.DiskExists, self.begin, 'another-call')
+            self.assert_whole(disk)
+            self.assert_kept(disk)
+
+    def test_disk_in_the_making_at_the_backup_is_kept(self) -> None:
+        for call in ('a-call', 'another-call'):
+            self.request = dataclasses.replace(
+                self.request, name=f'{uuid.uuid4()}_disk'
+            )
+            self.world.ceph.on_act = self.back_up_before('mark_delivered')
+            disk = self.begin('a-call')
+            self.commit(disk)
+            self.restore()
+            self.world.end_leases()
+            self.assertRaises(errors.DiskExists, self.begin, call)
+            self.assert_kept(disk)
+
+    def test_disk_that_no_mark_tells_is_not_replaced_before_the_command(
+        self,
+    ) -> None:
+        disk = self.begin()
+        self.back_up()
+        self.write(disk)
+        self.restore()
+        self.assertRaises(errors.DatabaseOutdated, self.begin, 'another-call')
+        self.assertEqual(State.IMPORTING, self.row(disk.image.name).state)
+        self.assertEqual([(disk.image.name, Outcome.READY)], self.reconcile())
+        self.go_on()
+        self.assert_whole(disk)
+
+    def test_disk_begun_after_the_restore_is_not_taken_for_whole(
+        self,
+    ) -> None:
+        self.back_up()
+        backup_at = self.process.lineage.now()
+        self.restore()
+        disk = self.begin()
+        self.before = self.in_ceph()
+        self.assertEqual([], self.reconcile(backup_at=backup_at))
+        self.assertEqual(State.IMPORTING, self.row(disk.image.name).state)
+
+
 class StoryTest(ReconciliationTest):
     """A busy database is backed up, goes on, and is restored."""
 
@@ -424,14 +775,6 @@ class StoryTest(ReconciliationTest):
 
 
 class TreeTest(ReconciliationTest):
-    def glance_image(self, disk: Clone) -> str:
-        image_id = str(uuid.uuid4())
-        location = self.process.snapshots.snapshot_disk(
-            'vms', disk.image.name, image_id, 'images'
-        )
-        self.world.register_image(image_id, location, 2 * MIB)
-        return image_id
-
     def test_image_of_a_disk_is_adopted_with_its_edge(self) -> None:
         disk = self.create()
         self.back_up()
@@ -454,18 +797,6 @@ class TreeTest(ReconciliationTest):
         )
         self.go_on()
         self.delete_all(image_id, disk, below)
-
-    def create_of(self, image_id: str) -> Clone:
-        asked = service.request(image_id, size_bytes=4 * MIB)
-        return self.process.engine.create_disk(asked)
-
-    def delete_all(self, image_id: str, *disks: Clone) -> None:
-        """Delete what a user has, and the image; nothing is left."""
-        self.world.delete_image(image_id)
-        self.process.absent_images.image_deleted(image_id)
-        self.assert_deletable(*disks)
-        self.assertEqual({self.image_id}, set(self.world.ceph.named('images')))
-        self.assertEqual({}, self.world.ceph.trashed('images'))
 
     def test_ancestor_in_the_trash_is_adopted_before_its_child(self) -> None:
         self.back_up()
