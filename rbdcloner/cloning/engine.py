@@ -172,7 +172,8 @@ class Engine:
         :raises DiskInUse: somebody has it open; the removal is tried again
             until it succeeds.
         :raises RbdImageRenamed: its image has another name; as above.
-        :raises RbdImageReplaced: another image has its name; as above.
+        :raises RbdImageReplaced: another image has its name; as above. Also
+            where the disk was removed before.
         :raises RbdImageMigrating: it is being migrated; as above.
         :raises DatabaseOutdated: nothing may be destroyed; the removal is
             recorded and waits, unless the disk has no row.
@@ -196,7 +197,37 @@ class Engine:
             self.remover.generation.check(pool)
             raise
         warrant = Warrant(Order.CALLER, 'its deletion', call)
-        return self.remove(_disk(found), warrant)
+        removed = self.remove(_disk(found), warrant)
+        self._confirm_free(removed)
+        return removed
+
+    def _confirm_free(self, removed: Clone) -> None:
+        """Return if the name of *removed* is free, or a live row's.
+
+        A row that was final before says nothing of what has its name now.
+        Costs an operation of Ceph's where it is free.
+
+        :raises RbdImageReplaced: an image without a live row has the name.
+        :raises DatabaseOutdated: so it is, and the database is older than the
+            cluster: the image may be one of ours.
+        """
+        pool, name = removed.image.pool, removed.image.name
+        ceph = self.maker.ceph
+        found = ceph.find_image(dataclasses.replace(removed.image, id=''))
+        if found is None:
+            return
+        # After the look at Ceph: a row is written before its image is made.
+        named = self.lineage.find(self.fsid, pool, '', name)
+        if named.state in states.LIVE or ceph.name_of(found.image) != name:
+            return
+        self.remover.generation.check(pool)
+        recorded = removed.image.id
+        raise errors.RbdImageReplaced(
+            pool=pool,
+            image=name,
+            id=recorded if recorded not in ('', found.image.id) else '(none)',
+            found=found.image.id,
+        )
 
     def remove(
         self, clone: Clone, warrant: Warrant, replaced: bool = False
@@ -294,7 +325,9 @@ class Engine:
                 return self.remover.retire(clone)
             except errors.RowMoved:
                 (clone,) = self.lineage.page(Filters(uuid=clone.uuid))
-        return self.remove(clone, warrant)
+        removed = self.remove(clone, warrant)
+        self._confirm_free(removed)
+        return removed
 
     def see_out(self, clone: Clone, replaced: bool = False) -> None:
         """Go on with the removal of a DELETING or UNDOING row."""

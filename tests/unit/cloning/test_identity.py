@@ -90,6 +90,94 @@ def test_a_deletion_says_that_another_image_has_the_name(
     assert world.ceph.inventory() == _golden(world)
 
 
+@pytest.mark.parametrize('reaped', [False, True])
+@pytest.mark.parametrize('call', ['', 'the-same-call'])
+def test_a_repeated_deletion_says_that_another_image_has_the_name(
+    world, process, disk, reaped, call
+):
+    name = disk.image.name
+    process.engine.delete_disk('vms', name, call)
+    if reaped:
+        settle(world, process)
+    process.engine.delete_disk('vms', name, call)
+    other = world.ceph.add_image('vms', name, service.MIB)
+    for ask in (
+        lambda: process.engine.delete_disk('vms', name, call),
+        lambda: process.engine.delete_disks(disk.instance_uuid, '', call),
+    ):
+        with pytest.raises(errors.RbdImageReplaced) as raised:
+            ask()
+        assert other.id in str(raised.value)
+    settle(world, process)
+    assert world.ceph.named('vms') == {name: other.id}
+    world.ceph.remove_image(other)
+    assert deleted(process, disk).state is State.DELETED
+
+
+def test_a_deletion_of_what_was_never_made_says_that_the_name_is_taken(
+    world, process
+):
+    asked = service.request(world.add_image())
+    other = world.ceph.add_image('vms', asked.name, service.MIB)
+    with pytest.raises(errors.NameTaken):
+        process.engine.create_disk(asked)
+    with pytest.raises(errors.RbdImageReplaced):
+        process.engine.delete_disk('vms', asked.name)
+    assert world.ceph.named('vms') == {asked.name: other.id}
+
+
+def test_a_repeated_deletion_says_that_others_restored_the_image(
+    world, process, disk
+):
+    deleted(process, disk)
+    world.ceph.restore(disk.image)
+    with pytest.raises(errors.RbdImageReplaced):
+        deleted(process, disk)
+    assert world.ceph.named('vms') == {disk.image.name: disk.image.id}
+
+
+def test_a_repeated_deletion_in_an_old_database_is_not_answered_as_done(
+    world, process, disk
+):
+    process.generation.advance()
+    deleted(process, disk)
+    world.back_up()
+    process.generation.advance()
+    new = process.engine.create_disk(
+        service.request(
+            disk.glance_image_id,
+            name=disk.image.name,
+            instance_uuid=disk.instance_uuid,
+        )
+    )
+    world.restore()
+    restored = world.process()
+    with pytest.raises(errors.DatabaseOutdated):
+        deleted(restored, disk)
+    assert world.ceph.named('vms') == {new.image.name: new.image.id}
+
+
+def test_a_late_repeated_deletion_spares_our_own_newer_disk(
+    world, process, disk
+):
+    process.engine.delete_disk('vms', disk.image.name, 'a-call')
+    again = service.request(
+        disk.glance_image_id,
+        name=disk.image.name,
+        instance_uuid=disk.instance_uuid,
+        after=0,
+    )
+    with pytest.raises(errors.CreationOutdated) as raised:
+        process.engine.create_disk(again)
+    new = process.engine.create_disk(
+        dataclasses.replace(again, after=raised.value.kwargs['later'])
+    )
+    gone = process.engine.delete_disk('vms', disk.image.name, 'a-call')
+    assert gone.uuid == disk.uuid
+    assert tree.row(process, new).state is State.READY
+    assert world.ceph.named('vms') == {new.image.name: new.image.id}
+
+
 def _golden(world):
     return [one for one in world.ceph.inventory() if one.startswith('images/')]
 
