@@ -14,6 +14,7 @@ from rbdcloner import dispatch
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.cmd import compose
 from rbdcloner.db import engine
 from rbdcloner.db import migration
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from rbdcloner.ceph.librbd import LibrbdDriver
 
 _SYNC = 'Run "rbdcloner-manage db sync"'
+
+_RESTORED = f'{_SYNC}, then "rbdcloner-manage db restored"'
+_GIVE_POOL = (
+    'Correct "connection" in [database] or the pools in [ceph]; or, if the '
+    'pool is to belong to this database, run "rbdcloner-manage db restored '
+    '--take POOL"'
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -199,6 +207,36 @@ def lineage_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
         compose.refuse_other_cluster(compose.lineage(conf), driver)
     except errors.ConfigurationError as exc:
         yield _as_it_says(exc)
+    finally:
+        driver.close()
+
+
+def generation_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
+    """Yield why nothing in the pools is destroyed; changes nothing.
+
+    None is fatal: disks are made meanwhile. Nothing where the database or the
+    cluster does not answer, which is told elsewhere.
+    """
+    try:
+        driver = compose.ceph(conf)
+        driver.connect()
+    except errors.Error:
+        return
+    try:
+        pools = compose.marked_pools(conf)
+        generation = Generation(driver, compose.lineage(conf), pools)
+        found = generation.see()
+        if found.summary:
+            others = found.database is not None and generation.strangers(
+                found, []
+            )
+            yield Problem(
+                f'Nothing is destroyed: {found.summary}',
+                _GIVE_POOL if others else _RESTORED,
+                fatal=False,
+            )
+    except errors.Error:
+        return
     finally:
         driver.close()
 
