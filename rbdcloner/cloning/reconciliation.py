@@ -10,7 +10,10 @@ row, which is the row's uuid, and names the snapshot that it descends from. So
 * a row in progress whose image is there, whole, is READY: it may have been
   delivered, and is full of data;
 * a row whose image is gone from a pool that has this lineage's mark ends, and
-  one that was retired and is there under its name is READY again.
+  one that was retired and is there under its name is READY again;
+* a READY disk has the size that Ceph has;
+* an image with a tag in the trash of a pool that has the mark is retired, and
+  so is one whose name the service gave to another: it was deleted.
 
 In Ceph nothing is made, changed or destroyed. What cannot be explained is
 told, and left as it is. Each row is a transaction of its own: interrupted, it
@@ -285,13 +288,14 @@ class Reconciliation:
             'it lies in the trash, another image was made under its name',
         )
 
-    def _end_deletion(self, clone: Clone) -> Finding:
+    def _end_deletion(self, clone: Clone) -> Finding | None:
         """Record that the image of a DELETING row has left its name."""
         why = 'it was deleted'
         if self.ceph.find_image(clone.image) is None:
             return self._end(clone, why)
         try:
-            self.ceph.is_trashed(clone.image)
+            if not self.ceph.is_trashed(clone.image):
+                return None
         except errors.RbdImageMigrating as exc:
             return unexplained(clone.image, str(exc))
         if not self.rehearsed:

@@ -139,6 +139,8 @@ class Disks(Client):
         :raises DiskNotFound: there never was such a disk.
         :raises DiskInUse: it is open somewhere; the removal goes on by itself
             when it is not.
+        :raises RbdImageReplaced: an image that is not the disk has the name,
+            also where the disk was removed before; nothing is done to it.
         """
         return self._call(ctxt, 'delete_disk', name=name, pool=pool)
 
