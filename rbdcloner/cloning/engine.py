@@ -44,6 +44,7 @@ _PAGE = 500
 _PARENT_PATIENCE_S = 10
 #: Neither state is entered by it: the row has a warrant.
 _GOES_ALREADY = Warrant(Order.UNNEEDED, 'its name is wanted again')
+_GOING = frozenset({State.DELETING, State.UNDOING})
 #: The disk is there, whatever is being done to it.
 MADE = frozenset({State.READY, State.RESIZING, State.ROLLING_BACK})
 
@@ -230,15 +231,19 @@ class Engine:
         )
 
     def remove(
-        self, clone: Clone, warrant: Warrant, replaced: bool = False
+        self,
+        clone: Clone,
+        warrant: Warrant,
+        replaced: bool = False,
+        among: Collection[State] = states.LIVE,
     ) -> Clone:
         """Free the name of the row's image by *warrant*.
 
         As :meth:`delete_disk`. What goes already goes by its own. Where an
         administrator says that another image *replaced* it, that one keeps
-        the name.
+        the name. A row that is not *among* these states is left alone.
         """
-        while clone.state in states.LIVE:
+        while clone.state in among:
             try:
                 if clone.state is State.UNDOING:
                     return self.remover.undo(self.holder.take(clone))
@@ -330,8 +335,11 @@ class Engine:
         return removed
 
     def see_out(self, clone: Clone, replaced: bool = False) -> None:
-        """Go on with the removal of a DELETING or UNDOING row."""
-        self.remove(clone, _GOES_ALREADY, replaced)
+        """Resume the removal of a DELETING or UNDOING row.
+
+        Nothing if it has been restored since it was read.
+        """
+        self.remove(clone, _GOES_ALREADY, replaced, _GOING)
 
     def _create_disk(self, request: DiskRequest) -> Clone:
         while True:
