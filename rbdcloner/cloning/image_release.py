@@ -111,7 +111,10 @@ class ImageRelease:
             # Who wants it again has it imported again.
             raise errors.NotRetired(image=str(image), state='a dropped base')
         held = self.lineage.hold(clone, self.owner, _LEASE_S)
-        return self.lineage.move(held, State.RESTORING)
+        restoring = self.lineage.move(held, State.RESTORING)
+        # Where Glance has no such image, its absence counts from now on.
+        self.lineage.end_absence(clone)
+        return restoring
 
     def _glances(self, glance_image_id: str) -> Iterator[Parent]:
         """Yield the snapshots of Glance's own data, not of a base's copy."""

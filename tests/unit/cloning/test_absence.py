@@ -17,6 +17,7 @@ from rbdcloner.states import BaseState
 from rbdcloner.states import State
 from tests.unit.cloning import bases
 from tests.unit.cloning import service
+from tests.unit.cloning import tree
 
 DAY_S = 86400
 LIMIT = 2
@@ -115,6 +116,27 @@ class ClockTest(AbsenceTest):
         self.service.pass_time()
         self.look()
         self.assertIs(State.READY, self.state(self.image))
+
+    def test_image_that_an_operator_restored_has_its_whole_delay(self) -> None:
+        self.glance.images.update(self.known)
+        child = self.process.engine.create_disk(service.request(self.image))
+        self.forget(self.image)
+        self.look()
+        self.service.pass_time()
+        self.look()
+        self.assertIs(State.RETIRED, self.state(self.image))
+        # Its child keeps it for weeks.
+        self.service.pass_time()
+        tree.release(self.process).restore(self.row(self.image))
+        self.service.end_leases()
+        self.look()
+        self.look()
+        self.assertIs(State.READY, self.state(self.image))
+        self.assertIn(self.image, self.ceph.named('images'))
+        self.service.pass_time()
+        self.look()
+        self.assertIs(State.RETIRED, self.state(self.image))
+        self.assertIs(State.READY, tree.row(self.process, child).state)
 
     def test_deletion_that_glance_delays_has_the_same_clock(self) -> None:
         known = self.known[self.image]
