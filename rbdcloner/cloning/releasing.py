@@ -20,6 +20,7 @@ from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
+from rbdcloner.model import SnapshotFacts
 from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
@@ -51,18 +52,21 @@ class Releaser:
         it was never made. Nothing of a parent that has children, or that
         goes with its image.
 
+        A snapshot that a caller named, and whose making ended unknown, stays:
+        it may have been delivered, or another has taken it.
+
         :raises DatabaseOutdated: nothing may be destroyed; it takes children.
         """
         if not _goes_by_itself(parent):
             return
         self.generation.check(parent.snapshot.image.pool)
+        if self._keep_named(parent):
+            return
         stays = parent.purpose in _STAY
+        is_others = parent.purpose is Purpose.ADOPTED or _is_planned(parent)
         try:
             releasing = self.lineage.releasing(parent, as_left=stays)
-            self._give_back(
-                releasing,
-                _UNNEEDED if parent.purpose is not Purpose.ADOPTED else None,
-            )
+            self._give_back(releasing, None if is_others else _UNNEEDED)
         except errors.ParentHasChildren:
             return
 
@@ -94,15 +98,35 @@ class Releaser:
     def _find(self, parent: Parent) -> Snapshot | None:
         """Return the snapshot with its id, ``None`` if it was never made.
 
-        The name of a planned one is unique, or its image is ours.
+        The name of a planned one is unique, or its image is ours, or it is
+        a caller's, who asks for its removal by that name.
         """
-        planned = parent.snapshot
-        if planned.id is not None:
-            return planned
+        if parent.snapshot.id is not None:
+            return parent.snapshot
+        facts = self._named(parent.snapshot)
+        return facts.snapshot if facts else None
+
+    def _named(self, planned: Snapshot) -> SnapshotFacts | None:
+        """Return the snapshot that has the name of a planned one."""
         for facts in self.ceph.snapshots(planned.image):
             if facts.snapshot.name == planned.name and not facts.trashed:
-                return facts.snapshot
+                return facts
         return None
+
+    def _keep_named(self, parent: Parent) -> bool:
+        """Record a caller's planned snapshot as made, if Ceph has it.
+
+        The making was interrupted, or a backup of that moment was restored:
+        who took the snapshot, and whether its caller knows of it, cannot be
+        told. It goes when its caller removes it, or with its disk.
+        """
+        if not _is_planned(parent):
+            return False
+        facts = self._named(parent.snapshot)
+        if facts is None:
+            return False
+        self.lineage.made_snapshot(parent, facts)
+        return True
 
     def _confirm_unwanted(self, parent: Parent) -> None:
         """Raise while the image goes back to this snapshot.
@@ -133,7 +157,12 @@ class Releaser:
             raise errors.ParentHasChildren(
                 parent=str(snapshot), children='taken while it was released'
             )
-        children = self.ceph.children(snapshot)
+        try:
+            children = self.ceph.children(snapshot)
+        except errors.ChildrenHidden:
+            # Its image can be used meanwhile.
+            self.lineage.restored(parent)
+            raise
         if children:
             self.lineage.restored(parent)
             raise errors.ParentHasChildren(
@@ -147,6 +176,14 @@ def _named(children: Sequence[Image]) -> str:
     others = collections.Counter(c.pool for c in children if not c.name)
     counted = [f'{others[pool]} in pool {pool}' for pool in sorted(others)]
     return ' and '.join(filter(None, [', '.join(named), *counted]))
+
+
+def _is_planned(parent: Parent) -> bool:
+    """Tell whether *parent* is a caller's snapshot, perhaps never taken."""
+    return (
+        parent.purpose is Purpose.CALLER
+        and parent.state is ParentState.PLANNED
+    )
 
 
 def _goes_by_itself(parent: Parent) -> bool:

@@ -8,6 +8,7 @@ the tests put back the row as it was while the disk was made.
 from typing import Any
 import uuid
 
+import fixtures
 import sqlalchemy as sa
 import testtools
 
@@ -16,6 +17,9 @@ from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
+from rbdcloner.model import Image
+from rbdcloner.model import Request
+from rbdcloner.model import SnapshotFacts
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 from tests.unit.cloning import service
@@ -243,3 +247,84 @@ class UndeliveredTest(DeliveryTest):
         made = self.ceph.find_image(child).image
         self.ceph.write(made, 0, b'theirs')
         return made
+
+
+class NamedSnapshotTest(DeliveryTest):
+    """A caller's snapshot whose row says that it is still to be taken."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.made = self.disk()
+        self.ceph.write(self.made.image, 0, b'before')
+
+    def take(self) -> None:
+        self.process.snapshots.create_snapshot(
+            'vms', self.made.image.name, 'nova-resize', Request('a call', 0)
+        )
+
+    def snapshots(self) -> list[str]:
+        found = self.ceph.snapshots(self.made.image)
+        return [each.snapshot.name for each in found]
+
+    def recover(self) -> None:
+        self.world.pass_time()
+        super().recover()
+
+    def roll_back(self) -> None:
+        self.ceph.write(self.made.image, 0, b'after!')
+        self.process.snapshots.rollback_disk(
+            'vms', self.made.image.name, 'nova-resize', Request('another', 9)
+        )
+
+    def test_taken_one_of_a_restored_backup_stays(self) -> None:
+        def back_up_once(act: str, when: str) -> None:
+            if (act, when) == ('take_snapshot', 'before'):
+                self.ceph.on_act = lambda *_: None
+                self.world.back_up()
+
+        self.ceph.on_act = back_up_once
+        self.take()
+        self.world.restore()
+        self.recover()
+        self.assertEqual(['nova-resize'], self.snapshots())
+        self.roll_back()
+        self.assertEqual(b'before', self.ceph.read(self.made.image, 0, 6))
+
+    def test_one_that_others_took_instead_stays(self) -> None:
+        self.ceph.fail('take_snapshot', errors.CephForbidden(act='', pool=''))
+        self.assertRaises(errors.CephForbidden, self.take)
+        self.ceph.add_snapshot(self.made.image, 'nova-resize')
+        self.recover()
+        self.assertEqual(['nova-resize'], self.snapshots())
+
+    def test_one_that_is_taken_while_it_is_released_stays(self) -> None:
+        self.ceph.fail('take_snapshot', errors.CephForbidden(act='', pool=''))
+        self.assertRaises(errors.CephForbidden, self.take)
+        found = self.ceph.snapshots
+        looks: list[int] = []
+
+        def look(image: Image) -> list[SnapshotFacts]:
+            looks.append(1)
+            if len(looks) == 2:
+                self.ceph.add_snapshot(image, 'nova-resize')
+            return found(image)
+
+        self.useFixture(fixtures.MockPatchObject(self.ceph, 'snapshots', look))
+        self.recover()
+        self.assertGreaterEqual(len(looks), 2)
+        self.assertIn('nova-resize', self.snapshots())
+
+    def test_one_that_is_not_there_has_no_row_left(self) -> None:
+        self.ceph.fail('take_snapshot', errors.CephForbidden(act='', pool=''))
+        self.assertRaises(errors.CephForbidden, self.take)
+        self.recover()
+        left = self.process.lineage.snapshots_of(self.made.image)
+        self.assertEqual([], left)
+        self.take()
+        self.assertEqual(['nova-resize'], self.snapshots())
+
+    def test_it_goes_with_its_disk(self) -> None:
+        self.test_one_that_others_took_instead_stays()
+        self.process.engine.remove(self.made, service.ASKED)
+        self.recover()
+        self.assertEqual({}, self.ceph.trashed('vms'))

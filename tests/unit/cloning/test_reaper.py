@@ -133,6 +133,21 @@ def test_parents_that_cannot_be_released_keep_no_other_from_it(monkeypatch):
         assert goes.id not in left
 
 
+def test_a_parent_whose_children_are_hidden_takes_new_ones():
+    with service.Service(CloneFormat.V1) as world:
+        process = world.process()
+        image_id = world.add_image(protected=False)
+        disk = process.engine.create_disk(service.request(image_id))
+        hidden = errors.ChildrenHidden(snapshot='', user='', act='', pool='')
+        world.ceph.fail('children', hidden, times=99)
+        process.engine.remove(disk, service.ASKED)
+        process.reaper.sweep()
+        world.pass_time()
+        process.recovery.sweep()
+        another = process.engine.create_disk(service.request(image_id))
+        assert another.state is State.READY
+
+
 def test_a_child_that_was_taken_at_once_keeps_its_parent(monkeypatch):
     """Two writers of a Galera cluster see each other's rows a moment later."""
     with service.Service(CloneFormat.V2) as world:
