@@ -128,7 +128,9 @@ class Ledger:
 
     def _is_busy(self) -> bool:
         with self._lock:
-            return any(one.busy for one in (*self.disks, *self.images))
+            # A disk whose name was claimed for another one stays busy.
+            newest = {one.name: one for one in self.disks}
+            return any(one.busy for one in (*newest.values(), *self.images))
 
     @property
     def progress(self) -> float:
