@@ -26,6 +26,7 @@ TABLE: dict[type[errors.Error], type[exception.NovaException]] = {
     errors.ImageForbidden: exception.ImageNotAuthorized,
     errors.ImageTooBig: exception.FlavorDiskSmallerThanImage,
     errors.CephForbidden: exception.Forbidden,
+    errors.ChildrenHidden: exception.Forbidden,
     errors.DiskNotFound: exception.DiskNotFound,
     errors.DiskSnapshotNotFound: exception.SnapshotNotFound,
     errors.ShrinkRefused: exception.ResizeError,
@@ -33,6 +34,7 @@ TABLE: dict[type[errors.Error], type[exception.NovaException]] = {
 
 #: Nova downloads the image.
 UNACCEPTABLE: list[type[errors.Error]] = [
+    errors.ImageAbsentLately,
     errors.ImageError,
     errors.ImageHidden,
     errors.ImageReplaced,
