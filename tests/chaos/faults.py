@@ -20,7 +20,9 @@ import traceback
 
 import psutil
 
-from tests.chaos import unproven
+from tests.chaos import backup
+from tests.chaos import moving
+from tests.chaos import outages
 from tests.chaos.ledger import Ledger
 from tests.chaos.outages import Disturb
 from tests.chaos.plan import Plan
@@ -138,7 +140,7 @@ def kinds_for(plan: Plan) -> list[str]:
         raise ValueError(f'no kinds of faults: {sorted(unknown)}')
     return [
         kind
-        for kind in plan.only or sorted(KINDS.keys() - unproven.KINDS)
+        for kind in plan.only or sorted(KINDS)
         if plan.database != 'sqlite' or not kind.startswith('database_')
     ]
 
@@ -285,7 +287,9 @@ SERVERS: dict[str, Disturb] = {
     'database_cut_off': _database_cut_off,
     'osd_paused': _osd_paused,
     'osd_killed': _ended(_KILL, _ceph, 'osd'),
-    **unproven.SERVERS,
+    **outages.SERVERS,
+    **moving.SERVERS,
+    **backup.SERVERS,
 }
 MANAGERS: dict[str, Disturb] = {
     'worker_killed': _worker_killed,
@@ -294,6 +298,6 @@ MANAGERS: dict[str, Disturb] = {
     'manager_killed': _manager_killed,
     'manager_stopped': _manager_stopped,
     'manager_paused': _manager_paused,
-    **unproven.MANAGERS,
+    **outages.MANAGERS,
 }
 KINDS = SERVERS | MANAGERS
