@@ -297,6 +297,23 @@ class ChangeRow(Base):
     open: orm.Mapped[columns.Flag]
 
 
+class DeferredDeletionRow(Base):
+    """A deletion that came while the database was older than the cluster.
+
+    Its number, call and name are in the row of ``deletions`` with the same
+    id. Of an instance's disks it concerns those whose names end with
+    ``suffix``.
+    """
+
+    __tablename__ = 'deferred_deletions'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    id: orm.Mapped[int] = orm.mapped_column(
+        columns.Serial, primary_key=True, autoincrement=False
+    )
+    suffix: orm.Mapped[columns.Name]
+
+
 class RecreationRow(Base):
     """A clone that was asked for after a deletion, by who knew of it."""
 
@@ -417,6 +434,7 @@ duties = cast(sa.Table, DutyRow.__table__)
 workers = cast(sa.Table, WorkerRow.__table__)
 deletions = cast(sa.Table, DeletionRow.__table__)
 changes = cast(sa.Table, ChangeRow.__table__)
+deferred_deletions = cast(sa.Table, DeferredDeletionRow.__table__)
 recreations = cast(sa.Table, RecreationRow.__table__)
 absences = cast(sa.Table, AbsenceRow.__table__)
 pools = cast(sa.Table, PoolRow.__table__)

@@ -250,7 +250,7 @@ def _shape(engine, names):
     }
 
 
-_OF_LINEAGE = {'lineage', 'marked_pools'}
+_OF_LINEAGE = {'lineage', 'marked_pools', 'deferred_deletions'}
 
 
 @pytest.mark.parametrize(
