@@ -177,7 +177,7 @@ class Engine:
             where the disk was removed before.
         :raises RbdImageMigrating: it is being migrated; as above.
         :raises DatabaseOutdated: nothing may be destroyed; the removal is
-            recorded and waits, unless the disk has no row.
+            recorded and waits, also where the disk has no row.
         """
         self.check_pool(pool)
         call = call or uuid.uuid4().hex
@@ -191,6 +191,8 @@ class Engine:
         except errors.RowMoved:
             LOG.debug('%s moved meanwhile, looking again', image)
         deletion = self.lineage.note_deletion(call, image)
+        # Before the look: a disk that is recorded later finds it.
+        self._defer(deletion, [pool])
         try:
             found = self.lineage.find_deleted(image, deletion)
         except errors.DiskNotFound:
@@ -201,6 +203,22 @@ class Engine:
         removed = self.remove(_disk(found), warrant)
         self._confirm_free(removed)
         return removed
+
+    def _defer(
+        self, deletion: int, pools: Collection[str], suffix: str = ''
+    ) -> None:
+        """Have a deletion wait for what the database does not know.
+
+        Nothing where it is as new as the cluster.
+        """
+        try:
+            for pool in pools:
+                self.remover.generation.check(pool)
+        except errors.DatabaseOutdated:
+            self.lineage.defer_deletion(deletion, suffix)
+        except errors.CephUnavailable:
+            # Whether it is, who has a row of the disk need not know.
+            LOG.debug('Deletion %d is not known to wait', deletion)
 
     def _confirm_free(self, removed: Clone) -> None:
         """Return if the name of *removed* is free, or a live row's.
@@ -271,6 +289,10 @@ class Engine:
         removed before. Every disk is tried; the first failure is raised after
         the last. Who does not *wait* gets rows that are DELETING: they go by
         themselves, and whoever wants a name again waits for that.
+
+        :raises DatabaseOutdated: nothing may be destroyed; or no disk was
+            found that is there, and the database may not know it. The removal
+            is recorded and waits.
         """
         call = call or uuid.uuid4().hex
         begun, others = self._begin_deletions(
@@ -280,7 +302,11 @@ class Engine:
         known = {clone.id for clone in begun}
         removed = []
         failures: list[errors.Error] = []
-        for clone in _newest([*begun, *others]):
+        newest = _newest([*begun, *others])
+        if not any(clone.state in states.LIVE for clone in newest):
+            for pool in self.disk_pools:
+                self.remover.generation.check(pool)
+        for clone in newest:
             if not wait and clone.state is State.DELETING:
                 removed.append(clone)
                 continue
@@ -317,6 +343,7 @@ class Engine:
             )
             answer = [], deletion
         begun, deletion = answer
+        self._defer(deletion, self.disk_pools, suffix)
         # Now that it is committed: a creation that does not see the deletion
         # is seen here, and each that comes later sees it.
         known = {clone.id for clone in begun}

@@ -13,6 +13,7 @@ class Outcome(enum.StrEnum):
     ADOPTED = 'adopted'
     READY = 'ready'
     RESIZED = 'resized'
+    DELETING = 'deleting'
     RETIRED = 'retired'
     GONE = 'gone'
     UNEXPLAINED = 'unexplained'

@@ -172,7 +172,8 @@ class Generation:
     def renew(self, found: Found) -> Mark:
         """Bring the database past all pools, and these after it; its mark.
 
-        Whatever was against it is over. Pools that are not there stay so.
+        Whatever was against it is over, and no deletion waits for it. Pools
+        that are not there stay so.
 
         :raises RowMoved: the database is not as it was *found*.
         """
@@ -191,6 +192,7 @@ class Generation:
         self.mark(after, dataclasses.replace(found, reasons={}))
         for pool in found.marks:
             self._remember(pool)
+        self._lineage.end_deferrals()
         self._lineage.note_stopped('')
         return after
 

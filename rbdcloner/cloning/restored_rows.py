@@ -27,6 +27,8 @@ from rbdcloner.states import State
 _UNFINISHED = (State.RESERVED, State.UNDOING)
 #: It was going on when the backup was made, and is over.
 _OVER = (State.IMPORTING, State.ROLLING_BACK)
+#: A deletion takes the disk for gone.
+_OUT_OF_THE_TRASH = (State.RETIRED, State.RESTORING)
 #: The image was there.
 _THERE = (State.READY, State.RESIZING, *_OVER)
 
@@ -222,6 +224,12 @@ class RestoredRows:
         A request that was changing the disk is over: sent again, it is
         answered and has no effect.
         """
+        if clone.state in _OUT_OF_THE_TRASH and clone.kind is Kind.DISK:
+            order = self.lineage.deferred_order(
+                clone.image, clone.instance_uuid, facts.created_at
+            )
+            if order is not None:
+                return self._begin_deletion(clone, order, *through)
         if not self.rehearsed:
             is_over = self._is_old(clone)
             for state in through:
@@ -234,6 +242,16 @@ class RestoredRows:
                 done=is_over,
             )
         return Finding(clone.image, Outcome.READY, why)
+
+    def _begin_deletion(
+        self, clone: Clone, order: Warrant, *through: State
+    ) -> Finding:
+        """Make a row DELETING that a deletion did not find to be there."""
+        if not self.rehearsed:
+            for state in through:
+                clone = self.lineage.move(clone, state, reason='')
+            self.lineage.move(clone, State.DELETING, warrant=order)
+        return Finding(clone.image, Outcome.DELETING, order.evidence)
 
     def _end(self, clone: Clone, why: str) -> Finding:
         """Free the row's name; what is left of it the managers find out."""

@@ -30,6 +30,7 @@ from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
+from rbdcloner.model import Warrant
 from rbdcloner.states import FINAL
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
@@ -59,6 +60,7 @@ class TaggedImages:
 
         READY; or, *trashed*, RETIRED. That it is to go is inferred: it stays
         for ``undo_delay_s`` at least, and "image restore" brings it back.
+        DELETING where a caller deleted it while the database was older.
         ``None`` where somebody makes it.
         """
         image = facts.image
@@ -73,20 +75,44 @@ class TaggedImages:
         if kind is None or not uuidutils.is_uuid_like(facts.tag):
             return unexplained(image, 'its name does not tell what it is')
         if not self.rehearsed:
-            parent, clone_format = self.parent_of(facts)
-            clone = self.lineage.adopt_tagged(
-                facts,
-                kind,
-                parent,
-                clone_format,
-                trashed=trashed,
-                retry_after_s=self.undo_delay_s,
-                glance_image_id=_glance_image_id(kind, image, parent),
-                instance_uuid=_instance_of(kind, image),
-            )
-            self.keep_whole(clone)
-        outcome = Outcome.RETIRED if trashed else Outcome.ADOPTED
-        return Finding(image, outcome, f'{kind}, tag {facts.tag}')
+            self._record_image(facts, kind, trashed)
+        why = f'{kind}, tag {facts.tag}'
+        if trashed:
+            return Finding(image, Outcome.RETIRED, why)
+        order = self.deferred_order(facts)
+        if order is not None:
+            return Finding(image, Outcome.DELETING, f'{why}, {order.evidence}')
+        return Finding(image, Outcome.ADOPTED, why)
+
+    def _record_image(
+        self, facts: ImageFacts, kind: Kind, trashed: bool
+    ) -> None:
+        parent, clone_format = self.parent_of(facts)
+        clone = self.lineage.adopt_tagged(
+            facts,
+            kind,
+            parent,
+            clone_format,
+            trashed=trashed,
+            retry_after_s=self.undo_delay_s,
+            glance_image_id=_glance_image_id(kind, facts.image, parent),
+            instance_uuid=_instance_of(kind, facts.image),
+        )
+        self.keep_whole(clone)
+        # A deletion that did not see the row is seen now.
+        order = None if trashed else self.deferred_order(facts)
+        if order is not None and clone.state is not State.DELETING:
+            self.lineage.move(clone, State.DELETING, warrant=order)
+
+    def deferred_order(self, facts: ImageFacts) -> Warrant | None:
+        """Return by which deferred deletion a disk is to go, if by any."""
+        kind = _kind(facts.image)
+        if kind is not Kind.DISK:
+            return None
+        instance_uuid = _instance_of(kind, facts.image)
+        return self.lineage.deferred_order(
+            facts.image, instance_uuid, facts.created_at
+        )
 
     def _retire(self, clone: Clone, facts: ImageFacts) -> Finding | None:
         """Record that the image of a row in progress lies in the trash.

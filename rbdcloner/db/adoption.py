@@ -12,7 +12,7 @@ from rbdcloner.db import clock
 from rbdcloner.db import reservation
 from rbdcloner.db import rows
 from rbdcloner.db import search
-from rbdcloner.db.deletions import Deletions
+from rbdcloner.db.deferral import Deferrals
 from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import writes
 from rbdcloner.db.warrants import Warrants
@@ -28,12 +28,13 @@ from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
 _READY: dict[str, Any] = {'live': 1, 'state': State.READY}
+_DELETING: dict[str, Any] = {'live': 1, 'state': State.DELETING}
 
 #: By whose order an image goes that was deleted after the backup.
 FOUND_IN_TRASH = Warrant(Order.OPERATOR, 'db restored: it is in the trash')
 
 
-class Adoption(Deletions, Warrants):
+class Adoption(Deferrals, Warrants):
     """How :class:`~rbdcloner.db.lineage.Lineage` takes disks over."""
 
     @writes
@@ -104,7 +105,8 @@ class Adoption(Deletions, Warrants):
 
         The service made it, and lost the row. READY, or RETIRED if the image
         is *trashed*, where it is purged after *retry_after_s* at the
-        earliest; nobody holds it.
+        earliest; nobody holds it. DELETING if it is a disk and a deferred
+        deletion concerns it.
 
         :raises DiskExists: a live row has the name, or a row the uuid.
         :raises ParentNotFound: *parent* has no row.
@@ -113,6 +115,14 @@ class Adoption(Deletions, Warrants):
         image = facts.image
         if parent is not None:
             _keep_active(connection, parent)
+        order, entering = None, _READY
+        if trashed:
+            order, entering = FOUND_IN_TRASH, _trashed(retry_after_s)
+        elif kind is Kind.DISK:
+            order = self._deferred_order(
+                connection, image, instance_uuid, facts.created_at
+            )
+            entering = _READY if order is None else _DELETING
         row = reservation.inserted(
             connection,
             {
@@ -129,12 +139,12 @@ class Adoption(Deletions, Warrants):
                 'parent_id': None if parent is None else parent.id,
                 'glance_image_id': glance_image_id,
                 'instance_uuid': instance_uuid,
-                **(_trashed(retry_after_s) if trashed else _READY),
+                **entering,
             },
         )
         adopted = rows.clone(row, parent)
-        if trashed:
-            self._issue(connection, adopted, FOUND_IN_TRASH)
+        if order is not None:
+            self._issue(connection, adopted, order)
         return adopted
 
 

@@ -26,6 +26,7 @@ from rbdcloner.db import clock
 from rbdcloner.db import search
 from rbdcloner.db.tables import changes
 from rbdcloner.db.tables import clones
+from rbdcloner.db.tables import deferred_deletions
 from rbdcloner.db.tables import deletions
 from rbdcloner.db.tables import recreations
 from rbdcloner.db.transaction import Database
@@ -121,10 +122,16 @@ class Deletions(Database):
     def forget_deletions(
         self, connection: sa.Connection, after_s: float
     ) -> int:
-        """Forget those noted longer ago than *after_s*; how many."""
+        """Forget those noted longer ago than *after_s*; how many.
+
+        Those that still wait for ``db restored`` are kept.
+        """
         if not self._are_remembered(connection):
             return 0
         old = deletions.c.created_at < clock.utc_after(-after_s)
+        if self._are_remembered(connection, deferred_deletions):
+            waiting = sa.select(deferred_deletions.c.id)
+            old = sa.and_(old, deletions.c.id.not_in(waiting))
         if self._are_remembered(connection, changes):
             ids = sa.select(deletions.c.id).where(old)
             connection.execute(sa.delete(changes).where(changes.c.id.in_(ids)))
@@ -210,7 +217,7 @@ class Deletions(Database):
             deletions.c.id > after,
             deletions.c.call != call,
             deletions.c.fsid == image.fsid,
-            _concerns(image, instance_uuid),
+            concerns(image, instance_uuid),
         ]
         if not changing and self._are_remembered(connection, changes):
             is_change = sa.exists().where(changes.c.id == deletions.c.id)
@@ -266,7 +273,8 @@ class CallRepeated(Exception):
     """The deletion was noted before; so the transaction is lost."""
 
 
-def _concerns(image: Image, instance_uuid: str) -> sa.ColumnElement[bool]:
+def concerns(image: Image, instance_uuid: str) -> sa.ColumnElement[bool]:
+    """Return the condition for deletions of the name or of the instance."""
     of_name = sa.and_(
         deletions.c.name == image.name, deletions.c.pool == image.pool
     )

@@ -142,6 +142,12 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
                 suffix=suffix or None,
                 wait=False,
             )
+        except errors.DatabaseOutdated as exc:
+            LOG.warning(
+                'The deletion of the disks of %s is recorded: %s',
+                *(instance.uuid, exc),
+            )
+            going = []
         except errors.Error as exc:
             if not exc.retryable or _taken(ceph, instance.uuid, suffix):
                 raise

@@ -141,6 +141,8 @@ class Disks(Client):
             when it is not.
         :raises RbdImageReplaced: an image that is not the disk has the name,
             also where the disk was removed before; nothing is done to it.
+        :raises DatabaseOutdated: a backup of the database was restored; the
+            removal is recorded, and goes on by itself after ``db restored``.
         """
         return self._call(ctxt, 'delete_disk', name=name, pool=pool)
 
@@ -160,6 +162,8 @@ class Disks(Client):
         Managers that know nothing of that are waited for.
 
         :raises DiskInUse: after the others were removed.
+        :raises DatabaseOutdated: as :meth:`delete_disk`; who does not *wait*
+            is told where none of the disks is known.
         """
         given: dict[str, Any] = {
             'instance_uuid': instance_uuid,

@@ -8,6 +8,7 @@ import itertools
 from typing import Any
 import uuid
 
+import fixtures
 import testtools
 
 from rbdcloner import errors
@@ -17,6 +18,7 @@ from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Purpose
 from rbdcloner.model import Request
 from rbdcloner.states import State
@@ -603,6 +605,146 @@ class TrashTest(ReconciliationTest):
         before = self.in_ceph()
         self.go_on()
         self.assertEqual(before, self.in_ceph())
+
+
+class DeferredDeletionTest(ReconciliationTest):
+    """A disk that is deleted while the database does not know it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.back_up()
+        self.disk = self.create()
+        self.restore()
+
+    def delete_of_instance(self, suffix: str = '', wait: bool = True) -> None:
+        self.assertRaises(
+            errors.DatabaseOutdated,
+            self.process.engine.delete_disks,
+            self.disk.instance_uuid,
+            suffix,
+            wait=wait,
+        )
+
+    def delete_by_name(self) -> None:
+        self.assertRaises(errors.DatabaseOutdated, self.delete, self.disk)
+
+    def assert_carried_out(self) -> None:
+        name = self.disk.image.name
+        told = [(name, Outcome.DELETING)]
+        self.assertEqual(told, self.reconcile(rehearsed=True))
+        self.assertEqual(told, self.reconcile())
+        self.assertEqual([], self.reconcile())
+        self.assertEqual(State.DELETING, self.row(name).state)
+        warrant = self.process.lineage.warrant_of(self.row(name))
+        self.assertEqual(Order.CALLER, warrant.order)
+        self.go_on()
+        self.process.recovery.retire_begun()
+        self.process.sweep_until_quiet()
+        self.assertEqual(State.DELETED, self.row(name).state)
+        self.assertEqual({}, self.world.ceph.named('vms'))
+        self.assertEqual({}, self.world.ceph.trashed('vms'))
+
+    def assert_kept(self, outcome: Outcome = Outcome.ADOPTED) -> None:
+        self.assertEqual([(self.disk.image.name, outcome)], self.reconcile())
+        self.go_on()
+        self.assert_deletable(self.disk)
+
+    def test_deletion_of_the_instance_is_carried_out(self) -> None:
+        self.delete_of_instance()
+        self.assert_carried_out()
+
+    def test_deletion_that_nobody_waits_for_is_carried_out(self) -> None:
+        self.delete_of_instance(wait=False)
+        self.assert_carried_out()
+
+    def test_deletion_by_its_name_is_carried_out(self) -> None:
+        self.delete_by_name()
+        self.assert_carried_out()
+
+    def test_interrupted_command_carries_it_out(self) -> None:
+        self.delete_by_name()
+        self.reconcile_interrupted()
+        self.assertEqual(State.DELETING, self.row(self.disk.image.name).state)
+
+    def test_deletion_of_other_disks_of_the_instance_spares_it(self) -> None:
+        self.delete_of_instance('.rescue')
+        self.assert_kept()
+
+    def test_deletion_of_another_instance_spares_it(self) -> None:
+        self.assertRaises(
+            errors.DatabaseOutdated,
+            self.process.engine.delete_disks,
+            str(uuid.uuid4()),
+            '',
+        )
+        self.assert_kept()
+
+    def test_import_that_is_begun_under_its_name_spares_it(self) -> None:
+        request = service.request(
+            '',
+            name=self.disk.image.name,
+            instance_uuid=self.disk.instance_uuid,
+            call='a-call',
+        )
+        self.assertRaises(
+            errors.NameTaken, self.process.imports.begin, request
+        )
+        self.assert_kept()
+
+    def test_deletion_before_it_was_made_spares_it(self) -> None:
+        """The backup was made of a database that was older itself."""
+        self.delete_by_name()
+        self.world.execute(
+            "UPDATE deletions SET created_at = '2000-01-01 00:00:00.000000'"
+        )
+        self.assert_kept()
+
+    def test_disk_made_anew_after_the_command_is_spared(self) -> None:
+        self.delete_of_instance()
+        self.delete_by_name()
+        self.assert_carried_out()
+        self.disk = self.create_anew(self.disk)
+        self.back_up()
+        self.restore()
+        self.assertEqual([], self.reconcile())
+        self.go_on()
+        self.assert_deletable(self.disk)
+
+    def test_deletion_that_waits_is_not_forgotten(self) -> None:
+        self.delete_by_name()
+        self.process.lineage.forget_deletions(-60)
+        self.assert_carried_out()
+
+    def test_deletion_that_comes_meanwhile_is_carried_out(self) -> None:
+        """It is committed after the disk's row was written."""
+        look = self.process.lineage.deferred_order
+        noted = self.process.lineage.note_deletion(
+            'a-call', self.world.child(self.disk.image.name)
+        )
+
+        def defer(*given: Any) -> Any:
+            self.process.lineage.defer_deletion(noted)
+            return look(*given)
+
+        # No caller comes between two statements by itself.
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'rbdcloner.db.lineage.Lineage.deferred_order',
+                lambda _, *given: defer(*given),
+            )
+        )
+        self.reconcile()
+        self.assertEqual(State.DELETING, self.row(self.disk.image.name).state)
+
+    def test_deletion_of_what_left_the_trash_is_carried_out(self) -> None:
+        self.reconcile()
+        self.go_on()
+        self.world.execute("UPDATE clones SET state = 'retired', live = NULL")
+        self.back_up()
+        self.world.execute("UPDATE clones SET state = 'ready', live = 1")
+        self.restore()
+        self.delete_by_name()
+        self.assert_carried_out()
 
 
 class BlankDiskTest(ReconciliationTest):
