@@ -166,11 +166,11 @@ class Releaser:
         if children:
             self.lineage.restored(parent)
             raise errors.ParentHasChildren(
-                parent=str(snapshot), children=_named(children)
+                parent=str(snapshot), children=name_children(children)
             )
 
 
-def _named(children: Sequence[Image]) -> str:
+def name_children(children: Sequence[Image]) -> str:
     """Return the first names of *children*, and how many have none by pool."""
     named = [str(each) for each in children if each.name][:_CHILDREN_NAMED]
     others = collections.Counter(c.pool for c in children if not c.name)

@@ -20,8 +20,10 @@ from rbdcloner.cloning import permits
 from rbdcloner.cloning.generation import Generation
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.releasing import Releaser
+from rbdcloner.cloning.releasing import name_children
 from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.db.reservation import EDGE_PREFIX
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
@@ -247,11 +249,22 @@ class Remover:
     ) -> None:
         """Remove a snapshot that has no row, unless others may want it.
 
-        Whoever took a trashed one has removed it already.
+        Whoever took a trashed one has removed it already. A bridge snapshot
+        is the service's own, on a disk that was adopted after a migration.
+
+        :raises ParentHasChildren: a child in Ceph needs a bridge snapshot.
+        :raises RbdImageHasSnapshots: others took it.
         """
         snapshot = facts.snapshot
         glances = clone.kind is Kind.ADOPTED and snapshot.name == GLANCE_NAME
-        if not facts.trashed and not glances:
+        bridges = snapshot.name.startswith(EDGE_PREFIX)
+        if bridges and not facts.trashed:
+            children = self.ceph.children(snapshot)
+            if children:
+                raise errors.ParentHasChildren(
+                    parent=str(snapshot), children=name_children(children)
+                )
+        if not (facts.trashed or glances or bridges):
             raise errors.RbdImageHasSnapshots(
                 pool=clone.image.pool,
                 image=f'{clone.image.name} ({snapshot.name})',

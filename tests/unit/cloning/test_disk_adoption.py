@@ -12,6 +12,7 @@ import fixtures
 import testtools
 
 from rbdcloner import errors
+from rbdcloner.db.reservation import EDGE_PREFIX
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
@@ -76,6 +77,30 @@ class AdoptTest(AdoptionCase):
         self.assertEqual('', clone.glance_image_id)
         self.assertIsNone(clone.lease_expires_at)
         self.assertEqual(clone.uuid, self.ceph.find_image(image).tag)
+        self.assert_deleted()
+
+    def test_bridge_snapshot_goes_with_the_disk(self) -> None:
+        """As a migration leaves it, which gives the disk another id."""
+        image = self.imported()
+        self.ceph.add_snapshot(image, f'{EDGE_PREFIX}{uuid.uuid4()}')
+        self.adopt()
+        self.assert_deleted()
+
+    def test_bridge_snapshot_with_a_child_stays_with_the_disk(self) -> None:
+        image = self.imported()
+        bridge = f'{EDGE_PREFIX}{uuid.uuid4()}'
+        held = self.ceph.add_snapshot(image, bridge, True)
+        child = self.service.child('a-child')
+        self.ceph.clone(held, child, self.clone_format, 22)
+        self.adopt()
+        self.process.engine.delete_disks(self.request.instance_uuid, '')
+        for _ in range(2):
+            self.service.pass_time()
+            self.process.reaper.sweep()
+        (facts,) = self.ceph.snapshots(image)
+        self.assertEqual((bridge, False), (facts.snapshot.name, facts.trashed))
+        self.ceph.remove_image(self.ceph.find_image(child).image)
+        self.service.pass_time()
         self.assert_deleted()
 
     def test_a_childs_parent_is_recorded(self) -> None:
