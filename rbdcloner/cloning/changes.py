@@ -9,6 +9,7 @@ from rbdcloner.cloning.holding import Holder
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import Request
+from rbdcloner.model import SnapshotFacts
 from rbdcloner.states import State
 
 #: What is sent once, by somebody who waits for it.
@@ -26,7 +27,7 @@ def begin(
     disk: Clone,
     state: State,
     request: Request,
-    rollback_to: int | None = None,
+    rollback_to: int | SnapshotFacts | None = None,
 ) -> Clone:
     """Return the disk's row in *state*, held, for *request*.
 

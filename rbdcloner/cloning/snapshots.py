@@ -185,7 +185,9 @@ class Snapshots:
     ) -> Clone:
         """Give the disk the data and the size that it had then.
 
-        Nothing if *request* has done so, whatever was written since.
+        A snapshot that has no row gets one: it was taken after the backup
+        that was restored, or by others. Nothing if *request* has done so,
+        whatever was written since.
 
         :raises DiskSnapshotNotFound: the disk has no such snapshot.
         :raises ParentReleased: the snapshot is being removed.
@@ -199,15 +201,15 @@ class Snapshots:
             return disk
         if disk.state not in (State.READY, State.ROLLING_BACK):
             raise errors.DiskBusy(name=name, pool=pool, state=disk.state)
-        target = self._named(disk, snapshot)
-        if target is None or target.snapshot.id is None:
-            raise errors.DiskSnapshotNotFound(
-                snapshot=snapshot, name=name, pool=pool
-            )
+        target = self._target(disk, snapshot)
         self.engine.remover.generation.check(pool)
         begun = disk.state is State.ROLLING_BACK
         disk = changes.begin(
-            self.engine.holder, disk, State.ROLLING_BACK, request, target.id
+            self.engine.holder,
+            disk,
+            State.ROLLING_BACK,
+            request,
+            target.id if isinstance(target, Parent) else target,
         )
         try:
             return self.engine.maker.roll_back(disk, begun)
@@ -215,6 +217,21 @@ class Snapshots:
             raise errors.DiskInUse(
                 name=name, pool=pool, watchers=exc.kwargs['watchers']
             ) from exc
+
+    def _target(self, disk: Clone, snapshot: str) -> Parent | SnapshotFacts:
+        """Return the snapshot to go back to: its row, else what Ceph has.
+
+        :raises DiskSnapshotNotFound: the disk has no such snapshot.
+        """
+        found: Parent | SnapshotFacts | None = self._named(disk, snapshot)
+        if disk.state is State.READY and self._in_ceph(disk, snapshot):
+            # Of a name that was used again since the backup: the new one.
+            found = self._found(disk, snapshot)
+        if found is None or found.snapshot.id is None:
+            raise errors.DiskSnapshotNotFound(
+                snapshot=snapshot, name=disk.image.name, pool=disk.image.pool
+            )
+        return found
 
     def _check_pool(self, pool: str) -> None:
         if pool not in self.image_pools:

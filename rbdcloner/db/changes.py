@@ -55,18 +55,21 @@ class Changes(Door):
         request: Request,
         owner: str,
         lease_s: float,
-        rollback_to: int | None = None,
+        rollback_to: int | SnapshotFacts | None = None,
     ) -> Clone:
         """Note that *request* changes the disk, and move its row to *state*.
 
         A row that *owner* holds in that state stays so: the request goes on
-        with what another began.
+        with what another began. A snapshot without a row that the disk goes
+        back to gets one: a caller named it.
 
         :raises DiskBusy: the disk goes back to another snapshot.
         :raises RequestOutdated: a later request than its caller knows of, or
             than the request itself, is noted for the name.
         :raises RowMoved: the row is not as it was left.
         """
+        if isinstance(rollback_to, SnapshotFacts):
+            rollback_to = _recorded_id(connection, clone, rollback_to)
         self._note(connection, clone, request, rollback_to, is_open=True)
         if clone.state is not state:
             return self._moved(
@@ -201,6 +204,19 @@ class Changes(Door):
         if row is None:
             return None
         return Change(row.id, row.clone_id, row.parent_id, row.open == 1)
+
+
+def _recorded_id(
+    connection: sa.Connection, clone: Clone, facts: SnapshotFacts
+) -> int:
+    """Record a snapshot of the disk that has no row; the id of its row.
+
+    :raises RowMoved: the name, or the snapshot, got a row meanwhile.
+    """
+    parent = _recorded(connection, clone, facts.snapshot.name, facts)
+    if parent is None:
+        raise changing.moved(clone)
+    return parent.id
 
 
 def _recorded(

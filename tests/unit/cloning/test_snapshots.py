@@ -504,6 +504,47 @@ class RollbackTest(SnapshotsTest):
         self.assertRaises(errors.DiskSnapshotNotFound, self.roll_back, 'never')
         self.assertIs(State.READY, self.state())
 
+    def lose_row(self) -> None:
+        """Restore a backup of before the snapshot was taken."""
+        self.service.execute("DELETE FROM parents WHERE purpose = 'caller'")
+
+    def test_snapshot_without_a_row_is_gone_back_to(self) -> None:
+        self.lose_row()
+        self.roll_back()
+        self.assertEqual((b'old', State.READY), (self.read(), self.state()))
+
+    def test_snapshot_without_a_row_gets_one(self) -> None:
+        """Nobody takes another under its name, or takes it for others'."""
+        self.lose_row()
+        self.roll_back()
+        self.assertRaises(
+            errors.DiskSnapshotExists,
+            self.snapshots.create_snapshot,
+            'vms',
+            self.name,
+            'then',
+        )
+        self.snapshots.remove_snapshot('vms', self.name, 'then')
+        self.assertEqual({}, self.in_ceph())
+
+    def test_late_it_records_no_snapshot(self) -> None:
+        self.lose_row()
+        self.process.engine.resize_disk('vms', self.name, 3 * MIB)
+        self.assertRaises(
+            errors.RequestOutdated, self.roll_back, request=Request('late', 1)
+        )
+        self.assertEqual([], self.live())
+
+    def test_name_that_was_used_again_since_the_backup_is_the_new_one(
+        self,
+    ) -> None:
+        self.ceph.drop_snapshot(self.target.snapshot)
+        self.ceph.write(self.disk.image, 0, b'mid')
+        self.ceph.add_snapshot(self.disk.image, 'then')
+        self.ceph.write(self.disk.image, 0, b'new')
+        self.roll_back()
+        self.assertEqual((b'mid', State.READY), (self.read(), self.state()))
+
     def test_open_disk_stays_as_it_is(self) -> None:
         with self.ceph.watch(self.disk.image):
             self.assertRaises(errors.DiskInUse, self.roll_back)
