@@ -30,6 +30,10 @@ TAG = 'rbdcloner.clone'
 #: counts as delivered: of that, nobody can tell any more.
 MAKING = ' making'
 
+#: Follows the uuid of a blank disk that is delivered, for its caller to write.
+#: What earlier releases delivered does not have it.
+WRITING = ' writing'
+
 #: Follows the uuid when the caller of a blank disk has written all of it.
 #: What earlier releases finished does not have it.
 COMMITTED = ' committed'
@@ -110,7 +114,9 @@ def tag(ioctx: Any, image_id: str) -> str:
 
 def image_facts(image: Image, opened: Any, text: str) -> ImageFacts:
     """Return the facts of *image*, whose tag reads *text*."""
-    row = text.removesuffix(MAKING).removesuffix(COMMITTED)
+    row = text
+    for suffix in (MAKING, WRITING, COMMITTED):
+        row = row.removesuffix(suffix)
     return ImageFacts(
         _named(image, opened),
         opened.size(),
@@ -121,6 +127,7 @@ def image_facts(image: Image, opened: Any, text: str) -> ImageFacts:
         opened.modify_timestamp().astimezone(datetime.UTC),
         delivered=row != '' and not text.endswith(MAKING),
         committed=text.endswith(COMMITTED),
+        writing=text.endswith(WRITING),
     )
 
 

@@ -27,8 +27,10 @@ class OpenImage(Protocol):
         The image counts as not delivered from then on.
         """
 
-    def mark_delivered(self, uuid: str) -> None:
+    def mark_delivered(self, uuid: str, writing: bool = False) -> None:
         """Write the row's uuid onto the image, and that it is delivered.
+
+        And, of a blank disk, that its caller is *writing* it.
 
         One operation, which replaces the tag: an image that has the tag and
         not this mark was never handed to a caller.

@@ -43,8 +43,8 @@ class LibrbdImage:
     def tag(self, uuid: str) -> None:
         self._write_tag('tag', uuid + looking.MAKING)
 
-    def mark_delivered(self, uuid: str) -> None:
-        self._write_tag('mark', uuid)
+    def mark_delivered(self, uuid: str, writing: bool = False) -> None:
+        self._write_tag('mark', uuid + (looking.WRITING if writing else ''))
 
     def mark_committed(self, uuid: str) -> None:
         self._write_tag('mark', uuid + looking.COMMITTED)

@@ -382,7 +382,7 @@ class Maker:
                 self.expose(clone, facts.image, child)
             else:
                 child.resize(clone.size_bytes)
-            child.mark_delivered(clone.uuid)
+            child.mark_delivered(clone.uuid, writing=clone.parent is None)
         return facts.image
 
     def _cleared(self, clone: Clone) -> Clone:

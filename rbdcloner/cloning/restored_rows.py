@@ -14,7 +14,6 @@ from rbdcloner.cloning.findings import unexplained
 from rbdcloner.cloning.tagged_images import TaggedImages
 from rbdcloner.db.adoption import FOUND_IN_TRASH
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
@@ -100,9 +99,11 @@ class RestoredRows:
     def _may_be_whole(self, clone: Clone, facts: ImageFacts) -> bool:
         """Tell whether the image of an IMPORTING row may be in use.
 
-        Nothing marks what earlier releases finished: it may be, if it was
-        begun before the backup, whoever asked for it since.
+        Nothing marks what earlier releases began and finished: it may be, if
+        it was begun before the backup, whoever asked for it since.
         """
+        if facts.writing:
+            return False
         return facts.committed or clone.created_at <= self.backup_at
 
     def _resize(self, clone: Clone, facts: ImageFacts) -> Finding:
@@ -126,32 +127,23 @@ class RestoredRows:
         if facts.tag != clone.uuid:
             why = 'another image was made under its name'
             return self._move(clone, why, State.FAILED)
-        if clone.state is State.UNDOING or not self._is_whole(facts):
+        if clone.state is State.UNDOING or not self.tagged.is_whole(facts):
             return None
         if not self.rehearsed:
             # An edge that was planned is one that was made.
             self.tagged.parent_of(facts)
             clone = self.lineage.move(
                 clone,
-                State.READY,
+                State.IMPORTING if facts.writing else State.READY,
                 image_id=facts.image.id,
                 size_bytes=facts.size_bytes,
                 reason='',
             )
             self.tagged.keep_whole(clone)
-        return Finding(
-            clone.image, Outcome.READY, 'it was made after the backup'
-        )
-
-    def _is_whole(self, facts: ImageFacts) -> bool:
-        """Tell whether the making of a tagged image was finished.
-
-        A base has no mark; its snapshot is taken when it has all its data.
-        """
-        return facts.delivered or any(
-            each.snapshot.name == GLANCE_NAME and not each.trashed
-            for each in self.ceph.snapshots(facts.image)
-        )
+        why = 'it was made after the backup'
+        if facts.writing:
+            why += ', its caller has not committed it'
+        return Finding(clone.image, Outcome.READY, why)
 
     def _miss(
         self, clone: Clone, present: Mapping[str, str]

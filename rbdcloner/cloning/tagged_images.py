@@ -58,13 +58,14 @@ class TaggedImages:
     def adopt(self, facts: ImageFacts, trashed: bool) -> Finding | None:
         """Record an image that no row knows by its id.
 
-        READY; or, *trashed*, RETIRED. That it is to go is inferred: it stays
-        for ``undo_delay_s`` at least, and "image restore" brings it back.
-        DELETING where a caller deleted it while the database was older.
-        ``None`` where somebody makes it.
+        READY, or IMPORTING if its caller has not committed it; DELETING where
+        a caller deleted it while the database was older; or, *trashed*,
+        RETIRED. That it is to go is inferred then: it stays for
+        ``undo_delay_s`` at least, and "image restore" brings it back. ``None``
+        where somebody makes it. An image whose making was not finished is
+        left alone.
         """
         image = facts.image
-        kind = _kind(image)
         known = self.lineage.page(Filters(uuid=facts.tag))
         if known and trashed:
             return self._retire(known[0], facts)
@@ -72,17 +73,36 @@ class TaggedImages:
             return unexplained(image, f'its row is {known[0].state}')
         if known:
             return None
+        kind = _kind(image)
         if kind is None or not uuidutils.is_uuid_like(facts.tag):
             return unexplained(image, 'its name does not tell what it is')
+        if not trashed and not self.is_whole(facts):
+            return unexplained(image, _unfinished(kind, image))
         if not self.rehearsed:
             self._record_image(facts, kind, trashed)
         why = f'{kind}, tag {facts.tag}'
         if trashed:
             return Finding(image, Outcome.RETIRED, why)
+        return self._adopted(facts, why)
+
+    def _adopted(self, facts: ImageFacts, why: str) -> Finding:
+        image = facts.image
         order = self.deferred_order(facts)
         if order is not None:
             return Finding(image, Outcome.DELETING, f'{why}, {order.evidence}')
+        if facts.writing:
+            why = f'{why}, its caller has not committed it'
         return Finding(image, Outcome.ADOPTED, why)
+
+    def is_whole(self, facts: ImageFacts) -> bool:
+        """Tell whether the making of a tagged image was finished.
+
+        A base has no mark; its snapshot is taken when it has all its data.
+        """
+        return facts.delivered or any(
+            each.snapshot.name == GLANCE_NAME and not each.trashed
+            for each in self.ceph.snapshots(facts.image)
+        )
 
     def _record_image(
         self, facts: ImageFacts, kind: Kind, trashed: bool
@@ -229,6 +249,15 @@ def _kind(image: Image) -> Kind | None:
     if uuidutils.is_uuid_like(image.name):
         return Kind.IMAGE
     return None
+
+
+def _unfinished(kind: Kind, image: Image) -> str:
+    """Return why an image is left alone that was never delivered."""
+    return (
+        f'the making of this {kind} was not finished, and no caller was told '
+        f'of it: if nobody has it open, "rbd rm {image.pool}/{image.name}" '
+        'removes it'
+    )
 
 
 def _instance_of(kind: Kind, image: Image) -> str:

@@ -28,6 +28,7 @@ from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
 _READY: dict[str, Any] = {'live': 1, 'state': State.READY}
+_IMPORTING: dict[str, Any] = {'live': 1, 'state': State.IMPORTING}
 _DELETING: dict[str, Any] = {'live': 1, 'state': State.DELETING}
 
 #: By whose order an image goes that was deleted after the backup.
@@ -105,8 +106,8 @@ class Adoption(Deferrals, Warrants):
 
         The service made it, and lost the row. READY, or RETIRED if the image
         is *trashed*, where it is purged after *retry_after_s* at the
-        earliest; nobody holds it. DELETING if it is a disk and a deferred
-        deletion concerns it.
+        earliest; nobody holds it. A disk is DELETING if a deferred deletion
+        concerns it, else IMPORTING if its caller has not committed it.
 
         :raises DiskExists: a live row has the name, or a row the uuid.
         :raises ParentNotFound: *parent* has no row.
@@ -122,7 +123,10 @@ class Adoption(Deferrals, Warrants):
             order = self._deferred_order(
                 connection, image, instance_uuid, facts.created_at
             )
-            entering = _READY if order is None else _DELETING
+            if order is not None:
+                entering = _DELETING
+            elif facts.writing:
+                entering = _IMPORTING
         row = reservation.inserted(
             connection,
             {

@@ -80,6 +80,7 @@ class ImageFacts:
     made to its end. ``delivered``: a caller may have been told of the image;
     one that has a tag and was not delivered is known to nobody but us.
     ``committed``: the caller that writes a blank disk said that it is whole.
+    ``writing``: it has not said so yet.
     ``created_at`` and ``modified_at`` are by the clock of an
     OSD, UTC, in whole seconds; writes within a minute of ``modified_at`` may
     have left it as it was.
@@ -93,6 +94,7 @@ class ImageFacts:
     modified_at: datetime.datetime
     delivered: bool = False
     committed: bool = False
+    writing: bool = False
 
     @property
     def parent_image_id(self) -> str:

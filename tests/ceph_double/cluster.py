@@ -353,6 +353,7 @@ class Cluster:
             image.modified_at,
             image.delivered,
             image.committed,
+            image.writing,
         )
 
     def _snapshot_facts(

@@ -37,27 +37,28 @@ class DoubleOpenImage:
         if self._tagged:
             return facts
         return dataclasses.replace(
-            facts, tag='', delivered=False, committed=False
+            facts, tag='', delivered=False, committed=False, writing=False
         )
 
     def tag(self, uuid: str) -> None:
         with self._ceph._act('tag', self._image.pool, takes_space=True):
             self._image.tag, self._image.delivered = uuid, False
-            self._image.committed = False
+            self._image.committed = self._image.writing = False
         self._tagged = True
 
-    def mark_delivered(self, uuid: str) -> None:
+    def mark_delivered(self, uuid: str, writing: bool = False) -> None:
         pool = self._image.pool
         with self._ceph._act('mark_delivered', pool, takes_space=True):
             self._image.tag, self._image.delivered = uuid, True
             self._image.committed = False
+            self._image.writing = writing
         self._tagged = True
 
     def mark_committed(self, uuid: str) -> None:
         pool = self._image.pool
         with self._ceph._act('mark_committed', pool, takes_space=True):
             self._image.tag, self._image.delivered = uuid, True
-            self._image.committed = True
+            self._image.committed, self._image.writing = True, False
         self._tagged = True
 
     def resize(self, size_bytes: int) -> None:

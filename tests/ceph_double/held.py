@@ -46,6 +46,7 @@ class HeldImage:
     tag: str = ''
     delivered: bool = False
     committed: bool = False
+    writing: bool = False
     trashed: bool = False
     migrating: bool = False
     created_at: datetime.datetime = dataclasses.field(default_factory=now)

@@ -120,15 +120,21 @@ class CloneSuite(DriverSuite):
         blank = self.image(self.name('blank'))
         self.driver.create(blank, MIB)
         with self.driver.open(blank) as opened:
-            opened.mark_delivered('row')
+            opened.mark_delivered('row', writing=True)
             self.assertFalse(opened.facts().committed)
-        self.assertFalse(self.found(blank).committed)
+            self.assertTrue(opened.facts().writing)
+        found = self.found(blank)
+        self.assertEqual(
+            ('row', True, False, True),
+            (found.tag, found.delivered, found.committed, found.writing),
+        )
         with self.driver.open(blank) as opened:
             opened.mark_committed('row')
             self.assertTrue(opened.facts().committed)
         found = self.found(blank)
         self.assertEqual(
-            ('row', True, True), (found.tag, found.delivered, found.committed)
+            ('row', True, True, False),
+            (found.tag, found.delivered, found.committed, found.writing),
         )
         with self.driver.open(blank) as opened:
             opened.tag('row')

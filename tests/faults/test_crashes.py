@@ -165,9 +165,9 @@ class WatchedImage:
         self._watched.on_act('tag', 'before')
         self._opened.tag(uuid)
 
-    def mark_delivered(self, uuid: str) -> None:
+    def mark_delivered(self, uuid: str, writing: bool = False) -> None:
         self._watched.on_act('mark_delivered', 'before')
-        self._opened.mark_delivered(uuid)
+        self._opened.mark_delivered(uuid, writing)
 
     def mark_committed(self, uuid: str) -> None:
         self._watched.on_act('mark_committed', 'before')

@@ -827,6 +827,7 @@ class BlankDiskTest(ReconciliationTest):
         self,
     ) -> None:
         disk = self.begin()
+        self.as_of_an_earlier_release(disk)
         self.back_up()
         self.write(disk)
         self.restore()
@@ -835,6 +836,90 @@ class BlankDiskTest(ReconciliationTest):
         self.assertEqual([(disk.image.name, Outcome.READY)], self.reconcile())
         self.go_on()
         self.assert_whole(disk)
+
+    def as_of_an_earlier_release(self, disk: Clone) -> None:
+        """Take the mark away that says that the disk is being written."""
+        with self.world.ceph.open(disk.image) as opened:
+            opened.mark_delivered(disk.uuid)
+
+    def assert_importing(self, disk: Clone) -> None:
+        """Assert that the disk is not taken for whole, and can be committed.
+
+        By the caller that has begun it.
+        """
+        self.assertEqual([], self.reconcile())
+        found = self.row(disk.image.name)
+        self.assertEqual(
+            (State.IMPORTING, disk.uuid, disk.image.id),
+            (found.state, found.uuid, found.image.id),
+        )
+        self.go_on(State.IMPORTING)
+        self.assertEqual(found, self.begin())
+        self.commit(disk)
+        self.assert_whole(disk)
+        self.assert_deletable(disk)
+
+    def test_disk_being_written_at_the_backup_is_not_whole(self) -> None:
+        disk = self.begin()
+        self.back_up()
+        self.write(disk)
+        self.restore()
+        self.assert_importing(disk)
+
+    def test_disk_being_written_since_the_backup_is_adopted_so(self) -> None:
+        self.back_up()
+        disk = self.begin()
+        self.write(disk)
+        self.restore()
+        told = [(disk.image.name, Outcome.ADOPTED)]
+        self.assertEqual(told, self.reconcile())
+        self.assert_importing(disk)
+
+    def test_disk_in_the_making_at_the_backup_and_written_is_not_whole(
+        self,
+    ) -> None:
+        self.world.ceph.on_act = self.back_up_before('mark_delivered')
+        disk = self.begin()
+        self.write(disk)
+        self.restore()
+        self.world.end_leases()
+        self.reconcile()
+        self.assert_importing(disk)
+
+    def test_committed_disk_that_is_not_known_is_adopted(self) -> None:
+        self.back_up()
+        disk = self.begin()
+        self.commit(disk)
+        self.restore()
+        self.assert_kept(disk)
+
+    def test_disk_that_an_earlier_release_finished_is_adopted(self) -> None:
+        self.back_up()
+        disk = self.begin()
+        self.commit(disk)
+        self.as_of_an_earlier_release(disk)
+        self.restore()
+        self.assert_kept(disk)
+
+    def test_image_that_was_never_delivered_is_told_and_left(self) -> None:
+        self.back_up()
+        names = {
+            'vms': f'{uuid.uuid4()}_disk',
+            'images': f'{uuid.uuid4()}.1a2b3c4d',
+        }
+        for pool, name in names.items():
+            image = self.world.ceph.add_image(pool, name, MIB)
+            with self.world.ceph.open(image) as opened:
+                opened.tag(str(uuid.uuid4()))
+        self.restore()
+        before = self.world.rows()
+        self.assertEqual(
+            sorted((name, Outcome.UNEXPLAINED) for name in names.values()),
+            self.reconcile(),
+        )
+        self.assertEqual(before, self.world.rows())
+        self.go_on()
+        self.assertEqual({names['vms']}, set(self.world.ceph.named('vms')))
 
     def test_disk_begun_after_the_restore_is_not_taken_for_whole(
         self,
