@@ -13,6 +13,7 @@ from tests.lineage_suite.clones import TestHold
 from tests.lineage_suite.clones import TestMove
 from tests.lineage_suite.clones import TestPage
 from tests.lineage_suite.clones import TestReserve
+from tests.lineage_suite.deletions import TestDeferral
 from tests.lineage_suite.deletions import TestDeletion
 from tests.lineage_suite.flattens import TestDuty
 from tests.lineage_suite.flattens import TestFlatten
@@ -43,6 +44,7 @@ __all__ = [
     'TestBase',
     'TestBaseImage',
     'TestChange',
+    'TestDeferral',
     'TestDeletion',
     'TestDoubt',
     'TestDuty',
