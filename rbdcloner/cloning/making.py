@@ -29,19 +29,15 @@ from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.open_image import OpenImage
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.removing import Remover
-from rbdcloner.cloning.removing import when_closed
-from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
-from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
-from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -58,25 +54,12 @@ _PARENT_GONE = (
 #: What has been made so far is not wanted, or of no use.
 _UNDONE = (errors.CephError, errors.CreationOutdated, errors.ParentGone)
 
-#: Nothing of the image was changed.
-_NOT_ROLLED_BACK = (
-    errors.DatabaseOutdated,
-    errors.DestructionRefused,
-    errors.ParentReleased,
-    errors.RbdImageInUse,
-    errors.RbdImageNotFound,
-    errors.SnapshotNotFound,
-    errors.SnapshotTrashed,
-)
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes, resizes and rolls back images, each for a held row."""
+    """Makes and resizes images, each for a held row."""
 
     ceph: Driver
     lineage: Lineage
-    gate: Gate
     remover: Remover
     holder: Holder
 
@@ -187,44 +170,6 @@ class Maker:
                 size_bytes=found_bytes,
                 reason='',
                 done=size_bytes > 0,
-            )
-
-    def roll_back(self, clone: Clone, begun: bool) -> Clone:
-        """Give a ROLLING_BACK row's image its target's data; the row, READY.
-
-        *begun* is whether somebody may have begun with it before: then the
-        image may have some of both, and stays ROLLING_BACK until it is done.
-
-        :raises ParentReleased: the snapshot is being removed.
-        """
-        with self.holder.working_on(clone, long=True):
-            (target,) = self.lineage.parents([clone.rollback_to or 0])
-            warrant = Warrant(
-                Order.CALLER, f'the row says {clone.state}', clone.uuid
-            )
-            try:
-                self.remover.generation.check(clone.image.pool)
-                _check_stays(target)
-                when_closed(
-                    lambda: self.gate.roll_back(target.snapshot, warrant),
-                    self.lineage,
-                    clone,
-                )
-            except _NOT_ROLLED_BACK as exc:
-                if not begun:
-                    self.lineage.move(
-                        clone,
-                        State.READY,
-                        reason=errors.reason_of(exc),
-                        done=False,
-                    )
-                raise
-            return self.lineage.move(
-                clone,
-                State.READY,
-                size_bytes=target.size_bytes,
-                reason='',
-                done=True,
             )
 
     def take(self, planned: Parent) -> Parent:
@@ -400,15 +345,6 @@ def _parent(clone: Clone) -> Parent:
     if clone.parent is None:
         raise ValueError(f'clone {clone.uuid} was reserved without a parent')
     return clone.parent
-
-
-def _check_stays(target: Parent) -> None:
-    """Raise if the snapshot goes; read after the row says ROLLING_BACK.
-
-    Whoever removes it says so first, and then looks at the row.
-    """
-    if target.state is not ParentState.ACTIVE:
-        raise errors.ParentReleased(parent=str(target.snapshot))
 
 
 def _gone(clone: Clone, reason: str) -> errors.ParentGone:

@@ -20,6 +20,7 @@ from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.making import Maker
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.cloning.removing import Remover
+from rbdcloner.cloning.rollbacks import Rollbacks
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import Parent
@@ -39,6 +40,7 @@ class Recovery:
     releaser: Releaser
     maker: Maker
     remover: Remover
+    rollbacks: Rollbacks
     holder: Holder
     idle_s: float
 
@@ -146,7 +148,7 @@ class Recovery:
             case State.RESIZING:
                 self.maker.resize(clone, 0)
             case State.ROLLING_BACK:
-                self.maker.roll_back(clone, begun=True)
+                self.rollbacks.roll_back(clone, begun=True)
 
     def _resolve_reserved(self, clone: Clone) -> None:
         """Deliver what was delivered before; else undo what was made."""

@@ -21,6 +21,7 @@ from rbdcloner.cloning import matching
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.headroom import Headroom
 from rbdcloner.cloning.releasing import Releaser
+from rbdcloner.cloning.rollbacks import Rollbacks
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
@@ -49,6 +50,7 @@ class Snapshots:
     engine: Engine
     ceph: Driver
     releaser: Releaser
+    rollbacks: Rollbacks
     headroom: Headroom
     image_pools: Collection[str]
 
@@ -212,7 +214,7 @@ class Snapshots:
             target.id if isinstance(target, Parent) else target,
         )
         try:
-            return self.engine.maker.roll_back(disk, begun)
+            return self.rollbacks.roll_back(disk, begun)
         except errors.RbdImageInUse as exc:
             raise errors.DiskInUse(
                 name=name, pool=pool, watchers=exc.kwargs['watchers']

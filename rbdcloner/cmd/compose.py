@@ -51,6 +51,7 @@ from rbdcloner.cloning.recovery import Recovery
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.cloning.removing import Remover
 from rbdcloner.cloning.repairing import Repairer
+from rbdcloner.cloning.rollbacks import Rollbacks
 from rbdcloner.cloning.snapshots import Snapshots
 from rbdcloner.cloning.survey import Survey
 from rbdcloner.cloning.warrants import Gate
@@ -185,7 +186,8 @@ def rooms(
         generation,
         conf.safety.undo_delay,
     )
-    maker = Maker(driver, rows, gate, remover, holder)
+    maker = Maker(driver, rows, remover, holder)
+    rollbacks = Rollbacks(rows, gate, generation, holder)
     repairer = Repairer(driver, rows, maker)
     headroom = Headroom(rows, _limits(conf))
     clone_format = CloneFormat(conf.ceph.clone_format)
@@ -211,7 +213,9 @@ def rooms(
         disk_pools=disk_pools,
     )
     image_pools = frozenset(conf.ceph.image_pools)
-    snapshots = Snapshots(engine, driver, releaser, headroom, image_pools)
+    snapshots = Snapshots(
+        engine, driver, releaser, rollbacks, headroom, image_pools
+    )
     absence = Absence(
         rows, images, _brake(conf, rows, driver), conf.safety.absence_delay
     )
@@ -241,7 +245,13 @@ def rooms(
             conf.workers,
         ),
         Recovery(
-            rows, releaser, maker, remover, holder, conf.recovery_interval
+            rows,
+            releaser,
+            maker,
+            remover,
+            rollbacks,
+            holder,
+            conf.recovery_interval,
         ),
         reaper,
         survey,
