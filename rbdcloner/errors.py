@@ -249,6 +249,10 @@ class DiskInUse(Error):
     retryable = True
 
 
+class RollbackAbandoned(Error):
+    """The rollback of disk {name} in pool {pool} was given up: {reason}."""
+
+
 class DiskSnapshotNotFound(Error):
     """Disk {name} in pool {pool} has no snapshot {snapshot}."""
 

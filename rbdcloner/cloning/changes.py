@@ -5,6 +5,7 @@ What a request is noted for, and when it is its turn, is in
 :mod:`rbdcloner.db.changes`.
 """
 
+from rbdcloner import errors
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
@@ -20,6 +21,25 @@ def has_done(lineage: Lineage, request: Request, disk: Clone) -> bool:
     """Tell whether *request* has changed the disk already."""
     noted = lineage.find_change(request)
     return noted is not None and not noted.open and noted.clone_id == disk.id
+
+
+def refuse_abandoned(lineage: Lineage, request: Request, disk: Clone) -> None:
+    """Raise if *request* is a rollback of the disk that was given up.
+
+    :raises RollbackAbandoned: it is.
+    """
+    noted = lineage.find_change(request)
+    if (
+        noted is not None
+        and noted.clone_id == disk.id
+        and not noted.open
+        and noted.parent_id is None
+    ):
+        raise errors.RollbackAbandoned(
+            name=disk.image.name,
+            pool=disk.image.pool,
+            reason='a user came between',
+        )
 
 
 def begin(

@@ -54,6 +54,7 @@ _PARENT_GONE = (
 #: What has been made so far is not wanted, or of no use.
 _UNDONE = (errors.CephError, errors.CreationOutdated, errors.ParentGone)
 
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Maker:
     """Makes and resizes images, each for a held row."""

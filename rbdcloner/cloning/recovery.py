@@ -4,9 +4,9 @@
 A row in progress that nobody holds was left by a dead worker, or by a
 request that Ceph did not answer. Whose caller still wants it calls again and
 takes it over; else it is resolved here: a child not delivered is undone, a
-removal is finished, a resize takes the size that Ceph has, a disk that was
-going back to a snapshot goes there. What we hold on a parent for no child any
-more is given back.
+removal is finished, a resize takes the size that Ceph has, a rollback is
+finished unless somebody uses the disk. What we hold on a parent for no child
+any more is given back.
 """
 
 from collections.abc import Callable
@@ -131,7 +131,7 @@ class Recovery:
 
     def _resolve(self, clone: Clone) -> None:
         self.remover.generation.check(clone.image.pool)
-        clone = self.holder.hold(clone)
+        found, clone = clone, self.holder.hold(clone)
         LOG.info(
             'Clone %s (%s) was left %s: %s',
             clone.uuid, clone.image, clone.state, clone.reason or 'no word',
@@ -148,7 +148,7 @@ class Recovery:
             case State.RESIZING:
                 self.maker.resize(clone, 0)
             case State.ROLLING_BACK:
-                self.rollbacks.roll_back(clone, begun=True)
+                self.rollbacks.resume(clone, found)
 
     def _resolve_reserved(self, clone: Clone) -> None:
         """Deliver what was delivered before; else undo what was made."""

@@ -194,11 +194,14 @@ class Snapshots:
         :raises DiskSnapshotNotFound: the disk has no such snapshot.
         :raises ParentReleased: the snapshot is being removed.
         :raises RequestOutdated: a later request came before it.
+        :raises RollbackAbandoned: the request was interrupted, and is not
+            done again: somebody has used the disk since.
         :raises DiskInUse: somebody has it open.
         :raises DatabaseOutdated: the disk may be another by now; its row is
             as it was, also one that says that the disk goes back.
         """
         disk = self.engine.get_disk(pool, name)
+        changes.refuse_abandoned(self.engine.lineage, request, disk)
         if changes.has_done(self.engine.lineage, request, disk):
             return disk
         if disk.state not in (State.READY, State.ROLLING_BACK):

@@ -187,7 +187,7 @@ def rooms(
         conf.safety.undo_delay,
     )
     maker = Maker(driver, rows, remover, holder)
-    rollbacks = Rollbacks(rows, gate, generation, holder)
+    rollbacks = Rollbacks(driver, rows, gate, generation, holder)
     repairer = Repairer(driver, rows, maker)
     headroom = Headroom(rows, _limits(conf))
     clone_format = CloneFormat(conf.ceph.clone_format)

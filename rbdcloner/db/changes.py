@@ -8,6 +8,8 @@ One that was not noted is refused where a later request for the name is noted
 than its caller knew of: its caller has given it up, or asks again.
 """
 
+from typing import Any
+
 from oslo_db import exception
 import sqlalchemy as sa
 
@@ -35,6 +37,10 @@ from rbdcloner.model import SnapshotFacts
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
+_CHANGES = sa.select(changes, deletions.c.call, deletions.c.created_at).join(
+    deletions, deletions.c.id == changes.c.id
+)
+
 
 class Changes(Door):
     """How :class:`~rbdcloner.db.lineage.Lineage` begins to change disks."""
@@ -45,6 +51,53 @@ class Changes(Door):
     ) -> Change | None:
         """Return what is noted of *request*, ``None`` if nothing is."""
         return self._noted(connection, request)
+
+    @reads
+    def find_open_change(
+        self, connection: sa.Connection, clone: Clone
+    ) -> Change | None:
+        """Return the newest request that the disk's row is in progress for.
+
+        ``None`` on the schema of the release before.
+        """
+        if not self._are_remembered(connection, changes):
+            return None
+        statement = (
+            _CHANGES.where(changes.c.clone_id == clone.id, changes.c.open == 1)
+            .order_by(changes.c.id.desc())
+            .limit(1)
+        )
+        row = connection.execute(statement).one_or_none()
+        return None if row is None else _change(row)
+
+    @writes
+    def abandon_change(
+        self,
+        connection: sa.Connection,
+        clone: Clone,
+        reason: str,
+        size_bytes: int | None,
+    ) -> Clone:
+        """Give up the rollback of a ROLLING_BACK row; the row, READY.
+
+        Its requests stay noted, so that none that is sent again is done.
+
+        :raises RowMoved: the row is not as it was left.
+        """
+        moved = self._moved(
+            connection,
+            clone,
+            State.READY,
+            reason=reason,
+            size_bytes=size_bytes,
+        )
+        if self._are_remembered(connection, changes):
+            connection.execute(
+                sa.update(changes)
+                .where(changes.c.clone_id == clone.id, changes.c.open == 1)
+                .values(open=None, parent_id=None)
+            )
+        return moved
 
     @writes
     def begin_change(
@@ -195,15 +248,20 @@ class Changes(Door):
     ) -> Change | None:
         if not request.call or not self._are_remembered(connection, changes):
             return None
-        statement = (
-            sa.select(changes)
-            .join(deletions, deletions.c.id == changes.c.id)
-            .where(deletions.c.call == request.call)
-        )
+        statement = _CHANGES.where(deletions.c.call == request.call)
         row = connection.execute(statement).one_or_none()
-        if row is None:
-            return None
-        return Change(row.id, row.clone_id, row.parent_id, row.open == 1)
+        return None if row is None else _change(row)
+
+
+def _change(row: sa.Row[Any]) -> Change:
+    return Change(
+        id=row.id,
+        clone_id=row.clone_id,
+        parent_id=row.parent_id,
+        open=row.open == 1,
+        call=row.call,
+        begun_at=row.created_at,
+    )
 
 
 def _recorded_id(

@@ -142,13 +142,17 @@ class Change:
     """A row: a request that changes, or has changed, the disk ``clone_id``.
 
     ``parent_id`` is the snapshot that the request made, removes or goes back
-    to. ``open``: the disk's row has not become READY yet for the request.
+    to; ``None`` for a resize, and for a rollback that was given up. ``open``:
+    the disk's row has not become READY yet for the request. ``call`` is the
+    request's id, and ``begun_at`` when it was noted, by the database's clock.
     """
 
     id: int
     clone_id: int
     parent_id: int | None
     open: bool
+    call: str
+    begun_at: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -289,7 +289,13 @@ class Service(fixtures.Fixture):
             snapshots=rooms.manager.snapshots,
             imports=rooms.manager.imports,
             noted=rooms.noted,
-            recovery=dataclasses.replace(rooms.recovery, idle_s=0),
+            recovery=dataclasses.replace(
+                rooms.recovery,
+                idle_s=0,
+                rollbacks=dataclasses.replace(
+                    rooms.recovery.rollbacks, open_for_s=0
+                ),
+            ),
             reaper=rooms.reaper,
             survey=rooms.survey,
             absent_images=rooms.absent_images,

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots of disks: into Glance, and those that callers name."""
 
+import dataclasses
 import threading
 
+import fixtures
 import testtools
 from testtools import matchers
 
@@ -413,6 +415,11 @@ class NamedTest(SnapshotsTest):
 class RollbackTest(SnapshotsTest):
     def setUp(self) -> None:
         super().setUp()
+        self.log = self.useFixture(
+            fixtures.FakeLogger(
+                'rbdcloner', format='%(levelname)s %(message)s'
+            )
+        )
         self.ceph.write(self.disk.image, 0, b'old')
         self.target = self.snapshots.create_snapshot('vms', self.name, 'then')
         self.ceph.write(self.disk.image, 0, b'new')
@@ -555,19 +562,121 @@ class RollbackTest(SnapshotsTest):
         self.assertRaises(errors.SnapshotNotFound, self.roll_back)
         self.assertEqual((b'new', State.READY), (self.read(), self.state()))
 
-    def test_half_done_it_is_not_ready_while_somebody_has_it_open(
+    def recover(self) -> None:
+        tree.make_due(self.process)
+        self.process.recovery.sweep()
+
+    def assert_given_up(self, why: str) -> None:
+        row = tree.row(self.process, self.disk)
+        self.assertIs(State.READY, row.state)
+        self.assertIn(why, row.reason)
+        (line,) = (
+            line
+            for line in self.log.output.splitlines()
+            if line.startswith('ERROR') and 'is given up' in line
+        )
+        self.assertIn(f'vms/{self.name} ({self.disk.image.id})', line)
+
+    def test_half_done_under_a_user_it_is_given_up(self) -> None:
+        """A rollback after the shutdown would destroy what a guest wrote."""
+        self.fail_half_way()
+        with self.ceph.watch(self.disk.image) as address:
+            self.assertRaises(errors.DiskInUse, self.roll_back)
+            self.assertIs(State.ROLLING_BACK, self.state())
+            self.recover()
+            self.assert_given_up(f'open at {address}')
+            self.ceph.write(self.disk.image, 0, b'NEW')
+        self.recover()
+        self.assertEqual((b'NEW', State.READY), (self.read(), self.state()))
+        self.roll_back()
+        self.assertEqual(b'old', self.read())
+
+    def test_half_done_it_waits_while_a_worker_has_it_open(self) -> None:
+        self.fail_half_way()
+        with self.ceph.watch(self.disk.image) as address:
+            self.process.lineage.register_worker(
+                'another', 'host', 1, '1', '1.0'
+            )
+            self.process.lineage.note_addresses('another', [address])
+            self.recover()
+            self.assertIs(State.ROLLING_BACK, self.state())
+        self.recover()
+        self.assertEqual((b'old', State.READY), (self.read(), self.state()))
+
+    def test_half_done_it_waits_while_a_dead_worker_may_have_it_open(
         self,
     ) -> None:
         self.fail_half_way()
+        recovery = self.process.recovery
+        patient = dataclasses.replace(
+            recovery,
+            rollbacks=dataclasses.replace(recovery.rollbacks, open_for_s=60),
+        )
         with self.ceph.watch(self.disk.image):
-            self.assertRaises(errors.DiskInUse, self.roll_back)
-            self.assertIs(State.ROLLING_BACK, self.state())
             tree.make_due(self.process)
-            self.process.recovery.sweep()
+            patient.sweep()
             self.assertIs(State.ROLLING_BACK, self.state())
-        tree.make_due(self.process)
-        self.process.recovery.sweep()
+        self.recover()
         self.assertEqual((b'old', State.READY), (self.read(), self.state()))
+
+    def test_half_done_it_is_given_up_after_a_user_wrote(self) -> None:
+        self.fail_half_way()
+        self.ceph.write(self.disk.image, 0, b'NEW', later_s=600)
+        self.recover()
+        self.assert_given_up('was written to at')
+        self.assertEqual(b'NEW', self.read())
+
+    def test_given_up_its_request_is_never_done(self) -> None:
+        """A message can arrive after its caller has given it up."""
+        request = Request('call', 2**40)
+        self.ceph.fail('rollback', errors.CephUnavailable(act='rollback'))
+        self.assertRaises(
+            errors.CephUnavailable, self.roll_back, request=request
+        )
+        self.ceph.write(self.disk.image, 0, b'NEW', later_s=600)
+        for _twice in range(2):
+            self.assertRaises(
+                errors.RollbackAbandoned, self.roll_back, request=request
+            )
+        self.assertEqual((b'NEW', State.READY), (self.read(), self.state()))
+
+    def test_requested_anew_it_overwrites_what_a_user_wrote(self) -> None:
+        self.fail_half_way()
+        self.ceph.write(self.disk.image, 0, b'NEW', later_s=-600)
+        self.roll_back()
+        self.assertEqual((b'old', State.READY), (self.read(), self.state()))
+
+    def test_half_done_it_is_given_up_without_its_snapshot(self) -> None:
+        self.fail_half_way()
+        self.ceph.drop_snapshot(self.target.snapshot)
+        self.recover()
+        self.assert_given_up('then')
+        self.process.engine.resize_disk('vms', self.name, 3 * MIB)
+
+    def test_half_done_it_is_given_up_with_a_trashed_snapshot(self) -> None:
+        child = dataclasses.replace(self.disk.image, name='child', id='')
+        self.ceph.clone(self.target.snapshot, child, CloneFormat.V2, 22)
+        self.fail_half_way()
+        self.ceph.drop_snapshot(self.target.snapshot)
+        self.recover()
+        self.assert_given_up('then')
+
+    def test_half_done_it_is_given_up_without_its_image(self) -> None:
+        self.fail_half_way()
+        self.ceph.remove_image(self.disk.image)
+        self.recover()
+        self.assert_given_up(self.name)
+        self.process.survey.look()
+        self.assertIsNot(State.READY, self.state())
+
+    def test_order_is_logged_with_its_request(self) -> None:
+        self.roll_back(request=Request('req-7', 2**40))
+        (line,) = (
+            line
+            for line in self.log.output.splitlines()
+            if 'Destruction: roll back' in line
+        )
+        self.assertIn('caller (request req-7)', line)
 
     def test_half_done_it_is_not_ready_after_a_refusal(self) -> None:
         self.ceph.fail('rollback', errors.OutOfSpace(pool='vms'))
