@@ -237,6 +237,10 @@ class NameTaken(Error):
     """Pool {pool} has an image {name} that this service did not make."""
 
 
+class NoteUndecided(Error):
+    """nova-compute noted that it makes disk {name} in pool {pool} and does not go on; the image may be whole. If the instance uses it, run "rbdcloner-manage disk adopt"; else remove the image, then "rados -p {pool} rmomapkey rbdcloner.unadopted {name}"."""
+
+
 class DiskBusy(Error):
     """Disk {name} in pool {pool} is {state}, and another request works on it."""
 
