@@ -5,6 +5,7 @@ What ``_alone`` does, or a base class's method, is Nova's own code: for mode
 *prefer*, while no manager answers.
 """
 
+from collections.abc import Callable
 import os
 from typing import Any
 
@@ -56,6 +57,16 @@ class Rbd(imagebackend.Rbd):
     def get_disk_size(self, name: str | None) -> int:
         """Return the size of the disk, whatever *name* is, in bytes."""
         return int(self.driver.size(self.rbd_name))
+
+    def libvirt_info(self, *args: Any, **kwargs: Any) -> Any:
+        """Describe the disk for a guest that is about to start.
+
+        :raises NovaException: the disk is being rolled back, or its rollback
+            was interrupted: the start is to be repeated later.
+        """
+        with as_novas():
+            self._disk.check_rolled_back()
+        return super().libvirt_info(*args, **kwargs)
 
     # A disk of an image
 
@@ -152,10 +163,14 @@ class Rbd(imagebackend.Rbd):
     def _clone_alone(
         self, context: Any, image_id: str, size_bytes: int
     ) -> None:
-        self._note(image_id, making=True)
-        super().clone(context, image_id, copy_to_store=False)
-        self._resize_alone(self.rbd_name, size_bytes or None)
-        self._note(image_id)
+        self._make_alone(
+            lambda: super(Rbd, self).clone(
+                context, image_id, copy_to_store=False
+            ),
+            self.rbd_name,
+            size_bytes or None,
+            image_id,
+        )
 
     def _has_copied(self, context: Any, image_id: str) -> bool:
         """Have Glance copy the image to its store in RBD, if it is to."""
@@ -234,26 +249,59 @@ class Rbd(imagebackend.Rbd):
         return begun
 
     def _import_alone(self, path: str, size: int | None) -> None:
-        self._note(making=True)
-        self.driver.import_image(path, self.rbd_name)
-        self._resize_alone(path, size)
-        self._note()
+        self._make_alone(
+            lambda: self.driver.import_image(path, self.rbd_name), path, size
+        )
 
     def _resize_alone(self, base: str, size: int | None) -> None:
         self.verify_base_size(base, size)
         if size and size > self.get_disk_size(self.rbd_name):
             self.driver.resize(self.rbd_name, size)
 
-    def _note(self, image_id: str = '', making: bool = False) -> None:
-        """Let a manager know whose the image is that has, or gets, the name.
+    def _make_alone(
+        self,
+        make: Callable[[], object],
+        base: str,
+        size: int | None,
+        image_id: str = '',
+    ) -> None:
+        """Make the disk, and let a manager know whose it is.
 
-        It adopts no image that is in the *making*, nor takes that for what
-        another manager has left.
+        It adopts no image that is in the making, nor takes that for what
+        another manager has left. When the making fails, the note is struck
+        out, unless the name has an image that may be of this making.
         """
         facts = self._disk.owner | {'image_id': image_id}
-        if making:
-            facts['making'] = 'yes'
-        self.driver.note_unadopted(self.rbd_name, facts)
+        making = facts | {'making': 'yes'}
+        self.driver.note_unadopted(self.rbd_name, making)
+        was_there = False
+        try:
+            was_there = self.driver.exists(self.rbd_name)
+            make()
+        except BaseException:
+            self._strike_note(making, was_there)
+            raise
+        try:
+            self._resize_alone(base, size)
+        finally:
+            # It has all its data, whatever its size.
+            self.driver.note_unadopted(self.rbd_name, facts)
+
+    def _strike_note(self, making: dict[str, str], was_there: bool) -> None:
+        """Strike the note of a making that failed; a manager may do it, too.
+
+        What has the name and *was_there* before is not of this making.
+        """
+        try:
+            if was_there or not self.driver.exists(self.rbd_name):
+                self.driver.strike_unadopted(self.rbd_name, making)
+        except Exception as exc:
+            # The error of the making is the one to tell.
+            LOG.warning(
+                'The note that %s is being made could not be struck out; a '
+                'manager does it when no image has the name: %s',
+                *(self.rbd_name, exc),
+            )
 
     # What becomes of it
 

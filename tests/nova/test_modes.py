@@ -4,6 +4,7 @@
 import json
 from typing import Any
 from unittest import mock
+import uuid
 
 from nova import exception
 from nova.compute import vm_states
@@ -209,6 +210,35 @@ class PreferTest(ModeTest):
         )
         self.back()
         compute.delete_disks(self.instance)
+
+    def test_making_that_fails_leaves_no_note(self) -> None:
+        self.alone()
+        disk = self.disk()
+        self.assertRaises(
+            exception.ImageNotFound,
+            *(disk.direct_fetch, self.context, str(uuid.uuid4()), 8 * MIB),
+        )
+        self.assertEqual({}, self.noted())
+
+    def test_disk_that_is_not_resized_is_noted_as_whole(self) -> None:
+        self.alone()
+        disk = self.disk()
+        self.assertRaises(
+            exception.FlavorDiskSmallerThanImage,
+            *(disk.direct_fetch, self.context, self.image_id, MIB),
+        )
+        self.assertNotIn('making', self.noted()[disk.rbd_name])
+        compute.delete_disks(self.instance)
+        self.back()
+
+    def test_note_of_another_making_is_not_struck(self) -> None:
+        ceph = rbd_utils.RBDDriver()
+        ceph.note_unadopted('disk', {'host': 'another'})
+        ceph.strike_unadopted('disk', {'host': 'here'})
+        self.assertEqual({'disk': {'host': 'another'}}, self.noted())
+        for _twice in range(2):
+            ceph.strike_unadopted('disk', {'host': 'another'})
+        self.assertEqual({}, self.noted())
 
     def test_manager_is_asked_when_there_is_one(self) -> None:
         self.boot(self.disk())
