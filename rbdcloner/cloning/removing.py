@@ -185,12 +185,16 @@ class Remover:
     def _identified(
         self, clone: Clone, warrant: Warrant, replaced: bool
     ) -> Clone:
-        """Note the id of what a maker left under the name, if it did."""
+        """Note the id of what a maker left under the name, if it did.
+
+        :raises DiskBusy: it left no image, and nova-compute is about to make
+            one under the name.
+        """
         if clone.image.id:
             return clone
         facts = self.ceph.find_image(clone.image)
         if facts is None:
-            self.gate.free_name(clone, warrant)
+            self._free_name(clone, warrant)
         elif self._is_ours(facts, clone):
             return self.lineage.note_image_id(clone, facts.image.id)
         elif not replaced and (facts.tag or not self._is_noted(facts.image)):
@@ -201,6 +205,18 @@ class Remover:
                 found=facts.image.id,
             )
         return clone
+
+    def _free_name(self, clone: Clone, warrant: Warrant) -> None:
+        """Free a name that leads to no image, if a maker left it taken.
+
+        What nova-compute makes between the look and the removal would go. Its
+        note comes before its image, and is there no more once that is over.
+        """
+        if self._is_noted(clone.image):
+            raise errors.DiskBusy(
+                name=clone.image.name, pool=clone.image.pool, state=clone.state
+            )
+        self.gate.free_name(clone, warrant)
 
     def _is_ours(self, facts: ImageFacts, clone: Clone) -> bool:
         """Tell whether a maker of *clone*'s row left the image.

@@ -11,8 +11,9 @@ order        what the gate wants
 ============ ================================================================
 ``caller``   the id of the request
 ``operator`` the command
-``undo``     the image is not marked as delivered, or it was in the trash for
-             its time
+``undo``     while the row is being undone: the image is not marked as
+             delivered. How long one that is marked lies in the trash is the
+             reaper's to wait for
 ``absence``  the evidence; the delays are its finder's
 ``others``   nothing in Ceph is touched
 ``unneeded`` the evidence; whoever asks has confirmed that it has no child
@@ -88,13 +89,9 @@ class Gate:
             self.ceph.rollback(snapshot)
 
     def free_name(self, clone: Clone, warrant: Warrant) -> None:
-        """Free a name that leads to no image."""
-        if warrant.order is Order.OTHERS:
-            return
-        # Nothing is destroyed where, as nearly always, it is free.
-        self._check(warrant)
-        self.generation.check(clone.image.pool)
-        self.ceph.free_name(clone.image)
+        """Free a name that leads to no image; nothing where it is free."""
+        if self._opens('free the name', clone.image, warrant):
+            self.ceph.free_name(clone.image)
 
     def _opens(
         self,
@@ -113,7 +110,7 @@ class Gate:
         self.generation.check(image.pool)
         LOG.info(
             'Destruction: %s %s (%s), ordered by %s',
-            *(act, what, image.id, warrant),
+            *(act, what, image.id or 'no image', warrant),
         )
         return True
 

@@ -129,6 +129,50 @@ class OrderTest(GateTest):
         self.assertIn('a manager of the release before', self.log.output)
 
 
+class NameTest(GateTest):
+    """A maker died in its first act, and left a name without an image."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.other = service.request(self.image_id)
+        self.name = self.world.child(self.other.name)
+        self.ceph.fail('clone', service.Died('killed'))
+        self.assertRaises(
+            service.Died, self.process.engine.create_disk, self.other
+        )
+        self.ceph.half_clone(
+            self.world.parent_of(self.image_id), self.name, 'name'
+        )
+        self.world.end_leases()
+        self.process = self.world.process()
+
+    def state(self) -> State:
+        (row,) = self.process.lineage.page(Filters(name=self.other.name))
+        return row.state
+
+    def test_freed_name_is_logged(self) -> None:
+        self.process.sweep_until_quiet()
+        self.assertNotIn(self.other.name, self.ceph.named('vms'))
+        (line,) = self.destructions()
+        self.assertIn(
+            f'free the name vms/{self.other.name} (no image), ordered by undo',
+            line,
+        )
+
+    def test_name_that_nova_is_about_to_use_is_not_freed(self) -> None:
+        """What it makes after the look would be removed by the name."""
+        self.ceph.note('vms', self.other.name, '{"making": "yes"}')
+        self.process.recovery.sweep()
+        self.assertIn(self.other.name, self.ceph.named('vms'))
+        self.assertIs(State.UNDOING, self.state())
+        self.assertEqual([], self.destructions())
+        self.ceph.strike_note('vms', self.other.name, '{"making": "yes"}')
+        self.world.pass_time()
+        self.process.sweep_until_quiet()
+        self.assertIs(State.FAILED, self.state())
+        self.assertNotIn(self.other.name, self.ceph.named('vms'))
+
+
 class OutdatedTest(GateTest):
     """The gate asks once more, whatever its callers have asked before."""
 
