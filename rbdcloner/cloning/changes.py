@@ -38,7 +38,8 @@ def refuse_abandoned(lineage: Lineage, request: Request, disk: Clone) -> None:
         raise errors.RollbackAbandoned(
             name=disk.image.name,
             pool=disk.image.pool,
-            reason='a user came between',
+            reason='it was interrupted; the disk was used since, or its '
+            'snapshot is gone',
         )
 
 

@@ -84,7 +84,8 @@ class Rollbacks:
                 self._act(clone, target, change)
             except _NOT_ROLLED_BACK as exc:
                 if begun and isinstance(exc, _IMPOSSIBLE):
-                    raise self._abandon(clone, str(exc)) from exc
+                    why = str(exc).rstrip('.')
+                    raise self._abandon(clone, why) from exc
                 if not begun:
                     self.lineage.move(
                         clone,
@@ -178,8 +179,8 @@ class Rollbacks:
         LOG.error(
             'The rollback of disk %s (%s) is given up, its row is ready: %s. '
             'The disk may have data of before and after the snapshot: check '
-            'its file systems. To roll back all the same, stop the server '
-            'and request the rollback again',
+            'its file systems. To roll back all the same, while it has the '
+            'snapshot, stop the server and request the rollback again',
             *(clone.image, clone.image.id, why),
         )
         return errors.RollbackAbandoned(
