@@ -8,7 +8,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
-import datetime
 import functools
 
 from rbdcloner import errors
@@ -183,14 +182,10 @@ class Others(Cluster):
         with self._lock:
             self._drop(self._image(image))
 
-    def write(
-        self, image: Image, offset: int, data: bytes, later_s: float = 0
-    ) -> None:
-        """Write *data* into *image*, by its clock so much later than now."""
+    def write(self, image: Image, offset: int, data: bytes) -> None:
+        """Write *data* into *image*."""
         with self._lock:
-            held = self._image(image)
-            held.write(offset, data)
-            held.modified_at += datetime.timedelta(seconds=later_s)
+            self._image(image).write(offset, data)
 
     def read(
         self, image: Image, offset: int, length: int, snapshot: str = ''
