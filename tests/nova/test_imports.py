@@ -3,7 +3,7 @@
 
 from cursive import exception as cursive_errors
 from nova import exception
-from nova import objects
+from nova.objects import trusted_certs
 
 from rbdcloner import errors
 from tests.functional.service import GOLDEN
@@ -53,12 +53,12 @@ class VerifiedTest(compute.ComputeTest):
         self.assertRaises(errors.DiskNotFound, self.row)
 
     def test_users_certificates_are_heeded_for_every_image(self) -> None:
-        self.instance.trusted_certs = objects.TrustedCerts(ids=['a', 'b'])
+        self.instance.trusted_certs = trusted_certs.TrustedCerts(ids=['a', 'b'])
         for image_id in (self.image_id, self.upload(GOLDEN, 'qcow2')):
             self.assert_refused(image_id)
 
     def test_build_fails_where_nothing_may_be_downloaded(self) -> None:
-        self.instance.trusted_certs = objects.TrustedCerts(ids=['a', 'b'])
+        self.instance.trusted_certs = trusted_certs.TrustedCerts(ids=['a', 'b'])
         self.override('never_download_image_if_on_rbd', True, 'workarounds')
         self.assertRaises(exception.ImageUnacceptable, self.boot, self.disk())
 
