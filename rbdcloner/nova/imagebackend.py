@@ -58,7 +58,13 @@ class Rbd(imagebackend.Rbd):
         """Return the size of the disk, whatever *name* is, in bytes."""
         return int(self.driver.size(self.rbd_name))
 
-    def libvirt_info(self, *args: Any, **kwargs: Any) -> Any:
+    def libvirt_info(
+        self,
+        cache_mode: Any,
+        extra_specs: Any,
+        boot_order: Any = None,
+        disk_unit: Any = None,
+    ) -> Any:
         """Describe the disk for a guest that is about to start.
 
         :raises NovaException: the disk is being rolled back, or its rollback
@@ -66,7 +72,9 @@ class Rbd(imagebackend.Rbd):
         """
         with as_novas():
             self._disk.check_rolled_back()
-        return super().libvirt_info(*args, **kwargs)
+        return super().libvirt_info(
+            cache_mode, extra_specs, boot_order, disk_unit
+        )
 
     # A disk of an image
 
@@ -274,12 +282,10 @@ class Rbd(imagebackend.Rbd):
         facts = self._disk.owner | {'image_id': image_id}
         making = facts | {'making': 'yes'}
         self.driver.note_unadopted(self.rbd_name, making)
-        was_there = False
         try:
-            was_there = self.driver.exists(self.rbd_name)
             make()
-        except BaseException:
-            self._strike_note(making, was_there)
+        except BaseException as exc:
+            self._strike_note(making, rbd_utils.says_exists(exc))
             raise
         try:
             self._resize_alone(base, size)
@@ -287,13 +293,13 @@ class Rbd(imagebackend.Rbd):
             # It has all its data, whatever its size.
             self.driver.note_unadopted(self.rbd_name, facts)
 
-    def _strike_note(self, making: dict[str, str], was_there: bool) -> None:
+    def _strike_note(self, making: dict[str, str], is_taken: bool) -> None:
         """Strike the note of a making that failed; a manager may do it, too.
 
-        What has the name and *was_there* before is not of this making.
+        Where the name *is_taken* the image is not of this making.
         """
         try:
-            if was_there or not self.driver.exists(self.rbd_name):
+            if is_taken or not self.driver.exists(self.rbd_name):
                 self.driver.strike_unadopted(self.rbd_name, making)
         except Exception as exc:
             # The error of the making is the one to tell.

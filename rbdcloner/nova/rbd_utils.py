@@ -53,6 +53,12 @@ def natively(act: Callable[[], Any]) -> Any:
     return utils.tpool_execute(act)
 
 
+def says_exists(exc: BaseException) -> bool:
+    """Tell whether librbd, or the rbd command, found the name taken."""
+    code = getattr(exc, 'exit_code', 0)
+    return isinstance(exc, rbd.ImageExists) or code == errno.EEXIST
+
+
 class RBDDriver(rbd_utils.RBDDriver):
     """Nova's, but for what is only read."""
 

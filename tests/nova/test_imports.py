@@ -53,12 +53,16 @@ class VerifiedTest(compute.ComputeTest):
         self.assertRaises(errors.DiskNotFound, self.row)
 
     def test_users_certificates_are_heeded_for_every_image(self) -> None:
-        self.instance.trusted_certs = trusted_certs.TrustedCerts(ids=['a', 'b'])
+        self.instance.trusted_certs = trusted_certs.TrustedCerts(
+            ids=['a', 'b']
+        )
         for image_id in (self.image_id, self.upload(GOLDEN, 'qcow2')):
             self.assert_refused(image_id)
 
     def test_build_fails_where_nothing_may_be_downloaded(self) -> None:
-        self.instance.trusted_certs = trusted_certs.TrustedCerts(ids=['a', 'b'])
+        self.instance.trusted_certs = trusted_certs.TrustedCerts(
+            ids=['a', 'b']
+        )
         self.override('never_download_image_if_on_rbd', True, 'workarounds')
         self.assertRaises(exception.ImageUnacceptable, self.boot, self.disk())
 

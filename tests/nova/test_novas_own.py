@@ -18,6 +18,7 @@ CANNOT_PASS = {
         'test_direct_snapshot_cleans_up_on_failures',
         'test_import_file',
         'test_import_file_not_found',
+        'test_parent_compatible',
     ],
     'test_rbd': [
         'test_cleanup_volumes',
