@@ -199,8 +199,9 @@ class Disks:
             try:
                 self.asker.ask(disk, 'create_snapshot', **given)
             except errors.DiskSnapshotExists:
-                # A call before, whose answer was lost, has taken it.
-                disk.snapshots[name] = disk.data
+                # A call before, whose answer was lost, has taken it, or has
+                # begun to and never will.
+                disk.note(f'may have a snapshot {name}')
             except errors.Error as exc:
                 why = f'create_snapshot was refused: {exc.name}: {exc}'
                 self._ledger.surprise(_lost(exc), why, disk)
