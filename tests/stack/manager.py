@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import os
 import pathlib
 import sys
@@ -130,7 +131,16 @@ class Manager(server.Server):
             migration.upgrade(connected)
             connected.dispose()
         if self._is_new():
-            self._servers.ceph.forget_lineage()
+            import rados  # a Debian module: only a test with Ceph needs it
+
+            # A Ceph that is down belongs to nobody.
+            with contextlib.suppress(rados.TimedOut):
+                self._servers.ceph.forget_lineage(self._disk_pools())
+
+    def _disk_pools(self) -> list[str]:
+        """Return the pools that the options name, if they name any."""
+        named = self._all_options()['ceph'].get('disk_pools', '')
+        return [pool for pool in str(named).split(',') if pool]
 
     def _is_new(self) -> bool:
         """Tell whether the database has never had a manager.
