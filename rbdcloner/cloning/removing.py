@@ -37,7 +37,7 @@ from rbdcloner.states import State
 LOG = logging.getLogger(__name__)
 
 #: Between the database's clock and an OSD's.
-_CLOCKS_DIFFER_BY = datetime.timedelta(minutes=1)
+CLOCKS_DIFFER_BY = datetime.timedelta(minutes=1)
 
 #: A guest that is going away closes its disk within that.
 _CLOSES_WITHIN_S = 3
@@ -336,5 +336,5 @@ def _looks_left(facts: ImageFacts, clone: Clone) -> bool:
     return (
         facts.parent_image_id in parents
         and facts.size_bytes in sizes
-        and facts.created_at >= clone.created_at - _CLOCKS_DIFFER_BY
+        and facts.created_at >= clone.created_at - CLOCKS_DIFFER_BY
     )

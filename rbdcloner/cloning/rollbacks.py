@@ -3,9 +3,9 @@
 
 A rollback that was interrupted leaves some of both data, and is done again
 from its start. That destroys what was written since its request; so it is
-given up, and the row is READY, where a client that is no worker is found to
-have the image open. It is given up too where it can never be done: the
-snapshot, or the image, is gone.
+given up, and the row is READY, where a user of the image has come between: a
+client has it open that is no worker, or wrote to it after the request. It is
+given up too where it can never be done: the snapshot, or the image, is gone.
 """
 
 from collections.abc import Collection
@@ -16,6 +16,7 @@ from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning.generation import Generation
 from rbdcloner.cloning.holding import Holder
+from rbdcloner.cloning.removing import CLOCKS_DIFFER_BY
 from rbdcloner.cloning.removing import when_closed
 from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db.lineage import Lineage
@@ -78,7 +79,7 @@ class Rollbacks:
             try:
                 self.generation.check(clone.image.pool)
                 if begun:
-                    self._check_is_there(clone, target)
+                    self._check_may_resume(clone, target, change)
                 _check_stays(target)
                 self._act(clone, target, change)
             except _NOT_ROLLED_BACK as exc:
@@ -132,13 +133,27 @@ class Rollbacks:
             clone,
         )
 
-    def _check_is_there(self, clone: Clone, target: Parent) -> None:
-        """Raise where a rollback that had begun has no snapshot any more.
+    def _check_may_resume(
+        self, clone: Clone, target: Parent, change: Change | None
+    ) -> None:
+        """Raise where a rollback that had begun is not to be done again.
+
+        When Ceph says that the image was written to just after the request,
+        the clocks may differ.
 
         :raises RollbackAbandoned: it was given up just now.
         """
         if target.state is ParentState.RELEASED:
             raise self._abandon(clone, f'{target.snapshot} was removed')
+        facts = self.ceph.find_image(clone.image)
+        if facts is None or change is None:
+            return
+        if facts.modified_at > change.begun_at + CLOCKS_DIFFER_BY:
+            raise self._abandon(
+                clone,
+                f'its image was written to at {facts.modified_at:%F %T} UTC, '
+                f'after the request of {change.begun_at:%F %T}',
+            )
 
     def _users(self, found: Clone, watchers: Collection[str]) -> list[str]:
         """Return the addresses where users have the row's image open.

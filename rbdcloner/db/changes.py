@@ -37,7 +37,7 @@ from rbdcloner.model import SnapshotFacts
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
-_CHANGES = sa.select(changes, deletions.c.call).join(
+_CHANGES = sa.select(changes, deletions.c.call, deletions.c.created_at).join(
     deletions, deletions.c.id == changes.c.id
 )
 
@@ -260,6 +260,7 @@ def _change(row: sa.Row[Any]) -> Change:
         parent_id=row.parent_id,
         open=row.open == 1,
         call=row.call,
+        begun_at=row.created_at,
     )
 
 

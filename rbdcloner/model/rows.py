@@ -144,7 +144,7 @@ class Change:
     ``parent_id`` is the snapshot that the request made, removes or goes back
     to; ``None`` for a resize, and for a rollback that was given up. ``open``:
     the disk's row has not become READY yet for the request. ``call`` is the
-    request's id.
+    request's id, and ``begun_at`` when it was noted, by the database's clock.
     """
 
     id: int
@@ -152,6 +152,7 @@ class Change:
     parent_id: int | None
     open: bool
     call: str
+    begun_at: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -238,6 +238,27 @@ class PoolTest(LibrbdTest):
     def like(self, child):
         return dataclasses.replace(child, name=self.name('child'), id='')
 
+    def test_a_rollback_is_no_write_of_a_user(self):
+        """What Ceph records as the time of the last write says so."""
+        child = self.child()
+        with _cluster.opened(child) as image:
+            image.metadata_set('conf_rbd_mtime_update_interval', '1')
+        snapshot = self.driver.take_snapshot(child, 'then').snapshot
+        with self.driver.open(child) as opened:
+            opened.resize(16 * MIB)
+        resized_at = self.driver.find_image(child).modified_at
+        time.sleep(2.5)
+        with _cluster.opened(child) as image:
+            image.write(b'later!', 12 * MIB)
+        written_at = self.driver.find_image(child).modified_at
+        self.assertLess(resized_at, written_at)
+        time.sleep(2.5)
+        self.driver.rollback(snapshot)
+        facts = self.driver.find_image(child)
+        self.assertEqual(
+            (8 * MIB, written_at), (facts.size_bytes, facts.modified_at)
+        )
+
     def test_a_deferred_image_is_not_purged(self):
         child = self.child()
         with _cluster.ioctx(child.pool) as ioctx:

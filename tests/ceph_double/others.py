@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import datetime
 import functools
 
 from rbdcloner import errors
@@ -182,10 +183,14 @@ class Others(Cluster):
         with self._lock:
             self._drop(self._image(image))
 
-    def write(self, image: Image, offset: int, data: bytes) -> None:
-        """Write *data* into *image*."""
+    def write(
+        self, image: Image, offset: int, data: bytes, later_s: float = 0
+    ) -> None:
+        """Write *data* into *image*, by its clock so much later than now."""
         with self._lock:
-            self._image(image).write(offset, data)
+            held = self._image(image)
+            held.write(offset, data)
+            held.modified_at += datetime.timedelta(seconds=later_s)
 
     def read(
         self, image: Image, offset: int, length: int, snapshot: str = ''

@@ -619,6 +619,13 @@ class RollbackTest(SnapshotsTest):
         self.recover()
         self.assertEqual((b'old', State.READY), (self.read(), self.state()))
 
+    def test_half_done_it_is_given_up_after_a_user_wrote(self) -> None:
+        self.fail_half_way()
+        self.ceph.write(self.disk.image, 0, b'NEW', later_s=600)
+        self.recover()
+        self.assert_given_up('was written to at')
+        self.assertEqual(b'NEW', self.read())
+
     def test_given_up_its_request_is_never_done(self) -> None:
         """A message can arrive after its caller has given it up."""
         request = Request('call', 2**40)
@@ -626,9 +633,7 @@ class RollbackTest(SnapshotsTest):
         self.assertRaises(
             errors.CephUnavailable, self.roll_back, request=request
         )
-        with self.ceph.watch(self.disk.image):
-            self.recover()
-            self.ceph.write(self.disk.image, 0, b'NEW')
+        self.ceph.write(self.disk.image, 0, b'NEW', later_s=600)
         for _twice in range(2):
             self.assertRaises(
                 errors.RollbackAbandoned, self.roll_back, request=request
@@ -637,7 +642,7 @@ class RollbackTest(SnapshotsTest):
 
     def test_requested_anew_it_overwrites_what_a_user_wrote(self) -> None:
         self.fail_half_way()
-        self.ceph.write(self.disk.image, 0, b'NEW')
+        self.ceph.write(self.disk.image, 0, b'NEW', later_s=-600)
         self.roll_back()
         self.assertEqual((b'old', State.READY), (self.read(), self.state()))
 
