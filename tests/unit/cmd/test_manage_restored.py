@@ -34,7 +34,7 @@ def ceph(monkeypatch, lineage, database):
     double.mark_lineage('vms', text, ahead)
     made = double.add_image('vms', NAME, conftest.GIB)
     with double.open(made) as opened:
-        opened.tag(TAG)
+        opened.mark_delivered(TAG)
     return double
 
 
