@@ -228,8 +228,8 @@ class PreferTest(ModeTest):
             *(disk.direct_fetch, self.context, self.image_id, MIB),
         )
         self.assertNotIn('making', self.noted()[disk.rbd_name])
-        compute.delete_disks(self.instance)
         self.back()
+        compute.delete_disks(self.instance)
 
     def test_note_of_another_making_is_not_struck(self) -> None:
         ceph = rbd_utils.RBDDriver()
