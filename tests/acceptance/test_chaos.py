@@ -27,16 +27,17 @@ WRONG = ('lost', 'doubled', 'leaked', 'stuck', 'unreadable')
 class ChaosTest(testtools.TestCase):
     """Each test runs callers and faults on servers of its own.
 
-    The seeds are of plans that have, together, each kind of wrong conclusion:
-    a Glance and a database that are silent, a backup, a paused machine, disks
-    that are renamed and migrated.
+    The seeds are of plans that have, together, what may lead to a wrong
+    conclusion: a Glance and a database that are silent, a frozen machine,
+    disks that are renamed and migrated. A backup takes minutes to be an old
+    one; tests/functional/test_restored.py restores one.
     """
 
     def test_all_holds_on_mariadb(self) -> None:
-        self.run_chaos('--database', 'mariadb', '--seed', '1')
+        self.run_chaos('--database', 'mariadb', '--seed', '3')
 
     def test_all_holds_on_postgresql(self) -> None:
-        self.run_chaos('--database', 'postgresql', '--seed', '6')
+        self.run_chaos('--database', 'postgresql', '--seed', '5')
 
     def run_chaos(self, *arguments: str) -> None:
         before = folders()
