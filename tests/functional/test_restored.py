@@ -38,8 +38,8 @@ class RestoredTest(service.ServiceTest):
         return 'the database is older than pool vms' in ran.err
 
     def test_disk_of_after_the_backup_is_kept_known_and_deleted(self) -> None:
-        disk = self.create()
-        # As a backup of before the disk leaves the database.
+        disk, kept = self.create(), self.create()
+        # As a backup of before the disks leaves the database.
         self.execute('DELETE FROM recreations')
         self.execute('DELETE FROM clones')
         self.advance_pool()
@@ -56,12 +56,15 @@ class RestoredTest(service.ServiceTest):
             self.manager.conf, 'db', 'restored', '-f', 'json'
         )
         self.assertEqual(administrator.DONE, ran.code, ran.err)
-        (row,) = json.loads(ran.out)
         self.assertEqual(
-            (f'vms/{disk["name"]}', 'adopted'), (row['Image'], row['Result'])
+            {
+                f'vms/{disk["name"]}': 'deleting',
+                f'vms/{kept["name"]}': 'adopted',
+            },
+            {row['Image']: row['Result'] for row in json.loads(ran.out)},
         )
         self.assert_becomes(False, self.stopped)
-        for each in (disk, other):
+        for each in (kept, other):
             known = self.api.get_disk(self.ctxt, each['name'], 'vms')
             self.assertEqual(each['uuid'], known['uuid'])
             self.assertEqual(service.GOLDEN[:4], self.read(each, 0, 4))

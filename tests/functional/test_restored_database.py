@@ -73,6 +73,7 @@ class World:
     def __init__(self, lineage: Lineage, connection: Any) -> None:
         self.lineage = lineage
         self.ceph = stack.shared().ceph
+        self.ceph.forget_lineage()
         self.ioctx = connection.open_ioctx('vms')
         self.glance = OneImage(self.ceph.fsid)
         with contextlib.closing(connection.open_ioctx('images')) as ioctx:
