@@ -7,7 +7,6 @@ error's facts are all that a caller learns of our inside.
 
 from collections.abc import Callable
 from collections.abc import Collection
-from collections.abc import Mapping
 from concurrent import futures
 from importlib import metadata
 import logging
@@ -62,18 +61,18 @@ def listen(
     endpoint: object,
     host: str,
     room: admission.Admission,
-    kinds: Mapping[str, Collection[str]] | None = None,
+    giving_way: Collection[str] = (),
 ) -> server.RPCServer:
     """Return the server, not yet started, that calls *endpoint*'s methods.
 
     As many at once, and as many waiting, as *room* has place for; the methods
-    of each of *kinds*, by its name, have a share.
+    *giving_way* give way to the others.
     """
     target = messaging.Target(
         exchange=rpc.EXCHANGE, topic=rpc.TOPIC, server=host
     )
     return _Server(
-        transport, target, _Dispatcher([endpoint], None), room, kinds or {}
+        transport, target, _Dispatcher([endpoint], None), room, giving_way
     )
 
 
@@ -92,15 +91,11 @@ class _Server(server.RPCServer):
         target: messaging.Target,
         dispatcher: '_Dispatcher',
         room: admission.Admission,
-        kinds: Mapping[str, Collection[str]],
+        giving_way: Collection[str],
     ) -> None:
         super().__init__(transport, target, dispatcher)
         self._room = room
-        self._kinds = {
-            method: kind
-            for kind, methods in kinds.items()
-            for method in methods
-        }
+        self._giving_way = frozenset(giving_way)
         self._refuser = futures.ThreadPoolExecutor(1, 'refuser')
 
     def _on_incoming(self, incoming: list[Any]) -> None:
@@ -109,7 +104,7 @@ class _Server(server.RPCServer):
         request = admission.Request(
             caller.call_id,
             caller.patience_s,
-            self._kinds.get(str(message.message.get('method')), ''),
+            message.message.get('method') in self._giving_way,
             message,
         )
         try:

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
-import itertools
 import pathlib
 import threading
 import time
@@ -88,27 +87,17 @@ class Data:
                 limit_bytes=self.limit_bytes,
             )
 
-    @contextlib.contextmanager
-    def streamed(
-        self, image: GlanceImage, progress: Progress
-    ) -> Iterator[Callable[[OpenImage], None]]:
-        """Give what writes raw data into an open image of its size, all zeros.
+    def stream(
+        self, image: GlanceImage, opened: OpenImage, progress: Progress
+    ) -> None:
+        """Write raw data into an open image of its size, all zeros.
 
-        The first of the data has come by then: without any, nothing is to be
-        made for it.
-
-        :raises ImageUnfit: it is not what Glance says, or may not be used;
-            so does what writes it.
+        :raises ImageUnfit: it is not what Glance says, or may not be used.
         """
         inspection = Inspection(image, self.limit_bytes)
-
-        def write(opened: OpenImage) -> None:
-            opened.write(blocks.blocks(itertools.chain(first, pieces)))
-            inspection.disk()
-
         with self._verified(image, inspection, progress) as pieces:
-            first = list(itertools.islice(pieces, 1))
-            yield write
+            opened.write(blocks.blocks(pieces))
+        inspection.disk()
 
     @contextlib.contextmanager
     def fetched(
@@ -118,7 +107,6 @@ class Data:
 
         :raises ImageUnfit: it is not what Glance says, or may not be used.
         :raises ScratchFull: there is no room for it now.
-        :raises ScratchTooSmall: there will never be.
         """
 
         def half(done_bytes: int, total_bytes: int) -> None:
@@ -130,10 +118,8 @@ class Data:
                 for piece in pieces:
                     kept.opened.write(piece)
             kept.opened.flush()
-            disk = inspection.disk()
-            size_bytes = conversion.inspect(
-                kept.path, image, disk.size_bytes, self.limit_bytes
-            )
+            inspection.disk()
+            size_bytes = conversion.inspect(kept.path, image, self.limit_bytes)
             yield Fetched(kept.path, size_bytes)
 
     def convert(

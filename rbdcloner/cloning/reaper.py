@@ -14,11 +14,11 @@ import threading
 from rbdcloner import errors
 from rbdcloner.cloning.adopting import Adopter
 from rbdcloner.cloning.holding import Holder
-from rbdcloner.cloning.pool_identity import PoolIdentity
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.cloning.removing import Remover
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
+from rbdcloner.model import Kind
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ class Reaper:
     remover: Remover
     releaser: Releaser
     adopter: Adopter
-    pools: PoolIdentity
     holder: Holder
     threads: int = 1
 
@@ -45,13 +44,9 @@ class Reaper:
         What cannot be destroyed stays, with the reason in its row. When
         *stopping* is set, no image is begun.
         """
-        if not self.remover.generation.is_current():
-            return 0
         reaped = 0
         with futures.ThreadPoolExecutor(self.threads, 'reaper') as threads:
-            while found := self.lineage.reapable(
-                _AT_ONCE, self.adopter.absence.delay_s
-            ):
+            while found := self.lineage.reapable(_AT_ONCE):
                 gone = sum(
                     threads.map(lambda c: self.reap(c, stopping), found)
                 )
@@ -69,30 +64,18 @@ class Reaper:
         while following is not None and not (stopping and stopping.is_set()):
             try:
                 gone = self._destroy(following)
-            except (
-                errors.DatabaseOutdated,
-                errors.DiskBusy,
-                errors.RowMoved,
-            ):
-                # Another reaper is there, or it has to stay.
+            except (errors.RowMoved, errors.DiskBusy):
+                # Another reaper is there.
                 break
             except errors.Error as exc:
-                self._say(following, exc)
+                LOG.warning(
+                    'Retired image %s (%s) stays in the trash: %s',
+                    following.image, following.image.id, exc,
+                )  # fmt: skip
                 break
             reaped += 1
             following = self.above(gone)
         return reaped
-
-    def _say(self, clone: Clone, error: errors.Error) -> None:
-        """Warn of what keeps a retired image, unless its row said so before.
-
-        It is tried again every few minutes, for as long as others need it.
-        """
-        if clone.reason != errors.reason_of(error):
-            LOG.warning(
-                'Retired image %s (%s) stays in the trash: %s',
-                clone.image, clone.image.id, error,
-            )  # fmt: skip
 
     def above(self, clone: Clone) -> Clone | None:
         """Release the parent that *clone* needs no more.
@@ -112,38 +95,27 @@ class Reaper:
         except errors.Error as exc:
             LOG.warning('Parent %s stays for now: %s', image, exc)
             return None
-        if not self.lineage.is_reapable(upper):
+        snapshots = self.lineage.snapshots_of(upper.image)
+        if any(map(self.lineage.has_children, snapshots)):
             return None
-        return None if self.adopter.absence.is_young(upper) else upper
+        return upper
 
     def _destroy(self, clone: Clone) -> Clone:
-        self.remover.generation.check(clone.image.pool)
         held = self.holder.hold(clone)
         with self.holder.working_on(held):
-            self.pools.check(held.image.pool)
-            if name := self._restored_as(held):
-                LOG.warning(
-                    'Retired image %s (%s) was restored by others as %s: it '
-                    'is theirs', held.image, held.image.id, name,
-                )  # fmt: skip
-                return self.lineage.move(
-                    held,
-                    State.DELETED,
-                    reason=f'restored by others as {name}',
-                )
-            evidence = self.adopter.absence.confirm(held)
+            self._ask_glance(held)
         gone = self.remover.destroy(held)
         LOG.info(
-            'Retired image %s (%s) is destroyed%s',
-            gone.image, gone.image.id, evidence and f': {evidence}',
-        )  # fmt: skip
+            'Retired image %s (%s) is destroyed', gone.image, gone.image.id
+        )
         return gone
 
-    def _restored_as(self, clone: Clone) -> str:
-        """Return the name that others gave the image out of the trash.
+    def _ask_glance(self, clone: Clone) -> None:
+        """Raise unless Glance, too, has forgotten its image.
 
-        Empty while it lies there, or if it is gone.
+        What is Glance's to hand out: not a disk, nor what is imported.
         """
-        if not clone.image.id or self.remover.ceph.is_trashed(clone.image):
-            return ''
-        return self.remover.ceph.name_of(clone.image)
+        if clone.kind in (Kind.DISK, Kind.BASE):
+            return
+        if self.adopter.has_data(clone.glance_image_id):
+            raise errors.ImageInGlance(image_id=clone.glance_image_id)

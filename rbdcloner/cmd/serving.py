@@ -58,9 +58,7 @@ class Worker(service.ServiceBase):
     def start(self) -> None:
         """Connect, and answer calls from now on, unless it is to end."""
         rows, owner = compose.lineage(self._conf), compose.owner()
-        present = presence.Presence(
-            rows, owner, self._conf.host, self._conf.lease
-        )
+        present = presence.Presence(rows, owner, self._conf.host)
         self._presence = present
         try:
             present.begin()
@@ -85,7 +83,7 @@ class Worker(service.ServiceBase):
                 self._conf.executor_thread_pool_size,
                 self._conf.waiting_requests,
             ),
-            rooms.manager.KINDS,
+            rooms.manager.GIVING_WAY,
         )
         self._server.start()
         self._chores = chores.Chores(

@@ -5,7 +5,6 @@ Where other rows are locked too, parents come first, then clones, then bases.
 """
 
 from collections.abc import Collection
-import dataclasses
 from typing import Any
 
 import sqlalchemy as sa
@@ -98,16 +97,6 @@ class BaseRuns(Bases):
         return moved(connection, base, BaseState.REFUSED, reason=reason)
 
     @writes
-    def abandon_base(
-        self, connection: sa.Connection, base: Base, reason: str
-    ) -> Base:
-        """Move *base* RUNNING → DROPPED; its image is another's to remove.
-
-        :raises RowMoved: as :meth:`base_progress`.
-        """
-        return moved(connection, base, BaseState.DROPPED, reason=reason)
-
-    @writes
     def copied_base(self, connection: sa.Connection, base: Base) -> Base:
         """Move *base* RUNNING → COPIED.
 
@@ -126,11 +115,7 @@ class BaseRuns(Bases):
     ) -> Base | None:
         if not self._are_there(connection):
             return None
-        here = self.here(bases)
-        queue = dataclasses.replace(
-            _QUEUE, one=lambda *wanted: known_bases.one(*wanted, *here)
-        )
-        return slots.take(connection, queue, owner, lease_s, limit, shut_out)
+        return slots.take(connection, _QUEUE, owner, lease_s, limit, shut_out)
 
 
 def moved(

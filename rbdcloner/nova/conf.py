@@ -8,9 +8,6 @@ from rbdcloner import rpcapi
 REQUIRE = 'require'
 PREFER = 'prefer'
 
-ALLOWED = 'allowed'
-NEVER = 'never'
-
 OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
         'mode',
@@ -36,10 +33,10 @@ OPTIONS: list[cfg.Opt] = [
     ),
     cfg.StrOpt(
         'import',
-        default=ALLOWED,
+        default='allowed',
         choices=[
-            (ALLOWED, 'the managers import it once, for all hosts'),
-            (NEVER, 'Nova downloads and converts it, for each disk'),
+            ('allowed', 'the managers import it once, for all hosts'),
+            ('never', 'Nova downloads and converts it, for each disk'),
         ],
         help='What becomes of an image that cannot be cloned.',
     ),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-import http.client
 import pathlib
 import tempfile
 import threading
@@ -12,7 +11,6 @@ import time
 from typing import Any
 
 from glanceclient import exc as glance_errors
-from keystoneauth1 import exceptions as session_errors
 
 from rbdcloner import errors
 from rbdcloner.model import GLANCE_NAME
@@ -34,15 +32,6 @@ _PAUSE_S = 0.5
 _CONFLICTS = 10
 #: So many cannot be cloned, and are imported.
 _PACKED = 0.4
-
-#: How a Glance fails whose servers are down: not all is glanceclient's own.
-FAILURES = (
-    glance_errors.ClientException,
-    session_errors.ClientException,
-    http.client.HTTPException,
-    StackError,
-    OSError,
-)
 
 #: Glance's database is SQLite here, and what it finds locked it does by half.
 _changing_glance = threading.Lock()
@@ -70,7 +59,7 @@ class Images:
                     if packed
                     else self._glance.upload('uploaded', data)
                 )
-        except FAILURES as exc:
+        except (glance_errors.ClientException, StackError, OSError) as exc:
             # Whatever Glance keeps of it is nobody's image here.
             self._ledger.failed(f'Glance {type(exc).__name__}')
             return
@@ -201,7 +190,11 @@ class Images:
                     answer = act()
             except glance_errors.HTTPNotFound:
                 return None
-            except FAILURES as exc:
+            except (
+                glance_errors.ClientException,
+                StackError,
+                OSError,
+            ) as exc:
                 thing.note(f'Glance {what}: {type(exc).__name__}: {exc}')
                 self._ledger.failed(f'Glance {type(exc).__name__}')
             else:

@@ -16,15 +16,10 @@ from typing import Self
 import psutil
 
 from rbdcloner import rpcapi
-from rbdcloner.db import engine
-from rbdcloner.db.lineage import Lineage
 from tests import stack
 from tests.bench import child
 from tests.chaos import failpoints
 from tests.chaos import guests
-from tests.chaos.disks import Disks
-from tests.chaos.ingress import Ingress
-from tests.chaos.ledger import Ledger
 from tests.chaos.plan import Plan
 from tests.stack import manager
 from tests.stack import process
@@ -35,8 +30,6 @@ WORKERS = 2
 _GUESTS = 4
 #: Shorter than the longest pause of the OSD.
 _CEPH_TIMEOUT_S = 10
-#: Where much else runs on the machine.
-_START_S = 240
 _LOOKS_EVERY_S = 1.0
 _SOON = {
     'workers': WORKERS,
@@ -53,12 +46,7 @@ class World:
     """
 
     servers: stack.Stack
-    ingress: Ingress
     database_url: str
-    lineage: Lineage
-    ledger: Ledger
-    #: A caller's way to them, for who disturbs.
-    disks: Disks
 
     def __init__(
         self, folder: pathlib.Path, plan: Plan, report: Callable[[str], None]
@@ -106,22 +94,12 @@ class World:
                 report=self._report,
             )
         )
-        self.ingress = self.ending.enter_context(
-            Ingress(
-                self.folder / 'stack', self.servers.glance.settings['port']
-            )
-        )
         self.database_url = self.database.create()
-        connected = engine.connect(self.database_url)
-        self.ending.callback(connected.dispose)
-        self.lineage = Lineage(connected)
-        self.ledger = Ledger(self.plan.operations, self.servers.ceph.fsid)
         self.points.prepare()
         for number in range(MANAGERS):
             self.managers.append(self._manager(number))
             self.ending.enter_context(self.managers[-1])
         for each in self.managers:
-            each.daemons[each.name].timeout_s = _START_S
             each.daemons[each.name].wait_ready()
         self.guests = guests.Guests(
             self.servers.ceph.conf, self.logs / 'guests.out', _GUESTS
@@ -144,13 +122,6 @@ class World:
                     'timeout': _CEPH_TIMEOUT_S,
                 },
                 'flatten': {'soft_depth': 3},
-                'glance': {
-                    'endpoint': self.ingress.url,
-                    'endpoint_override': self.ingress.url,
-                },
-                # What others remove here, they remove on purpose; what is in
-                # doubt is to be gone by the end.
-                'safety': {'brake_limit': 0, 'undo_delay': 5},
             },
             program=(sys.executable, '-m', 'tests.chaos.mortal'),
             env={
@@ -191,7 +162,6 @@ class World:
         :raises StackError: it does not.
         """
         self.points.disarm()
-        self.ingress.find_backend()
         for one in self.servers.servers.values():
             for daemon in one.daemons.values():
                 _resume(daemon)

@@ -15,11 +15,9 @@ class PermitSuite(DriverSuite):
         self.allowed = True
         self.asked = 0
         self.cluster.permit = self.permit
-        self.addCleanup(
-            setattr, self.cluster, 'permit', lambda connected_at: None
-        )
+        self.addCleanup(setattr, self.cluster, 'permit', lambda: None)
 
-    def permit(self, connected_at):
+    def permit(self):
         self.asked += 1
         if not self.allowed:
             raise errors.LeaseLost(name='image', expected='fence 1')
@@ -124,7 +122,6 @@ class RefusalSuite(DriverSuite):
             (self.driver.purge, made),
             (self.driver.restore, made),
             (self.driver.is_trashed, made),
-            (self.driver.name_of, made),
             (self.driver.find_parent, made),
             (self.driver.notes, pool),
             (self.driver.watchers, made),

@@ -140,8 +140,7 @@ class SnapshotDiskTest(TreeCrashTest):
             [
                 *('commit', 'take_snapshot', 'commit'),
                 *('clone', 'tag', 'commit'),
-                *('take_snapshot', 'commit', 'protect'),
-                *('mark_delivered', 'commit'),
+                *('take_snapshot', 'commit', 'protect', 'commit'),
             ],
             steps,
         )

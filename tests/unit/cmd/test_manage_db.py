@@ -97,7 +97,6 @@ def test_wrong_usage_has_its_own_code(database, lineage, arguments):
     [
         ['--help'],
         ['db', 'sync', '--help'],
-        ['db', 'restored', '--help'],
         ['lineage', 'list', '--help'],
         ['lineage', 'show', '--help'],
         ['lineage', 'tree', '--help'],
