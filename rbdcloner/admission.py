@@ -3,10 +3,13 @@
 
 What is taken off the broker's queue can only be executed or lost, so a worker
 takes no more than it soon gets to; who is refused asks another one. What
-destroys or may take long gives way: it gets a share of the threads and of the
-places to wait, so that there is always room for who waits for a disk.
+waits for another service, Glance or Ceph, may do so for long. Each kind of
+that gets a share of the threads and of the places to wait, and all together
+leave some: a slow Glance, which creations wait for, keeps no deletion from
+its thread, deletions keep no creation, and reads always find one.
 """
 
+import collections
 import dataclasses
 import threading
 import time
@@ -15,7 +18,7 @@ import uuid
 
 from rbdcloner import errors
 
-#: What gives way has three of four threads, and of four places.
+#: A kind has three of four of what all kinds together have.
 _SHARE = (3, 4)
 
 
@@ -27,7 +30,8 @@ class Request:
     """The same each time that a call is sent; empty: it is sent once."""
     patience_s: float
     """How long after it was received its caller waits for its beginning."""
-    gives_way: bool
+    kind: str
+    """What it is limited together with; empty: by nothing."""
     message: Any
     received: float = dataclasses.field(default_factory=time.monotonic)
 
@@ -42,14 +46,44 @@ class Request:
         return self.waited_s > self.patience_s
 
 
+class _Room:
+    """Threads or places: all kinds together leave one, each has a share."""
+
+    def __init__(self, whole: int) -> None:
+        part, of = _SHARE
+        some = min(whole, 1)
+        self._whole = whole
+        self._share_of_all = max(some, whole - 1)
+        self._share = max(some, self._share_of_all * part // of)
+        self._taken: collections.Counter[str] = collections.Counter()
+
+    def has(self, kind: str) -> bool:
+        """Tell whether there is any of it for the *kind*."""
+        everything = self._taken.total()
+        if not kind:
+            return everything < self._whole
+        limited = everything - self._taken['']
+        return (
+            self._taken[kind] < self._share
+            and limited < self._share_of_all
+            and everything < self._whole
+        )
+
+    def take(self, kind: str) -> None:
+        """Let the *kind* have one more."""
+        self._taken[kind] += 1
+
+    def give_back(self, kind: str) -> None:
+        """Take back what the *kind* had."""
+        self._taken[kind] -= 1
+
+
 class Admission:
     """The threads of a worker, and the places of those that wait for one."""
 
     def __init__(self, threads: int, places: int) -> None:
-        self._threads = threads
-        self._places = places
-        self._busy = 0
-        self._giving_way = 0
+        self._threads = _Room(threads)
+        self._places = _Room(places)
         self._waiting: dict[str, Request] = {}
         self._lock = threading.Lock()
 
@@ -62,8 +96,8 @@ class Admission:
         :raises ServiceBusy: there is no place to wait in.
         """
         with self._lock:
-            if self._may_begin(request):
-                self._begin(request)
+            if self._threads.has(request.kind):
+                self._threads.take(request.kind)
                 return True
             key = request.call_id or uuid.uuid4().hex
             if key not in self._waiting:
@@ -74,44 +108,22 @@ class Admission:
     def leave(self, request: Request) -> Request | None:
         """Return which one to begin in the thread that did *request*."""
         with self._lock:
-            self._busy -= 1
-            self._giving_way -= request.gives_way
+            self._threads.give_back(request.kind)
             for key, waiting in self._waiting.items():
-                if self._may_begin(waiting):
-                    del self._waiting[key]
-                    self._begin(waiting)
+                if self._threads.has(waiting.kind):
+                    self._forget(key)
+                    self._threads.take(waiting.kind)
                     return waiting
         return None
 
-    def _may_begin(self, request: Request) -> bool:
-        share = _share(self._threads) if request.gives_way else self._threads
-        busy = self._giving_way if request.gives_way else self._busy
-        return busy < share and self._busy < self._threads
-
-    def _begin(self, request: Request) -> None:
-        self._busy += 1
-        self._giving_way += request.gives_way
-
     def _find_place(self, request: Request) -> None:
-        if self._has_place(request):
-            return
-        self._waiting = {
-            key: waiting
-            for key, waiting in self._waiting.items()
-            if not waiting.is_late
-        }
-        if not self._has_place(request):
+        if not self._places.has(request.kind):
+            late = [k for k, each in self._waiting.items() if each.is_late]
+            for key in late:
+                self._forget(key)
+        if not self._places.has(request.kind):
             raise errors.ServiceBusy(waiting=len(self._waiting))
+        self._places.take(request.kind)
 
-    def _has_place(self, request: Request) -> bool:
-        waiting = len(self._waiting)
-        if not request.gives_way:
-            return waiting < self._places
-        like_it = sum(each.gives_way for each in self._waiting.values())
-        return like_it < _share(self._places) and waiting < self._places
-
-
-def _share(whole: int) -> int:
-    """Return how much of it is for what gives way; some, if there is any."""
-    part, of = _SHARE
-    return max(min(whole, 1), whole * part // of)
+    def _forget(self, key: str) -> None:
+        self._places.give_back(self._waiting.pop(key).kind)

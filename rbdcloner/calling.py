@@ -18,7 +18,6 @@ import datetime
 import math
 import os
 import random
-import threading
 import time
 from typing import Any
 from typing import Self
@@ -28,6 +27,7 @@ import oslo_messaging as messaging
 from oslo_utils import versionutils
 import tenacity
 
+from rbdcloner import broker
 from rbdcloner import errors
 from rbdcloner import rpc
 
@@ -36,31 +36,29 @@ PATIENCE_S = 5
 
 #: Without any sign of life an attempt ends within so much more than that.
 _SLACK_S = 1
-#: Whether there is a broker is told by the time this has passed.
-_GREETING_S = 1
-#: oslo.messaging would wait for the broker without looking at our deadline.
-_NO_RETRY = 0
+#: oslo.messaging ends an attempt by itself at the deadline, or soon after.
+_GRACE_S = 0.5
 _SHORTEST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 2.0
 
 _BACKOFF = tenacity.wait_random_exponential(_SHORTEST_WAIT_S, _LONGEST_WAIT_S)
 
-#: Another worker, or this one a little later, may do it.
+#: Another worker, or this one a little later, may do it: what it needs is
+#: restarted, or fails over to another host.
 _PASSING = (
-    errors.CephAuthentication,
+    errors.CephUnavailable,
+    errors.DatabaseUnavailable,
     errors.DiskBusy,
+    errors.GlanceUnavailable,
     errors.HolderLate,
     errors.ImageImporting,
+    errors.ParentGone,
+    errors.ParentReleased,
     errors.RequestExpired,
     errors.RoomNeeded,
     errors.RowMoved,
     errors.ServiceBusy,
-    errors.ShutOut,
 )
-
-
-class _Unanswered(Exception):
-    """Nothing came back: the request may have been executed or not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,8 +77,8 @@ class _Call:
 
     That is ``timeout_s`` after it began, or after something came on that it
     waits for: then ``beat`` changes. Or it ends when nothing was ``heard`` for
-    ``silence_s``. ``after`` is the last deletion of what it creates that it
-    was told of.
+    ``silence_s``. ``after`` is the last request for the same name that it
+    was told of, ``answer`` the last one that it had.
     """
 
     request: Request
@@ -91,6 +89,7 @@ class _Call:
     id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     heard: float = dataclasses.field(default_factory=time.monotonic)
     after: int = 0
+    answer: errors.Error | None = None
 
     def __post_init__(self) -> None:
         self.deadline = self.heard + self.timeout_s
@@ -105,6 +104,11 @@ class _Call:
         ends = min(self.deadline, self.heard + self.silence_s)
         return ends - time.monotonic()
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it ends since nothing is heard, before its deadline."""
+        return self.heard + self.silence_s < self.deadline
+
     def is_over(self, state: tenacity.RetryCallState) -> bool:
         """Tell whether it ends before there is another attempt."""
         return state.upcoming_sleep >= self.silent_left_s
@@ -115,23 +119,28 @@ class _Call:
         began = time.monotonic()
         try:
             yield
-        except _Unanswered:
+        except broker.Unanswered as exc:
             ended = time.monotonic()
-            if ended - began > PATIENCE_S + _SLACK_S:
+            if exc.sent and ended - began > PATIENCE_S + _SLACK_S:
                 # It has said that it is at work, and then nothing more.
                 self.heard = ended - PATIENCE_S
             raise
+        except errors.ConfigurationError:
+            # Nobody was asked.
+            raise
         except errors.Error as exc:
             self.heard = time.monotonic()
+            if _is_passing(exc):
+                self.answer = exc
             beat = exc.kwargs.get('beat', self.beat)
             if beat != self.beat:
                 self.beat, self.deadline = beat, self.heard + self.timeout_s
             raise
 
-    def learns_of(self, deletion: int) -> bool:
-        """Note a deletion; tell whether it is news, and in time."""
-        is_news = deletion > self.after and self.left_s > 0
-        self.after = max(self.after, deletion)
+    def learns_of(self, request: int) -> bool:
+        """Note a request; tell whether it is news, and in time."""
+        is_news = request > self.after and self.left_s > 0
+        self.after = max(self.after, request)
         return is_news
 
 
@@ -155,7 +164,7 @@ class Calls:
         self._timeout_s = timeout_s
         self._silence_s = silence_s
         # A parent's stay: closing them would close the parent's sockets.
-        self._of_process: dict[int, _Connection] = {}
+        self._of_process: dict[int, broker.Broker] = {}
         self._silent_since: datetime.datetime | None = None
 
     def within(self, timeout_s: float) -> Self:
@@ -163,6 +172,12 @@ class Calls:
         other = copy.copy(self)
         other._timeout_s = timeout_s
         return other
+
+    def close(self) -> None:
+        """End this process's connections; the next call opens new ones."""
+        known = self._of_process.pop(os.getpid(), None)
+        if known is not None:
+            known.close()
 
     def may_send(self, version: str) -> bool:
         """Tell whether the cap lets what *version* has be sent."""
@@ -174,7 +189,9 @@ class Calls:
 
         :raises Error: the answer is one; one that may be gone next time is
             asked again about until the deadline, where it is worth it.
-        :raises ServiceUnavailable: nobody answered until the deadline.
+        :raises ServiceUnavailable: nobody ever answered until the deadline,
+            or nobody has for the time that is waited in silence.
+        :raises ConfigurationError: nobody can be asked, ever.
         """
         call = _Call(request, self._timeout_s, self._silence_s)
         retrying = tenacity.Retrying(
@@ -185,25 +202,34 @@ class Calls:
         )
         try:
             return retrying(self._ask, call)
-        except _Unanswered as exc:
-            raise errors.ServiceUnavailable(
-                method=request.method,
-                timeout_s=min(self._timeout_s, self._silence_s),
-                since=f'{self._silent_since or _now():%Y-%m-%d %H:%M:%S}Z',
-                reason=str(exc),
-            ) from exc
+        except broker.Unanswered as exc:
+            if call.answer and not call.is_silent:
+                raise _local(call.answer) from exc
+            raise self._unavailable(call, str(exc)) from exc
         except messaging.RPCVersionCapError as exc:
             raise errors.VersionRefused(
                 method=request.method, reason=f'the cap is {exc.version_cap}'
             ) from exc
 
+    def _unavailable(
+        self, call: '_Call', reason: str
+    ) -> errors.ServiceUnavailable:
+        if call.answer:
+            reason += f'; before that, the answer was: {call.answer}'
+        return errors.ServiceUnavailable(
+            method=call.request.method,
+            timeout_s=min(self._timeout_s, self._silence_s),
+            since=f'{self._silent_since or _now():%Y-%m-%d %H:%M:%S}Z',
+            reason=reason.rstrip('.'),
+        )
+
     def _ask(self, call: '_Call') -> Any:
         while True:
             try:
                 return self._attempt(call)
-            except errors.CreationOutdated as exc:
+            except errors.RequestOutdated as exc:
                 # Whoever waits for the answer has not given it up.
-                if not call.learns_of(exc.kwargs['deletion']):
+                if not call.learns_of(exc.kwargs['later']):
                     raise
 
     def _attempt(self, call: '_Call') -> Any:
@@ -214,7 +240,7 @@ class Calls:
         except errors.Error as exc:
             self._silent_since = None
             raise _local(exc) from None
-        except _Unanswered:
+        except broker.Unanswered:
             self._silent_since = self._silent_since or began
             raise
         self._silent_since = None
@@ -222,8 +248,9 @@ class Calls:
 
     def _send(self, call: '_Call') -> Any:
         request = call.request
-        with _unanswered():
-            client = self._connection().client(call.silent_left_s)
+        with broker.unanswered():
+            way = self._broker()
+            client = way.client(call.silent_left_s)
             left_s = max(call.left_s, _SHORTEST_WAIT_S)
             caller = dataclasses.replace(
                 request.caller,
@@ -231,90 +258,55 @@ class Calls:
                 patience_s=min(PATIENCE_S, left_s),
                 after=call.after,
             )
-            return client.prepare(
+            prepared = client.prepare(
                 version=request.version,
                 timeout=left_s,
                 call_monitor_timeout=PATIENCE_S,
-                retry=_NO_RETRY,
-            ).call(caller.pack(), request.method, **request.arguments)
+                retry=broker.NO_RETRY,
+            )
+            sent = broker.begin(
+                lambda: prepared.call(
+                    caller.pack(), request.method, **request.arguments
+                )
+            )
+            while not _has_ended(sent, call.left_s):
+                # It is at a worker that gives signs of life, or the broker
+                # has not even taken it.
+                if way.takes_messages(
+                    call.silent_left_s, time.monotonic() - PATIENCE_S
+                ):
+                    call.heard = time.monotonic()
+                elif call.silent_left_s <= 0:
+                    raise TimeoutError
+            return sent.result()
 
-    def _connection(self) -> '_Connection':
+    def _broker(self) -> broker.Broker:
         # No lock: one that another thread holds during a fork stays locked.
         known = self._of_process.get(os.getpid())
         return known or self._of_process.setdefault(
-            os.getpid(),
-            _Connection(rpc.client(self._connect(), self._version_cap)),
+            os.getpid(), broker.Broker(self._connect, self._version_cap)
         )
 
 
-class _Connection:
-    """A process's way to the broker."""
+def _has_ended(sent: 'futures.Future[Any]', left_s: float) -> bool:
+    """Tell whether an attempt has, within the time of a sign of life.
 
-    def __init__(self, client: messaging.RPCClient) -> None:
-        self._client = client
-        self._lock = threading.Lock()
-        self._greeting: futures.Future[None] | None = None
-
-    def client(self, timeout_s: float) -> messaging.RPCClient:
-        """Return the client when the broker is there.
-
-        oslo.messaging tries for ever to make the connection that answers
-        come by. It does so in a thread of ours, so that callers need not.
-
-        :raises TimeoutError: the broker is not there yet.
-        """
-        with self._lock:
-            greeting = self._greeting
-            if greeting is None or (greeting.done() and greeting.exception()):
-                greeting = self._greeting = futures.Future()
-                threading.Thread(
-                    target=self._greet, args=(greeting,), daemon=True
-                ).start()
-        greeting.result(timeout_s)
-        return self._client
-
-    def _greet(self, greeting: 'futures.Future[None]') -> None:
-        try:
-            self._client.prepare(
-                version='1.0', timeout=_GREETING_S, retry=_NO_RETRY
-            ).call(rpc.Caller().pack(), 'ping')
-        except (errors.Error, messaging.MessagingTimeout):
-            # Somebody, or nobody, answered: through the broker.
-            pass
-        except BaseException as exc:
-            greeting.set_exception(exc)
-            return
-        greeting.set_result(None)
-
-
-@contextlib.contextmanager
-def _unanswered() -> Iterator[None]:
-    """Tell what the answer is from what there is instead of one.
-
-    What cannot be sent is the caller's mistake. Anything else may come up:
-    oslo.messaging lets kombu's and amqp's own errors pass.
+    :raises TimeoutError: it has not, nor is there any time left.
     """
+    wait_s = PATIENCE_S + _SLACK_S
     try:
-        yield
-    except (
-        errors.Error,
-        messaging.RPCVersionCapError,
-        TypeError,
-        ValueError,
-    ):
-        raise
-    except messaging.MessagingTimeout as exc:
-        raise _Unanswered('requests are not answered') from exc
-    except TimeoutError as exc:
-        raise _Unanswered('the broker does not answer') from exc
-    except Exception as exc:
-        raise _Unanswered(f'{type(exc).__name__}: {exc}') from exc
+        sent.exception(min(wait_s, left_s + _GRACE_S))
+    except TimeoutError:
+        if left_s + _GRACE_S <= wait_s:
+            raise
+        return False
+    return True
 
 
 def _is_passing(exc: BaseException) -> bool:
     if isinstance(exc, errors.RoomNeeded):
         return bool(exc.kwargs.get('awaited', True))
-    return isinstance(exc, (_Unanswered, *_PASSING))
+    return isinstance(exc, (broker.Unanswered, *_PASSING))
 
 
 def _pause_s(state: tenacity.RetryCallState) -> float:

@@ -7,6 +7,7 @@ error's facts are all that a caller learns of our inside.
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Mapping
 from concurrent import futures
 from importlib import metadata
 import logging
@@ -61,18 +62,18 @@ def listen(
     endpoint: object,
     host: str,
     room: admission.Admission,
-    giving_way: Collection[str] = (),
+    kinds: Mapping[str, Collection[str]] | None = None,
 ) -> server.RPCServer:
     """Return the server, not yet started, that calls *endpoint*'s methods.
 
     As many at once, and as many waiting, as *room* has place for; the methods
-    *giving_way* give way to the others.
+    of each of *kinds*, by its name, have a share.
     """
     target = messaging.Target(
         exchange=rpc.EXCHANGE, topic=rpc.TOPIC, server=host
     )
     return _Server(
-        transport, target, _Dispatcher([endpoint], None), room, giving_way
+        transport, target, _Dispatcher([endpoint], None), room, kinds or {}
     )
 
 
@@ -91,11 +92,15 @@ class _Server(server.RPCServer):
         target: messaging.Target,
         dispatcher: '_Dispatcher',
         room: admission.Admission,
-        giving_way: Collection[str],
+        kinds: Mapping[str, Collection[str]],
     ) -> None:
         super().__init__(transport, target, dispatcher)
         self._room = room
-        self._giving_way = frozenset(giving_way)
+        self._kinds = {
+            method: kind
+            for kind, methods in kinds.items()
+            for method in methods
+        }
         self._refuser = futures.ThreadPoolExecutor(1, 'refuser')
 
     def _on_incoming(self, incoming: list[Any]) -> None:
@@ -104,7 +109,7 @@ class _Server(server.RPCServer):
         request = admission.Request(
             caller.call_id,
             caller.patience_s,
-            message.message.get('method') in self._giving_way,
+            self._kinds.get(str(message.message.get('method')), ''),
             message,
         )
         try:

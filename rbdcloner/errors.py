@@ -61,9 +61,15 @@ class ImageNotActive(ImageError):
 class ImageHidden(ImageError):
     """Image {image_id} is hidden."""
 
+    # Only managers of the release before answer that.
+
 
 class ImageForbidden(ImageError):
     """Image {image_id} is not available to project {project_id}."""
+
+
+class ImageReplaced(ImageError):
+    """The data of image {image_id} is another by now."""
 
 
 class ImageNotCloneable(ImageError):
@@ -80,6 +86,18 @@ class ImageInGlance(ImageError):
     retryable = True
 
 
+class ImageAbsentLately(ImageError):
+    """Glance has had no image {image_id} for less than {delay_s} s; its data is kept."""
+
+    retryable = True
+
+
+class BrakeEngaged(Error):
+    """Nothing is removed for being missing: {reason}. An administrator releases the brake with "rbdcloner-manage service release-brake"."""
+
+    retryable = True
+
+
 class ImageDamaged(ImageError):
     """Image {image_id} lost {snapshot}, and may have changed since."""
 
@@ -90,6 +108,14 @@ class ImageUnfit(ImageError):
 
 class FormatUnsupported(ImageUnfit):
     """Image {image_id} is in format {format}, which is not imported."""
+
+
+class ImageEmpty(ImageUnfit):
+    """Image {image_id} has no data: its size is 0 bytes."""
+
+
+class FeatureUnsupported(ImageUnfit):
+    """Image {image_id} has {feature}, which is not supported."""
 
 
 class ContainerUnsupported(ImageUnfit):
@@ -108,12 +134,20 @@ class ImageTooLarge(ImageUnfit):
     """Image {image_id} has {size_bytes} bytes when unpacked, over {limit_bytes}."""
 
 
+class SizeDiffers(ImageUnfit):
+    """Image {image_id} has {expected_bytes} bytes by its header, and {found_bytes} by {source}."""
+
+
 class ChecksumDiffers(ImageUnfit):
     """The data of image {image_id} has another {algorithm} than Glance says."""
 
 
 class DataTruncated(ImageUnfit):
     """Glance sent {received_bytes} of the {size_bytes} bytes of image {image_id}."""
+
+
+class ImageDataMissing(ImageUnfit):
+    """Glance has image {image_id}, and no data of it."""
 
 
 class SignatureInvalid(ImageUnfit):
@@ -130,6 +164,10 @@ class ScratchFull(Error):
     """The scratch folder has no room for {size_bytes} bytes of image {image_id} ({free_bytes} free)."""
 
     retryable = True
+
+
+class ScratchTooSmall(ImageUnfit):
+    """Image {image_id} needs {size_bytes} bytes in the scratch folder, which holds {limit_bytes} at most."""
 
 
 class ConversionFailed(Error):
@@ -164,6 +202,10 @@ class GlanceForbidden(Error):
     """Glance refused this service's credentials for {act}."""
 
 
+class GlanceHidesImages(GlanceForbidden):
+    """Glance shows this service no image of other projects: a 404 says nothing, and no image is taken for deleted. Give the user in [glance] the roles admin and service."""
+
+
 # Disks
 
 
@@ -175,16 +217,28 @@ class DiskExists(Error):
     """Disk {name} in pool {pool} exists."""
 
 
+class DiskImageMissing(Error):
+    """The RBD image {image_id} of disk {name} in pool {pool} {found}."""
+
+
 class DiskDiffers(Error):
     """Disk {name} in pool {pool} exists with {field} {recorded}, not {asked}."""
 
 
-class CreationOutdated(Error):
-    """{name} in pool {pool} was asked for before its deletion {deletion}."""
+class RequestOutdated(Error):
+    """The request to change {name} in pool {pool} is outdated: request {later} came later."""
+
+
+class CreationOutdated(RequestOutdated):
+    """The request to create {name} in pool {pool} is outdated: deletion {later} came later."""
 
 
 class NameTaken(Error):
     """Pool {pool} has an image {name} that this service did not make."""
+
+
+class NoteUndecided(Error):
+    """nova-compute noted that it makes disk {name} in pool {pool} and does not go on; the image may be whole. If the instance uses it, run "rbdcloner-manage disk adopt"; else remove the image, then "rados -p {pool} rmomapkey rbdcloner.unadopted {name}"."""
 
 
 class DiskBusy(Error):
@@ -199,8 +253,16 @@ class DiskInUse(Error):
     retryable = True
 
 
+class RollbackAbandoned(Error):
+    """The rollback of disk {name} in pool {pool} was given up: {reason}."""
+
+
 class DiskSnapshotNotFound(Error):
     """Disk {name} in pool {pool} has no snapshot {snapshot}."""
+
+
+class DiskSnapshotExists(Error):
+    """Disk {name} in pool {pool} has another snapshot {snapshot}; remove it first."""
 
 
 class DiskSnapshotInUse(Error):
@@ -254,6 +316,12 @@ class RowMoved(Error):
     retryable = True
 
 
+class DestructionRefused(Error):
+    """Nothing is destroyed by the order of {order}: {reason}."""
+
+    retryable = True
+
+
 class LeaseLost(RowMoved):
     """The lease on {name} ran out before the work was done ({expected})."""
 
@@ -276,6 +344,10 @@ class DatabaseUnavailable(Error):
     """The lineage database did not answer: {reason}."""
 
     retryable = True
+
+
+class DatabaseOutdated(Error):
+    """Nothing is destroyed or undone, deletions wait: {reason}. Run "rbdcloner-manage db restored"."""
 
 
 class DatabaseRevision(Error):
@@ -303,11 +375,19 @@ class CephForbidden(CephError):
     """This service's Ceph key may not {act} in pool {pool}."""
 
 
+class ChildrenHidden(CephForbidden):
+    """{user} may not read a pool with clones of {snapshot}, such as Cinder's. Run "ceph auth caps {user}" with "profile rbd-read-only" on that pool, too."""
+
+
 class CephAuthentication(CephUnavailable):
     """{problem}. {remedy}."""
 
     # It says nothing of the work: that waits, as for a cluster that is down,
     # while an administrator replaces the key.
+
+
+class ClusterDiffers(CephUnavailable):
+    """{conffile} leads to cluster {found}, and this worker is of cluster {fsid}. Restore the file, or restart rbdcloner-manager."""
 
 
 class CephRefused(CephError):
@@ -322,6 +402,10 @@ class PoolNotFound(CephError):
     """Ceph has no pool {pool}."""
 
 
+class PoolReplaced(CephError):
+    """Pool {pool} has id {found}, and its rows are about the pool with id {recorded}: it was replaced by another one."""
+
+
 class RbdImageNotFound(CephError):
     """Pool {pool} has no RBD image {image}."""
 
@@ -334,6 +418,22 @@ class RbdImageInUse(CephError):
     """RBD image {image} in pool {pool} is open at {watchers}."""
 
     retryable = True
+
+
+class RbdImageRenamed(CephError):
+    """RBD image {id} of pool {pool} is recorded as {image} and has the name {found}; rename it back."""
+
+
+class RbdImageReplaced(CephError):
+    """Image {image} of pool {pool} is RBD image {found}, not {id}, which is recorded; rename or remove it."""
+
+
+class RbdImageMigrating(CephError):
+    """RBD image {image} in pool {pool} is being migrated; commit the migration, or abort it."""
+
+
+class RbdImageDemoted(CephError):
+    """RBD image {image} in pool {pool} is mirrored and not the primary; promote it to change it."""
 
 
 class RbdImageHasSnapshots(CephError):

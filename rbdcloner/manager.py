@@ -20,7 +20,7 @@ from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.noted import Noted
 from rbdcloner.cloning.snapshots import Snapshots
-from rbdcloner.model import Clone
+from rbdcloner.model import Request
 
 Context = dict[str, Any]
 
@@ -31,18 +31,31 @@ class Manager:
 
     target = messaging.Target(version=rpc.VERSION)
 
-    #: What destroys, or may take long, in favour of who waits for a disk.
-    GIVING_WAY: ClassVar = frozenset(
-        {
-            'create_snapshot',
-            'delete_disk',
-            'delete_disks',
-            'discard_snapshot',
-            'remove_snapshot',
-            'rollback_disk',
-            'snapshot_disk',
-        }
-    )
+    #: What waits for Glance or Ceph, by what it is limited together with.
+    #: The other methods read, or answer at once.
+    KINDS: ClassVar = {
+        'creations': frozenset(
+            {
+                'adopt_disk',
+                'begin_import',
+                'create_disk',
+                'finish_import',
+                'is_cloneable',
+                'resize_disk',
+            }
+        ),
+        'removals and snapshots': frozenset(
+            {
+                'create_snapshot',
+                'delete_disk',
+                'delete_disks',
+                'discard_snapshot',
+                'remove_snapshot',
+                'rollback_disk',
+                'snapshot_disk',
+            }
+        ),
+    }
 
     engine: Engine
     snapshots: Snapshots
@@ -155,10 +168,16 @@ class Manager:
         return answers.disk(self.noted.adoption.adopt(request))
 
     def get_disk(self, ctxt: Context, name: str, pool: str) -> Answer:
-        return answers.disk(self._get(name, pool))
+        clone = self.engine.look_at_disk(
+            arguments.pool(pool), arguments.name('name', name)
+        )
+        return answers.disk(clone)
 
     def get_disk_size(self, ctxt: Context, name: str, pool: str) -> int:
-        return self._get(name, pool).size_bytes
+        clone = self.engine.get_disk(
+            arguments.pool(pool), arguments.name('name', name)
+        )
+        return clone.size_bytes
 
     def list_disks(
         self,
@@ -187,6 +206,7 @@ class Manager:
             arguments.pool(pool),
             arguments.name('name', name),
             arguments.size(size_bytes),
+            _request(ctxt),
         )
         return answers.disk(clone)
 
@@ -240,7 +260,7 @@ class Manager:
         self, ctxt: Context, name: str, pool: str, snapshot: str
     ) -> Answer:
         taken = self.snapshots.create_snapshot(
-            *arguments.disk_snapshot(pool, name, snapshot)
+            *arguments.disk_snapshot(pool, name, snapshot), _request(ctxt)
         )
         return {
             'name': taken.snapshot.name,
@@ -252,18 +272,19 @@ class Manager:
         self, ctxt: Context, name: str, pool: str, snapshot: str
     ) -> None:
         self.snapshots.remove_snapshot(
-            *arguments.disk_snapshot(pool, name, snapshot)
+            *arguments.disk_snapshot(pool, name, snapshot), _request(ctxt)
         )
 
     def rollback_disk(
         self, ctxt: Context, name: str, pool: str, snapshot: str
     ) -> Answer:
         clone = self.snapshots.rollback_disk(
-            *arguments.disk_snapshot(pool, name, snapshot)
+            *arguments.disk_snapshot(pool, name, snapshot), _request(ctxt)
         )
         return answers.disk(clone)
 
-    def _get(self, name: str, pool: str) -> Clone:
-        return self.engine.get_disk(
-            arguments.pool(pool), arguments.name('name', name)
-        )
+
+def _request(ctxt: Context) -> Request:
+    """Return which request changes a disk, and what its caller knew."""
+    caller = rpc.Caller.unpack(ctxt)
+    return Request(caller.call_id, caller.after)

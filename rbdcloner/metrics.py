@@ -14,8 +14,20 @@ REQUESTS = prometheus_client.Histogram(
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )
 
+OUTDATED = prometheus_client.Gauge(
+    'rbdcloner_database_outdated',
+    '1 while nothing is destroyed, as the database is older than the pools.',
+    multiprocess_mode='mostrecent',
+)
+
 REFUSALS = prometheus_client.Counter(
     'rbdcloner_refusals',
     'Image locations that could not be cloned, by reason.',
     ('reason',),
+)
+
+BRAKE = prometheus_client.Gauge(
+    'rbdcloner_brake_engaged',
+    'Whether nothing is removed for being missing, until it is released.',
+    multiprocess_mode='mostrecent',
 )

@@ -3,11 +3,14 @@
 
 import dataclasses
 import math
+import socket
 from typing import Any
 from typing import Self
 
 from oslo_config import cfg
 import oslo_messaging as messaging
+
+from rbdcloner import errors
 
 #: Our own: nova-compute's is its own, too.
 EXCHANGE = 'rbdcloner'
@@ -42,13 +45,55 @@ def transport(
     if it is the same. RabbitMQ knows one kind of a queue and of an exchange,
     and refuses whoever declares it otherwise; so it is not *conf* that says
     of which kind ours are, but *url*'s query.
+
+    :raises ConfigurationError: it names no broker.
     """
-    parsed = messaging.TransportURL.parse(conf, url)
-    if url is not None and parsed.transport == 'rabbit':
-        parsed.query = QUEUES | parsed.query
-    return messaging.get_rpc_transport(
-        conf, parsed, allowed_remote_exmods=list(ERRORS_FROM)
-    )
+    try:
+        parsed = messaging.TransportURL.parse(conf, url)
+        if url is not None and parsed.transport == 'rabbit':
+            parsed.query = QUEUES | parsed.query
+        return messaging.get_rpc_transport(
+            conf, parsed, allowed_remote_exmods=list(ERRORS_FROM)
+        )
+    except (
+        cfg.NoSuchOptError,
+        messaging.DriverLoadFailure,
+        messaging.InvalidTransportURL,
+        ValueError,
+    ):
+        # What these say may have the password.
+        raise errors.ConfigurationError(
+            problem='"transport_url" is not the URL of a message broker',
+            remedy='Set it to rabbit://USER:PASSWORD@HOST:5672/',
+        ) from None
+
+
+def check_hosts(conf: cfg.ConfigOpts, url: str | None = None) -> None:
+    """Make sure that a host has an address of those that *url* names.
+
+    It may take a while. What a name server cannot tell just now may be all
+    right.
+
+    :raises ConfigurationError: none has.
+    """
+    hosts = messaging.TransportURL.parse(conf, url).hosts
+    names = [host.hostname for host in hosts if host.hostname]
+    if names and len(names) == len(hosts) and not any(map(_may_be, names)):
+        raise errors.ConfigurationError(
+            problem=f'No host has the name {" or ".join(names)}',
+            remedy='Correct "transport_url"',
+        )
+
+
+def _may_be(name: str) -> bool:
+    """Tell whether a host may have the name."""
+    try:
+        socket.getaddrinfo(name, None)
+    except socket.gaierror as exc:
+        return exc.errno not in (socket.EAI_NONAME, socket.EAI_NODATA)
+    except UnicodeError:
+        return False
+    return True
 
 
 def client(
@@ -80,7 +125,10 @@ class Caller:
     patience_s: float = math.inf
     """How long the request may wait in a manager before it is begun."""
     after: int | None = None
-    """The last deletion that the caller knows of, for what he creates."""
+    """The number of the last request that the caller knows of.
+
+    A deletion, for what is created; any request for the disk, for a change.
+    """
 
     def pack(self) -> dict[str, Any]:
         """Return it as JSON can have it."""

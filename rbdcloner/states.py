@@ -124,7 +124,7 @@ _FOLLOWERS: dict[State, frozenset[State]] = {
     State.DELETING: frozenset({State.RETIRED}),
     State.RETIRED: frozenset({State.RESTORING, State.DELETED}),
     State.RESTORING: frozenset({State.READY, State.RETIRED, State.DELETING}),
-    State.UNDOING: frozenset({State.FAILED}),
+    State.UNDOING: frozenset({State.FAILED, State.RETIRED}),
     State.DELETED: frozenset(),
     State.FAILED: frozenset(),
 }

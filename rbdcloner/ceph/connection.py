@@ -126,6 +126,8 @@ class Connections:
         if keyring:
             self.settings['keyring'] = keyring
         self._recorder = recorder
+        #: Of the cluster that is to be reached; empty until it is known.
+        self.fsid = ''
         self._handles: dict[CloneFormat, futures.Future[Handle]] = {}
         self._lock = threading.Lock()
 
@@ -260,10 +262,18 @@ class Connections:
                 # Before it is used: what comes later is found to differ.
                 key = keyring.digest(cluster.conf_get, self.client)
                 self._authenticate(cluster)
+                self._refuse_other_cluster(cluster.get_fsid())
                 return Handle(cluster, key, self._recorder)
             except BaseException:
                 cluster.shutdown()
                 raise
+
+    def _refuse_other_cluster(self, found: str) -> None:
+        """Raise if the configuration file leads to another cluster by now."""
+        if self.fsid not in ('', found):
+            raise errors.ClusterDiffers(
+                conffile=self.conffile, found=found, fsid=self.fsid
+            )
 
     def _authenticate(self, cluster: Any) -> None:
         try:

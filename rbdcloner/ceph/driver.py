@@ -14,13 +14,18 @@ Every verb may raise
 :raises CephForbidden: the key's caps do not allow it.
 :raises CephRefused: any other refusal, with Ceph's own words.
 
+:raises RbdImageMigrating: *image* is being migrated; nothing was done.
+:raises RbdImageRenamed: *image* is to be written, and its id and its name
+    disagree; nothing was done.
+
 and nothing of rados or rbd. Those that look are in :mod:`.reader`. Nothing is
 retried here. Rejected: a verb that makes, tags and resizes in one, because a
 caller could not tell where a lost connection left it; and deletion by name,
 because Nova reuses names.
 
 Before each act a driver asks the ``permit`` that it was made with, and after
-it has connected: what that raises it raises, having done nothing.
+it has connected: what that raises it raises, having done nothing. It says
+since when the connection that the act goes through can be blocklisted.
 """
 
 from collections.abc import Callable
@@ -43,10 +48,16 @@ Progress = Callable[[int, int], bool]
 
 #: Returns if the calling thread may change something in Ceph now.
 Permit = Callable[[], None]
+#: The same, through a connection whose address others have known since a
+#: moment of the monotonic clock.
+PermitThrough = Callable[[float], None]
 
 
 class Driver(Reader, Protocol):
-    """One cluster, reached with one key; safe to use from many threads."""
+    """One cluster, reached with one key; safe to use from many threads.
+
+    Without the verbs that destroy: those are a :class:`Destroyer`'s.
+    """
 
     @property
     def fsid(self) -> str:
@@ -66,6 +77,17 @@ class Driver(Reader, Protocol):
 
     def strike_note(self, pool: str, name: str, text: str) -> None:
         """Remove the note of a disk in *pool*, if it still says *text*."""
+
+    def mark_lineage(self, pool: str, before: str, mark: str) -> bool:
+        """Give *pool* a lineage's mark, if it still has the mark *before*.
+
+        Empty: it has none. In the omap of the object ``rbdcloner.lineage``,
+        in one RADOS operation. Returns False, having done nothing, if the
+        mark is another. Both are ASCII.
+
+        :raises PoolNotFound: there is no such pool.
+        :raises OutOfSpace: the pool takes no writes.
+        """
 
     def create(self, image: Image, size_bytes: int) -> None:
         """Make *image*, by its name: empty, without a parent or a tag.
@@ -92,13 +114,14 @@ class Driver(Reader, Protocol):
 
         Of all acts this and :meth:`create` alone can be done in part: a
         client that dies in it leaves a name without an image (see
-        :meth:`free_name`), an image without a parent, or one that its parent
-        doesn't count as a child. What is found untagged is to be removed,
-        never used.
+        :meth:`Destroyer.free_name`), an image without a parent, or one that
+        its parent doesn't count as a child. What is found untagged is to be
+        removed, never used.
 
         :raises RbdImageExists: the child's name is taken; nothing was done.
         :raises RbdImageNotFound: the parent's image is not there by its name.
-        :raises SnapshotNotFound: the parent's snapshot is not there.
+        :raises SnapshotNotFound: the parent's snapshot is not there; or Ceph
+            refuses to clone what has its name, and that is another.
         :raises SnapshotUnprotected: v1, and the parent is not protected.
         :raises OutOfSpace: the child's pool takes no writes.
         """
@@ -113,15 +136,6 @@ class Driver(Reader, Protocol):
         :raises RbdImageNotFound: there is no such image.
         """
 
-    def free_name(self, image: Image) -> None:
-        """Make the name free that a client left which died while cloning.
-
-        Such a name is taken for :meth:`clone` and leads :meth:`find_image`
-        nowhere. Nothing if the name is free.
-
-        :raises RbdImageExists: it leads to an image; nothing was done.
-        """
-
     def take_snapshot(self, image: Image, name: str) -> SnapshotFacts:
         """Take a snapshot of *image*, by its id; nothing if *name* is there.
 
@@ -129,30 +143,6 @@ class Driver(Reader, Protocol):
 
         :raises RbdImageNotFound: there is no such image, or it is trashed.
         :raises OutOfSpace: the pool takes no writes.
-        """
-
-    def remove_snapshot(self, snapshot: Snapshot) -> None:
-        """Destroy *snapshot*, by its ids; nothing if it is gone.
-
-        Of a trashed image and out of the trash of snapshots too. Without a
-        snapshot id, the one that lives under the name. As slow as
-        :meth:`children`.
-
-        :raises SnapshotHasChildren: it has children in either format;
-            nothing was done.
-        :raises SnapshotProtected: it is protected; nothing was done.
-        """
-
-    def rollback(self, snapshot: Snapshot) -> None:
-        """Give *snapshot*'s image the data and size that it had then.
-
-        By ids. As slow as the image has objects; interrupted, the image has
-        some of both, and the call is repeated.
-
-        :raises RbdImageNotFound: there is no such image.
-        :raises SnapshotNotFound: there is no such snapshot.
-        :raises SnapshotTrashed: it lies in the trash namespace.
-        :raises RbdImageInUse: somebody has the image open; nothing was done.
         """
 
     def flatten(
@@ -192,6 +182,55 @@ class Driver(Reader, Protocol):
             stop it: confirm with :meth:`children` first.
         """
 
+    def restore(self, image: Image) -> None:
+        """Move *image* out of the trash, by its id, to its name.
+
+        Nothing if it is not in the trash.
+
+        :raises RbdImageExists: the name was taken meanwhile.
+        :raises OutOfSpace: the pool takes no writes.
+        """
+
+
+class Destroyer(Protocol):
+    """The verbs that destroy, for :mod:`rbdcloner.cloning.warrants` alone.
+
+    A driver has them, and no other room is given one under this type.
+    """
+
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
+        """Destroy *snapshot*, by its ids; nothing if it is gone.
+
+        Of a trashed image and out of the trash of snapshots too. Without a
+        snapshot id, the one that lives under the name. As slow as
+        :meth:`children`.
+
+        :raises SnapshotHasChildren: it has children in either format;
+            nothing was done.
+        :raises SnapshotProtected: it is protected; nothing was done.
+        """
+
+    def rollback(self, snapshot: Snapshot) -> None:
+        """Give *snapshot*'s image the data and size that it had then.
+
+        By ids. As slow as the image has objects; interrupted, the image has
+        some of both, and the call is repeated.
+
+        :raises RbdImageNotFound: there is no such image.
+        :raises SnapshotNotFound: there is no such snapshot.
+        :raises SnapshotTrashed: it lies in the trash namespace.
+        :raises RbdImageInUse: somebody has the image open; nothing was done.
+        """
+
+    def free_name(self, image: Image) -> None:
+        """Make the name free that a client left which died while cloning.
+
+        Such a name is taken for :meth:`clone` and leads :meth:`find_image`
+        nowhere. Nothing if the name is free.
+
+        :raises RbdImageExists: it leads to an image; nothing was done.
+        """
+
     def trash(self, image: Image) -> None:
         """Move *image* to the trash by its id; nothing if it is there.
 
@@ -202,18 +241,12 @@ class Driver(Reader, Protocol):
         just before.
 
         :raises RbdImageNotFound: no such image, in the pool or its trash.
+        :raises RbdImageRenamed: it has another name; nothing was done.
+        :raises RbdImageReplaced: another image has its name, and it has none,
+            or is gone; nothing was done to either.
         :raises RbdImageInUse: somebody has it open; nothing was done, but
             that they read its header again. Takes a second where they are
             stopped or were killed.
-        """
-
-    def restore(self, image: Image) -> None:
-        """Move *image* out of the trash, by its id, to its name.
-
-        Nothing if it is not in the trash.
-
-        :raises RbdImageExists: the name was taken meanwhile.
-        :raises OutOfSpace: the pool takes no writes.
         """
 
     def purge(self, image: Image) -> None:
@@ -226,3 +259,7 @@ class Driver(Reader, Protocol):
         :raises RbdImageInUse: somebody has it open.
         :raises RbdImageHasSnapshots: it has snapshots.
         """
+
+
+class Cluster(Driver, Destroyer, Protocol):
+    """All that can be done with one cluster; for the wiring."""

@@ -3,6 +3,7 @@
 
 import errno
 import threading
+import time
 from typing import Any
 from typing import Protocol
 
@@ -36,6 +37,9 @@ class Handle:
         #: As others see it among the watchers of an image.
         self.address: str = cluster.get_addrs()
         self.default_order = int(cluster.conf_get('rbd_default_order'))
+        self.default_data_pool: str = (
+            cluster.conf_get('rbd_default_data_pool') or ''
+        )
         self._cluster = cluster
         self._key = key
         self._recorder = recorder
@@ -45,6 +49,8 @@ class Handle:
         self._lock = threading.Lock()
         if recorder:
             recorder.connected(self.address)
+        #: Whoever takes a row over from then on finds the address.
+        self.connected_at = time.monotonic()
 
     def ioctx(self, pool: str, namespace: str = '') -> Any:
         """Return the I/O context of a pool and namespace, for any thread.
@@ -61,6 +67,10 @@ class Handle:
                 ioctx.set_osdmap_full_try()
                 self._ioctxs[pool_id, namespace] = ioctx
             return ioctx
+
+    def pool_name(self, pool_id: int) -> str:
+        """Return the name of a pool; its id where there is none by now."""
+        return str(self._cluster.pool_reverse_lookup(pool_id) or pool_id)
 
     def _pool_id(self, pool: str) -> int:
         """Return the id that a pool has by now.

@@ -13,11 +13,11 @@ import rbd
 
 from rbdcloner import errors
 from rbdcloner.ceph import flattening
+from rbdcloner.ceph import lineage_mark
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import notes
 from rbdcloner.ceph import removing
 from rbdcloner.ceph import snapshots
-from rbdcloner.ceph.connection import translated
 from rbdcloner.ceph.driver import Progress
 from rbdcloner.ceph.opening import LibrbdImage
 from rbdcloner.ceph.reading import Reading
@@ -34,6 +34,11 @@ class LibrbdDriver(Reading):
         with self._handle('strike a note', pool) as handle:
             self._permit()
             notes.strike(handle.ioctx(pool), name, text)
+
+    def mark_lineage(self, pool: str, before: str, mark: str) -> bool:
+        with self._handle('write the lineage mark', pool) as handle:
+            self._permit()
+            return lineage_mark.write(handle.ioctx(pool), before, mark)
 
     def create(self, image: Image, size_bytes: int) -> None:
         taken = errors.RbdImageExists(pool=image.pool, image=image.name)
@@ -96,10 +101,7 @@ class LibrbdDriver(Reading):
     def flatten(
         self, image: Image, progress: Progress, forced: bool = False
     ) -> None:
-        with (
-            translated(f'flatten {image}', image.pool),
-            self._connections.own() as handle,
-        ):
+        with self._own_handle(f'flatten {image}', image.pool) as handle:
             flattening.flatten(handle, image, progress, forced, self._permit)
 
     def protect(self, snapshot: Snapshot) -> None:
@@ -168,6 +170,10 @@ class LibrbdDriver(Reading):
         facts = self.find_snapshot(
             image.pool, image.namespace, image.name, parent.name
         )
+        known = facts.snapshot
+        if (parent.image.id, parent.id) != (known.image.id, known.id):
+            # Of larger objects, for example.
+            raise looking.no_snapshot(image, parent.name)
         if clone_format == CloneFormat.V1 and not facts.protected:
             raise errors.SnapshotUnprotected(
                 pool=image.pool, image=image.name, snapshot=parent.name

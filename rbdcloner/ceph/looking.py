@@ -16,6 +16,7 @@ import rados
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph import identity
 from rbdcloner.ceph.connection import translated
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
@@ -25,17 +26,40 @@ from rbdcloner.model import SnapshotFacts
 #: The attribute of an image's header that names its clone row.
 TAG = 'rbdcloner.clone'
 
+#: Follows the uuid until the image is delivered. What earlier releases tagged
+#: counts as delivered: of that, nobody can tell any more.
+MAKING = ' making'
+
+#: Follows the uuid of a blank disk that is delivered, for its caller to write.
+#: What earlier releases delivered does not have it.
+WRITING = ' writing'
+
+#: Follows the uuid when the caller of a blank disk has written all of it.
+#: What earlier releases finished does not have it.
+COMMITTED = ' committed'
+
 
 @contextlib.contextmanager
 def opened(ioctx: Any, image: Image, writable: bool = False) -> Iterator[Any]:
     """Open *image* for one act, by id if it has one, else by name.
 
     :raises RbdImageNotFound: there is no such image.
+    :raises RbdImageRenamed: it is to be written, and has another name.
+    :raises RbdImageMigrating: it is to be written, and is being migrated.
+    :raises RbdImageDemoted: it could not be written, for it is mirrored and
+        another cluster has the primary.
     """
     missing = errors.RbdImageNotFound(
         pool=image.pool, image=image.name or image.id
     )
-    with translated(f'open {image}', image.pool, {errno.ENOENT: missing}):
+    answers: dict[int, errors.Error] = {
+        errno.ENOENT: missing,
+        # The source of a migration is never open to write.
+        errno.EROFS: errors.RbdImageMigrating(
+            pool=image.pool, image=image.name
+        ),
+    }
+    with translated(f'open {image}', image.pool, answers):
         found = rbd.Image(
             ioctx,
             name=None if image.id else image.name,
@@ -44,7 +68,10 @@ def opened(ioctx: Any, image: Image, writable: bool = False) -> Iterator[Any]:
         )
     opener_left = None if writable else _opener_left(ioctx, found)
     try:
-        yield found
+        if writable:
+            identity.refuse_doubtful(image, found)
+        with identity.told_apart(image, found):
+            yield found
     finally:
         if opener_left is not None:
             opener_left.wait_for_complete_and_cb()
@@ -78,15 +105,18 @@ def header(image_id: str) -> str:
 
 
 def tag(ioctx: Any, image_id: str) -> str:
-    """Return the uuid of the clone row that the image was made for."""
+    """Return the attribute of the image that says for which row it is."""
     try:
         return str(ioctx.get_xattr(header(image_id), TAG).decode())
     except (rados.NoData, rados.ObjectNotFound):
         return ''
 
 
-def image_facts(image: Image, opened: Any, row: str) -> ImageFacts:
-    """Return the facts of *image*, tagged with *row*."""
+def image_facts(image: Image, opened: Any, text: str) -> ImageFacts:
+    """Return the facts of *image*, whose tag reads *text*."""
+    row = text
+    for suffix in (MAKING, WRITING, COMMITTED):
+        row = row.removesuffix(suffix)
     return ImageFacts(
         _named(image, opened),
         opened.size(),
@@ -95,6 +125,9 @@ def image_facts(image: Image, opened: Any, row: str) -> ImageFacts:
         opened.create_timestamp().replace(tzinfo=datetime.UTC),
         # In Ceph 16 and 18 this is local time without a zone, others are UTC.
         opened.modify_timestamp().astimezone(datetime.UTC),
+        delivered=row != '' and not text.endswith(MAKING),
+        committed=text.endswith(COMMITTED),
+        writing=text.endswith(WRITING),
     )
 
 
@@ -206,13 +239,12 @@ def refuse_watchers(image: Image, opened: Any, ours: str = '') -> None:
 def refuse_removal(image: Image, opened: Any) -> None:
     """Raise what speaks against removing *image*."""
     refuse_watchers(image, opened)
-    reason = ''
-    if opened.op_features() & rbd.RBD_OPERATION_FEATURE_GROUP:
-        reason = 'it belongs to a group'
     if opened.features() & rbd.RBD_FEATURE_MIGRATING:
-        reason = 'it is being migrated'
-    if reason:
-        raise errors.CephRefused(act=f'remove {image}', reason=reason)
+        raise errors.RbdImageMigrating(pool=image.pool, image=image.name)
+    if opened.op_features() & rbd.RBD_OPERATION_FEATURE_GROUP:
+        raise errors.CephRefused(
+            act=f'remove {image}', reason='it belongs to a group'
+        )
 
 
 def used_bytes(opened: Any) -> int:

@@ -16,10 +16,32 @@ class OpenImage(Protocol):
     """An RBD image opened to write; not shared by threads."""
 
     def facts(self) -> ImageFacts:
-        """Return what the image is, with its id, from memory."""
+        """Return what the image is, with its id, from memory.
+
+        Of its tag, what was written since it was opened.
+        """
 
     def tag(self, uuid: str) -> None:
-        """Write the uuid of the clone row that owns the image onto it."""
+        """Write the uuid of the clone row that owns the image onto it.
+
+        The image counts as not delivered from then on.
+        """
+
+    def mark_delivered(self, uuid: str, writing: bool = False) -> None:
+        """Write the row's uuid onto the image, and that it is delivered.
+
+        And, of a blank disk, that its caller is *writing* it.
+
+        One operation, which replaces the tag: an image that has the tag and
+        not this mark was never handed to a caller.
+        """
+
+    def mark_committed(self, uuid: str) -> None:
+        """Write onto a delivered image that its caller has written it whole.
+
+        One operation, which replaces the mark of the delivery and says the
+        same: the image is the row's, and delivered.
+        """
 
     def resize(self, size_bytes: int) -> None:
         """Make the image *size_bytes* long; nothing if it is.

@@ -34,24 +34,20 @@ class LibrbdImage:
         self._opened = opened
         self._has_space = has_space
         self._permit = permit
-        self._tag: str | None = None
+        self._tag = ''
 
     def facts(self) -> ImageFacts:
         with self._translated('look at'):
-            if self._tag is None:
-                self._tag = looking.tag(self._ioctx, self._opened.id())
             return looking.image_facts(self._image, self._opened, self._tag)
 
     def tag(self, uuid: str) -> None:
-        with self._translated('tag'):
-            self._permit()
-            # Not image metadata: that is copied to clones and by "rbd cp",
-            # and librbd reads the image anew after each change of it. The
-            # header exists as long as we watch it.
-            self._ioctx.set_xattr(
-                looking.header(self._opened.id()), looking.TAG, uuid.encode()
-            )
-        self._tag = uuid
+        self._write_tag('tag', uuid + looking.MAKING)
+
+    def mark_delivered(self, uuid: str, writing: bool = False) -> None:
+        self._write_tag('mark', uuid + (looking.WRITING if writing else ''))
+
+    def mark_committed(self, uuid: str) -> None:
+        self._write_tag('mark', uuid + looking.COMMITTED)
 
     def resize(self, size_bytes: int) -> None:
         with self._translated('resize'):
@@ -79,6 +75,17 @@ class LibrbdImage:
         with self._translated('protect a snapshot of'):
             self._permit()
             snapshots.protect(self._opened, Snapshot(self._image, name))
+
+    def _write_tag(self, act: str, text: str) -> None:
+        with self._translated(act):
+            self._permit()
+            # Not image metadata: that is copied to clones and by "rbd cp",
+            # and librbd reads the image anew after each change of it. The
+            # header exists as long as we watch it.
+            self._ioctx.set_xattr(
+                looking.header(self._opened.id()), looking.TAG, text.encode()
+            )
+        self._tag = text
 
     def _translated(self, act: str) -> contextlib.AbstractContextManager[None]:
         return translated(f'{act} {self._image}', self._image.pool)

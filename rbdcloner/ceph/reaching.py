@@ -8,6 +8,7 @@ from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
+import contextvars
 import time
 from typing import Any
 
@@ -16,7 +17,7 @@ from rbdcloner.ceph import looking
 from rbdcloner.ceph import probing
 from rbdcloner.ceph.connection import Connections
 from rbdcloner.ceph.connection import translated
-from rbdcloner.ceph.driver import Permit
+from rbdcloner.ceph.driver import PermitThrough
 from rbdcloner.ceph.handle import Handle
 from rbdcloner.ceph.handle import Recorder
 from rbdcloner.model import CloneFormat
@@ -31,6 +32,21 @@ _NOBODYS_ADDRESS = '192.0.2.1:0/1'
 _SPACE_PROVED_S = 1.0
 
 
+#: When the connection was made that this thread's act goes through.
+_connected_at: contextvars.ContextVar[float] = contextvars.ContextVar(
+    'connected_at'
+)
+
+
+@contextlib.contextmanager
+def _through(handle: Handle) -> Iterator[None]:
+    before = _connected_at.set(handle.connected_at)
+    try:
+        yield
+    finally:
+        _connected_at.reset(before)
+
+
 class Reaching:
     """One cluster, reached with one key; safe to use from many threads."""
 
@@ -41,7 +57,7 @@ class Reaching:
         timeout_s: float,
         clone_format: CloneFormat = CloneFormat.V2,
         keyring: str = '',
-        permit: Permit = lambda: None,
+        permit: PermitThrough = lambda connected_at: None,
         recorder: Recorder | None = None,
     ) -> None:
         self._connections = Connections(
@@ -52,7 +68,7 @@ class Reaching:
             keyring,
             recorder,
         )
-        self._permit = permit
+        self._permit_through = permit
         self._cloned_at: dict[str, float] = {}
         self._fsid = ''
 
@@ -65,7 +81,7 @@ class Reaching:
         :raises ConfigurationError: there is no configuration file.
         """
         with self._connections.use() as handle:
-            self._fsid = handle.fsid
+            self._fsid = self._connections.fsid = handle.fsid
 
     def follow_key(self) -> bool:
         """Connect anew where the key has been replaced; tell whether it was.
@@ -99,6 +115,10 @@ class Reaching:
             return False
         return True
 
+    def _permit(self) -> None:
+        """Return if the act that is next in this thread may be done."""
+        self._permit_through(_connected_at.get())
+
     def _has_space(self, image: Image) -> bool:
         cloned_at = self._cloned_at.get(image.pool)
         if cloned_at and time.monotonic() - cloned_at < _SPACE_PROVED_S:
@@ -117,6 +137,16 @@ class Reaching:
         with (
             translated(act, pool, answers),
             self._connections.use(clone_format) as handle,
+            _through(handle),
+        ):
+            yield handle
+
+    @contextlib.contextmanager
+    def _own_handle(self, act: str, pool: str) -> Iterator[Handle]:
+        with (
+            translated(act, pool),
+            self._connections.own() as handle,
+            _through(handle),
         ):
             yield handle
 

@@ -24,6 +24,12 @@ class Reader(Protocol):
         Writes a small object beside the images and removes it.
         """
 
+    def pool_id(self, pool: str) -> int:
+        """Return the id of the pool that has the name now.
+
+        :raises PoolNotFound: there is no such pool.
+        """
+
     def find_snapshot(
         self, pool: str, namespace: str, image: str, snapshot: str
     ) -> SnapshotFacts:
@@ -50,10 +56,19 @@ class Reader(Protocol):
         :raises RbdImageNotFound: there is no such image.
         """
 
+    def name_of(self, image: Image) -> str:
+        """Return the name that *image*, by its id, has in its pool now.
+
+        Empty if it lies in the trash or is gone. One operation: the image is
+        not opened.
+        """
+
     def is_trashed(self, image: Image) -> bool:
         """Tell whether *image* lies in its pool's trash, by its id.
 
         An interrupted move counts: its name may still be taken.
+
+        :raises RbdImageMigrating: it lies there as a migration's source.
         """
 
     def watchers(self, image: Image) -> list[str]:
@@ -88,6 +103,13 @@ class Reader(Protocol):
         As slow as the pool has images: never in a request's path.
         """
 
+    def trashed_images(self, pool: str) -> dict[str, str]:
+        """Return every image in the trash of *pool*, id → name that it had.
+
+        Whoever moved it there: also Ceph's own, such as the source of a
+        migration. A look-up for each 500.
+        """
+
     def snapshots(self, image: Image) -> list[SnapshotFacts]:
         """Return the snapshots of *image*, by its id, the trashed ones too.
 
@@ -108,10 +130,21 @@ class Reader(Protocol):
         What is no UTF-8 is escaped.
         """
 
+    def lineage_mark(self, pool: str) -> str:
+        """Return the mark of the lineage that *pool* belongs to.
+
+        Empty without one. One RADOS operation.
+
+        :raises PoolNotFound: there is no such pool.
+        """
+
     def children(self, snapshot: Snapshot) -> list[Image]:
         """List the children of *snapshot*, by its ids, in both formats.
 
         Slow: about 17 ms a child under v1. Never in a request's path.
         Trashed children are included; without one, or without the snapshot,
-        the list is empty.
+        the list is empty. Where the key may not read a pool with children,
+        those of format 2 are listed, without their names.
+
+        :raises ChildrenHidden: it may not, and there is none of format 2.
         """

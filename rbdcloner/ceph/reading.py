@@ -7,11 +7,16 @@ They open read-only, since an open to write is a watch.
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph import child_index
 from rbdcloner.ceph import descent
+from rbdcloner.ceph import identity
+from rbdcloner.ceph import lineage_mark
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import notes
 from rbdcloner.ceph import probing
 from rbdcloner.ceph import qemu
+from rbdcloner.ceph import trash_index
+from rbdcloner.ceph import unopened
 from rbdcloner.ceph.reaching import Reaching
 from rbdcloner.model import Descent
 from rbdcloner.model import Image
@@ -28,6 +33,10 @@ class Reading(Reaching):
     def probe(self, pool: str) -> PoolFacts:
         with self._handle(f'probe {pool}', pool) as handle:
             return probing.probe(pool, handle)
+
+    def pool_id(self, pool: str) -> int:
+        with self._handle(f'look up pool {pool}', pool) as handle:
+            return int(handle.ioctx(pool).get_pool_id())
 
     def find_snapshot(
         self, pool: str, namespace: str, image: str, snapshot: str
@@ -51,9 +60,16 @@ class Reading(Reaching):
         with self._handle(f'look above {image}', image.pool) as handle:
             return descent.find(handle, image)
 
+    def name_of(self, image: Image) -> str:
+        with self._ioctx('look for', image) as ioctx:
+            return unopened.name(ioctx, image.id)
+
     def is_trashed(self, image: Image) -> bool:
         with self._ioctx('look for', image) as ioctx:
-            return looking.trash_entry(ioctx, image.id) is not None
+            entry = looking.trash_entry(ioctx, image.id)
+            if entry is not None:
+                identity.refuse_migrating(image, entry)
+            return entry is not None
 
     def watchers(self, image: Image) -> list[str]:
         try:
@@ -75,6 +91,10 @@ class Reading(Reaching):
             found = rbd.RBD().list2(handle.ioctx(pool))
             return {one['id']: one['name'] for one in found}
 
+    def trashed_images(self, pool: str) -> dict[str, str]:
+        with self._handle('list the trash', pool) as handle:
+            return trash_index.images(handle.ioctx(pool))
+
     def snapshots(self, image: Image) -> list[SnapshotFacts]:
         try:
             with self._opened(image, 'list the snapshots of') as opened:
@@ -92,6 +112,10 @@ class Reading(Reaching):
         with self._handle('read the notes', pool) as handle:
             return notes.read(handle.ioctx(pool), prefix, after, limit)
 
+    def lineage_mark(self, pool: str) -> str:
+        with self._handle('read the lineage mark', pool) as handle:
+            return lineage_mark.read(handle.ioctx(pool))
+
     def children(self, snapshot: Snapshot) -> list[Image]:
         try:
             with self._opened(
@@ -100,3 +124,15 @@ class Reading(Reaching):
                 return looking.children(self.fsid, opened, snapshot)
         except errors.RbdImageNotFound:
             return []
+        except errors.CephForbidden as exc:
+            if found := self._indexed_children(snapshot):
+                return found
+            raise errors.ChildrenHidden(
+                snapshot=str(snapshot), user=self._connections.client
+            ) from exc
+
+    def _indexed_children(self, snapshot: Snapshot) -> list[Image]:
+        image = snapshot.image
+        with self._handle(f'list the children of {image}', image.pool) as one:
+            ioctx = one.ioctx(image.pool, image.namespace)
+            return child_index.children(one, ioctx, snapshot)

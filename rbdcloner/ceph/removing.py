@@ -19,6 +19,7 @@ import rados
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph import identity
 from rbdcloner.ceph import looking
 from rbdcloner.ceph import probing
 from rbdcloner.ceph import unopened
@@ -30,6 +31,8 @@ def trash(ioctx: Any, image: Image) -> None:
     """Move *image* to the trash; see the driver."""
     entry = looking.trash_entry(ioctx, image.id)
     if entry is not None:
+        identity.refuse_migrating(image, entry)
+        identity.refuse_replaced(image, _named(ioctx, image))
         _finish_move(ioctx, image, entry['name'])
         return
     name = _name_to_move(ioctx, image)
@@ -38,7 +41,12 @@ def trash(ioctx: Any, image: Image) -> None:
         pool=image.pool, image=image.name, watchers=[]
     )
     with translated(f'trash {image}', image.pool, {errno.EBUSY: in_use}):
-        _move(ioctx, image, name)
+        try:
+            _move(ioctx, image, name)
+        except rbd.InvalidArgument:
+            with looking.opened(ioctx, image) as opened:
+                identity.refuse_demoted(image, opened)
+            raise
     if looking.trash_entry(ioctx, image.id) is None:
         raise errors.CephRefused(
             act=f'trash {image}',
@@ -51,6 +59,7 @@ def restore(ioctx: Any, image: Image) -> None:
     entry = looking.trash_entry(ioctx, image.id)
     if entry is None:
         return
+    identity.refuse_migrating(image, entry)
     # What stops half way is busy until it is restored to the end.
     if not probing.has_space(ioctx):
         raise errors.OutOfSpace(pool=image.pool)
@@ -75,6 +84,7 @@ def purge(ioctx: Any, image: Image) -> None:
         if looking.image_id(ioctx, image):
             raise errors.CephRefused(act=act, reason='it is not in the trash')
         return
+    identity.refuse_migrating(image, entry)
     looking.refuse_deferred(act, entry)
     where = {'pool': image.pool, 'image': image.name}
     answers: dict[int, errors.Error] = {
@@ -120,6 +130,10 @@ def _name_to_move(ioctx: Any, image: Image) -> str:
     Where anything may, it is opened, and tells what, or that nothing does.
     """
     name = unopened.name(ioctx, image.id)
+    if name:
+        identity.refuse_renamed(image, name)
+    else:
+        identity.refuse_replaced(image, _named(ioctx, image))
     with contextlib.suppress(rados.ObjectNotFound):
         if (
             name
@@ -130,6 +144,11 @@ def _name_to_move(ioctx: Any, image: Image) -> str:
     with looking.opened(ioctx, image) as opened:
         looking.refuse_removal(image, opened)
         return str(opened.get_name())
+
+
+def _named(ioctx: Any, image: Image) -> str:
+    """Return the id of what has *image*'s name, empty if nothing has."""
+    return looking.image_id(ioctx, dataclasses.replace(image, id=''))
 
 
 def _finish_move(ioctx: Any, image: Image, name: str) -> None:

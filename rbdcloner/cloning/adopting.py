@@ -7,10 +7,10 @@ whoever descends from it and wherever it lies.
 
 import dataclasses
 import logging
+import re
 
-from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.cloning.parents import Images
+from rbdcloner.cloning.absence import Absence
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -19,13 +19,8 @@ from rbdcloner.states import ParentState
 
 LOG = logging.getLogger(__name__)
 
-#: Glance's words for an image whose data somebody may ask for.
-_HAS_DATA = frozenset({'active', 'deactivated'})
-
-#: And for one that nobody will ask for again.
-_DELETED = frozenset({'deleted', 'pending_delete'})
-
-_NONE = ''
+#: As Glance writes them.
+_GLANCES_ID = re.compile('[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,14 +29,16 @@ class Adopter:
 
     ceph: Driver
     lineage: Lineage
-    images: Images
+    absence: Absence
     clone_format: CloneFormat
 
     def adopt_if_gone(self, parent: Parent) -> Clone | None:
         """Return a row for the Glance image of *parent*, if that is deleted.
 
-        ``None`` while Glance has it, and where it is none of Glance's.
+        ``None`` while Glance has it, and where it is none of Glance's. The
+        clock of its absence starts.
 
+        :raises GlanceForbidden: a 404 says nothing to this service.
         :raises GlanceUnavailable: whether it has is not known.
         """
         image = parent.snapshot.image
@@ -55,9 +52,9 @@ class Adopter:
         facts = self.ceph.find_image(image)
         if facts is not None and not self.ceph.is_trashed(image):
             return None
-        if not parent.glance_image_id:
+        if not names_glance_image(parent):
             return None
-        if self.has_data(parent.glance_image_id):
+        if not self.absence.is_deleted(parent.glance_image_id):
             return None
         clone = self.lineage.adopt_image(
             image,
@@ -66,25 +63,14 @@ class Adopter:
             self.clone_format,
             trashed=True,
         )
+        self.absence.start(clone)
         LOG.info('Glance deleted %s (%s): adopted', image, image.id)
         return clone
 
-    def has_data(self, glance_image_id: str) -> bool:
-        """Tell whether Glance may hand out the image's data.
 
-        :raises GlanceUnavailable: that is not known.
-        """
-        return self._status(glance_image_id) in _HAS_DATA
+def names_glance_image(parent: Parent) -> bool:
+    """Tell whether Glance can be asked for the image of *parent*.
 
-    def is_deleted(self, glance_image_id: str) -> bool:
-        """Tell whether Glance has deleted the image, or never had it.
-
-        :raises GlanceUnavailable: that is not known.
-        """
-        return self._status(glance_image_id) in {_NONE, *_DELETED}
-
-    def _status(self, glance_image_id: str) -> str:
-        try:
-            return self.images.look(glance_image_id).status
-        except errors.ImageNotFound:
-            return _NONE
+    What others cloned their own images from is none of Glance's.
+    """
+    return bool(_GLANCES_ID.fullmatch(parent.glance_image_id))

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import itertools
 import pathlib
 import threading
 import time
@@ -87,17 +88,27 @@ class Data:
                 limit_bytes=self.limit_bytes,
             )
 
-    def stream(
-        self, image: GlanceImage, opened: OpenImage, progress: Progress
-    ) -> None:
-        """Write raw data into an open image of its size, all zeros.
+    @contextlib.contextmanager
+    def streamed(
+        self, image: GlanceImage, progress: Progress
+    ) -> Iterator[Callable[[OpenImage], None]]:
+        """Give what writes raw data into an open image of its size, all zeros.
 
-        :raises ImageUnfit: it is not what Glance says, or may not be used.
+        The first of the data has come by then: without any, nothing is to be
+        made for it.
+
+        :raises ImageUnfit: it is not what Glance says, or may not be used;
+            so does what writes it.
         """
         inspection = Inspection(image, self.limit_bytes)
+
+        def write(opened: OpenImage) -> None:
+            opened.write(blocks.blocks(itertools.chain(first, pieces)))
+            inspection.disk()
+
         with self._verified(image, inspection, progress) as pieces:
-            opened.write(blocks.blocks(pieces))
-        inspection.disk()
+            first = list(itertools.islice(pieces, 1))
+            yield write
 
     @contextlib.contextmanager
     def fetched(
@@ -107,6 +118,7 @@ class Data:
 
         :raises ImageUnfit: it is not what Glance says, or may not be used.
         :raises ScratchFull: there is no room for it now.
+        :raises ScratchTooSmall: there will never be.
         """
 
         def half(done_bytes: int, total_bytes: int) -> None:
@@ -118,8 +130,10 @@ class Data:
                 for piece in pieces:
                     kept.opened.write(piece)
             kept.opened.flush()
-            inspection.disk()
-            size_bytes = conversion.inspect(kept.path, image, self.limit_bytes)
+            disk = inspection.disk()
+            size_bytes = conversion.inspect(
+                kept.path, image, disk.size_bytes, self.limit_bytes
+            )
             yield Fetched(kept.path, size_bytes)
 
     def convert(

@@ -18,16 +18,18 @@ clone and base are READY, in one transaction            nothing is lost
 """
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
 import logging
 import threading
-import time
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning import bases
 from rbdcloner.cloning import eligibility
 from rbdcloner.cloning.base_data import Data
+from rbdcloner.cloning.base_progress import BaseProgress
+from rbdcloner.cloning.base_progress import Notify
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.making import Maker
 from rbdcloner.db.lineage import Lineage
@@ -39,9 +41,6 @@ from rbdcloner.model import Way
 
 LOG = logging.getLogger(__name__)
 
-_TELL_EVERY_S = 1.0
-#: How often those who only listen are told.
-_NOTIFY_EVERY_S = 10.0
 #: What may be the network's or another program's fault is tried so often in a
 #: row, at least, and until it fails as it did before.
 _ATTEMPTS = 3
@@ -49,12 +48,19 @@ _ATTEMPTS = 3
 _MOST_ATTEMPTS = 10
 
 #: Nobody can ask for the image any more, or not now.
-_NOT_WANTED = (errors.ImageNotFound, errors.ImageNotActive)
+_NOT_WANTED = (
+    errors.ImageNotFound,
+    errors.ImageNotActive,
+    errors.ImageReplaced,
+)
 #: Perhaps it is not the image's fault.
-_MAYBE_LATER = (errors.DataTruncated, errors.ConversionFailed)
-
-#: Hears of each step of an import: an event's name, and the base.
-Notify = Callable[[str, Base], None]
+_MAYBE_LATER = (
+    errors.DataTruncated,
+    errors.ImageDataMissing,
+    errors.ConversionFailed,
+)
+#: Whether the image is there is not known, and is asked again when it is made.
+_NOT_TOLD = (errors.GlanceUnavailable, errors.GlanceForbidden)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,7 +89,13 @@ class BaseImporter:
         LOG.info('Importing image %s', base.glance_image_id)
         self.notify('start', base)
         try:
-            with _Beat(self, base, stopping or threading.Event()) as beat:
+            with BaseProgress(
+                base,
+                self.lineage,
+                self.holder,
+                self.notify,
+                stopping or threading.Event(),
+            ) as beat:
                 self._import(base, beat)
         except errors.RowMoved as exc:
             LOG.info('The import of %s ends here: %s', base, exc)
@@ -91,14 +103,8 @@ class BaseImporter:
             self._failed(base, exc)
         return True
 
-    def _import(self, base: Base, beat: '_Beat') -> None:
-        image = self.data.images.look(base.glance_image_id)
-        if image.status != 'active':
-            raise errors.ImageNotActive(image_id=image.id, status=image.status)
-        if image.checksum != base.checksum:
-            reason = 'the image is another by now'
-            self._end('error', self.lineage.drop_base(base, reason))
-            return
+    def _import(self, base: Base, beat: BaseProgress) -> None:
+        image = self._look(base)
         if eligibility.judge(image, self.ceph).cloneable:
             self._end('end', self.lineage.copied_base(base))
             return
@@ -113,7 +119,23 @@ class BaseImporter:
         else:
             self._convert(base, image, beat)
 
-    def _copied(self, base: Base, image: GlanceImage, beat: '_Beat') -> bool:
+    def _look(self, base: Base) -> GlanceImage:
+        """Return what Glance says of the image now.
+
+        :raises ImageNotFound: Glance has it no more.
+        :raises ImageNotActive: its data is not for anybody.
+        :raises ImageReplaced: it has other data.
+        """
+        image = self.data.images.look(base.glance_image_id)
+        if image.status != 'active':
+            raise errors.ImageNotActive(image_id=image.id, status=image.status)
+        if image.checksum != base.checksum:
+            raise errors.ImageReplaced(image_id=image.id)
+        return image
+
+    def _copied(
+        self, base: Base, image: GlanceImage, beat: BaseProgress
+    ) -> bool:
         """Have Glance copy the image; False if it does not."""
         for _ in range(_ATTEMPTS):
             self.data.images.copy_to(image.id, self.glance_store)
@@ -133,15 +155,20 @@ class BaseImporter:
         )  # fmt: skip
         return False
 
-    def _stream(self, base: Base, image: GlanceImage, beat: '_Beat') -> None:
+    def _stream(
+        self, base: Base, image: GlanceImage, beat: BaseProgress
+    ) -> None:
         def write(clone: Clone) -> None:
             with self.ceph.open(clone.image) as opened:
                 opened.tag(clone.uuid)
-                self.data.stream(image, opened, beat.progress)
+                fill(opened)
 
-        self._make(base, image.size_bytes, write, beat)
+        with self.data.streamed(image, beat.progress) as fill:
+            self._make(base, image.size_bytes, write, beat)
 
-    def _convert(self, base: Base, image: GlanceImage, beat: '_Beat') -> None:
+    def _convert(
+        self, base: Base, image: GlanceImage, beat: BaseProgress
+    ) -> None:
         def write(clone: Clone) -> None:
             with self.ceph.open(clone.image) as opened:
                 opened.tag(clone.uuid)
@@ -161,7 +188,7 @@ class BaseImporter:
         base: Base,
         size_bytes: int,
         write: Callable[[Clone], None],
-        beat: '_Beat',
+        beat: BaseProgress,
     ) -> None:
         """Make a new image, have its data written, and the base READY."""
         clone = self.holder.taken(
@@ -176,7 +203,9 @@ class BaseImporter:
                 self.ceph.create(clone.image, size_bytes)
                 write(clone)
                 beat.tell()
-                image_id = self._expose(clone)
+                with contextlib.suppress(*_NOT_TOLD):
+                    self._look(base)
+                image_id = self._expose(clone, size_bytes)
                 made = self.lineage.base_made(
                     base, clone, image_id, size_bytes
                 )
@@ -187,11 +216,18 @@ class BaseImporter:
                 raise
         self._end('end', made)
 
-    def _expose(self, clone: Clone) -> str:
+    def _expose(self, clone: Clone, size_bytes: int) -> str:
         with self.ceph.open(clone.image) as opened:
-            image = opened.facts().image
-            self.maker.expose(clone, image, opened)
-        return image.id
+            facts = opened.facts()
+            if facts.size_bytes != size_bytes:
+                raise errors.SizeDiffers(
+                    image_id=clone.glance_image_id,
+                    expected_bytes=size_bytes,
+                    found_bytes=facts.size_bytes,
+                    source='Ceph',
+                )
+            self.maker.expose(clone, facts.image, opened)
+        return facts.image.id
 
     def _failed(self, base: Base, exc: errors.Error) -> None:
         """Have the import tried again later, or never.
@@ -219,75 +255,3 @@ class BaseImporter:
     def _end(self, event: str, base: Base) -> None:
         LOG.info('Image %s is %s', base.glance_image_id, base.state)
         self.notify(event, base)
-
-
-class _Beat:
-    """One import's progress: told to the database, which may end it.
-
-    A thread of ours tells, also while nothing comes; who is at work finds out
-    at its next step.
-    """
-
-    def __init__(
-        self, importer: BaseImporter, base: Base, stopping: threading.Event
-    ) -> None:
-        self.way = Way.UNDECIDED
-        self._importer = importer
-        self._base = base
-        self._stopping = stopping
-        self._counts = (0, base.total_bytes)
-        self._notified = time.monotonic()
-        self._hold = importer.holder.hold_on(base, self._record)
-        self._every_s = min(_TELL_EVERY_S, importer.holder.lease_s / 4)
-        self._over = threading.Event()
-        self._teller = threading.Thread(
-            target=self._tell, name='import', daemon=True
-        )
-
-    def __enter__(self) -> '_Beat':
-        self._teller.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._over.set()
-        self._teller.join()
-
-    def progress(self, done_bytes: int, total_bytes: int) -> None:
-        """Note how far it is.
-
-        :raises LeaseLost: the base was dropped, or is another's.
-        :raises ImportStopped: this process is to end.
-        """
-        self._counts = (done_bytes, total_bytes)
-        if self._stopping.is_set():
-            raise errors.ImportStopped(image_id=self._base.glance_image_id)
-        self._hold.confirm()
-
-    def tell(self) -> None:
-        """Write down now how far it is; as :meth:`progress`."""
-        self._hold.renew()
-
-    def wait(self) -> None:
-        """Wait a little; as :meth:`progress`."""
-        self._stopping.wait(self._every_s)
-        self.progress(*self._counts)
-
-    def _record(self) -> None:
-        base = self._importer.lineage.base_progress(
-            self._base,
-            *self._counts,
-            self._importer.holder.lease_s,
-            way=self.way,
-        )
-        if time.monotonic() - self._notified > _NOTIFY_EVERY_S:
-            self._notified = time.monotonic()
-            self._importer.notify('progress', base)
-
-    def _tell(self) -> None:
-        while not self._over.wait(self._every_s):
-            try:
-                self._hold.renew()
-            except errors.LeaseLost:
-                return
-            except errors.DatabaseUnavailable:
-                continue

@@ -20,6 +20,8 @@ from rbdcloner.states import BaseState
 #: Managers before that know nothing of bases.
 RPC_VERSION = (1, 3)
 
+_ENDED = (BaseState.COPIED, BaseState.DROPPED)
+
 #: Who waits asks again after that, sooner when there is little left.
 _LONGEST_PAUSE_S = 5.0
 _SHORTEST_PAUSE_S = 0.5
@@ -86,10 +88,13 @@ class Bases:
             raise errors.ImportRefused(image_id=image.id, reason=_why(base))
         return base
 
-    def was_copied(self, image: GlanceImage) -> bool:
-        """Tell whether Glance has copied *image* here, the last time."""
+    def has_ended(self, image: GlanceImage) -> bool:
+        """Tell whether what is remembered of *image* may be from before.
+
+        Glance has copied it here, the last time, or has it no more.
+        """
         base = self.lineage.find_base(self.fsid, image.id, image.checksum)
-        return base is not None and base.state is BaseState.COPIED
+        return base is not None and base.state in _ENDED
 
     def outlook(self, image: GlanceImage) -> Outlook:
         """Tell what :meth:`want` would do; do nothing."""
@@ -140,6 +145,9 @@ def way(image: GlanceImage, glance_store: str) -> Way:
 def _waits(base: Base) -> str:
     if base.state is BaseState.RUNNING:
         return 'ask again'
+    if base.reason.startswith(errors.ConfigurationError.__name__):
+        # It says what is wrong on the manager's host.
+        return 'it waits for an administrator, whom "base list" tells why'
     if base.reason:
         return f'it is tried again: {_why(base)}'
     return 'it waits for others'

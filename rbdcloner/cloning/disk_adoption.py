@@ -24,12 +24,16 @@ from rbdcloner.model import DiskRequest
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
 
 _PARENT_PATIENCE_S = 10
+
+_LOST = Warrant(Order.OTHERS, 'its name has no image, or another one')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,10 +83,11 @@ class DiskAdoption:
         if clone.kind is not Kind.DISK:
             raise errors.NameTaken(pool=name.pool, name=name.name)
         found_id = facts.image.id if facts else ''
-        if clone.state in (State.DELETING, State.UNDOING) or (
-            clone.state in MADE and self._is_lost(clone, found_id)
-        ):
-            self.engine.remove(clone)
+        if clone.state in (State.DELETING, State.UNDOING):
+            self.engine.see_out(clone, replaced=True)
+            return None
+        if clone.state in MADE and self._is_lost(clone, found_id):
+            self.engine.remove(clone, _LOST, replaced=True)
             return None
         matching.check_instance(clone, request)
         if clone.state in MADE:
@@ -146,7 +151,7 @@ class DiskAdoption:
         parent = None
         clone_format = self.engine.clone_format
         if descent is not None:
-            parent = self._parent(descent, request)
+            parent = self._parent(descent)
             clone_format = descent.clone_format
             request = dataclasses.replace(
                 request, image_id=parent.glance_image_id or request.image_id
@@ -159,29 +164,42 @@ class DiskAdoption:
             self.engine.lineage.refuse_outdated(
                 clone.image, request.instance_uuid, request.after
             )
-        except errors.CreationOutdated:
-            self.engine.remove(clone)
+        except errors.CreationOutdated as exc:
+            warrant = Warrant(
+                Order.CALLER,
+                'deleted before it was adopted',
+                f'deletion {exc.kwargs["later"]}',
+            )
+            self.engine.remove(clone, warrant)
             raise
         LOG.info('Adopted %s (%s)', clone.image, clone.image.id)
         return clone
 
-    def _parent(self, descent: Descent, request: DiskRequest) -> Parent:
-        """Return the recorded parent; Glance calls images by their ids."""
+    def _parent(self, descent: Descent) -> Parent:
+        """Return the recorded parent; Glance calls images by their ids.
+
+        One of another name is nobody's but its maker's: it is not to go when
+        Glance forgets the image that the disk is said to be of.
+        """
         facts = descent.parent
         named = facts.snapshot.image.name
-        image_id = named if uuidutils.is_uuid_like(named) else request.image_id
+        image_id = named if uuidutils.is_uuid_like(named) else ''
         return self.engine.parents.record(facts, image_id)
 
     def _tagged(self, clone: Clone) -> Clone:
         """Return the row, whose tag the image has."""
         try:
             facts = self.ceph.find_image(clone.image)
-            if facts is None or facts.tag != clone.uuid:
+            if facts is None or not _is_delivered(facts, clone):
                 with self.ceph.open(clone.image) as opened:
-                    opened.tag(clone.uuid)
+                    opened.mark_delivered(clone.uuid)
         except errors.RbdImageNotFound as exc:
-            self.engine.remove(clone)
+            self.engine.remove(clone, _LOST)
             raise errors.DiskNotFound(
                 name=clone.image.name, pool=clone.image.pool
             ) from exc
         return clone
+
+
+def _is_delivered(facts: ImageFacts, clone: Clone) -> bool:
+    return facts.delivered and facts.tag == clone.uuid

@@ -47,6 +47,11 @@ class Refusal(enum.StrEnum):
     )
     OTHER_CLUSTER = 'other-cluster', 'The data is in another Ceph cluster'
     NOT_RAW = 'not-raw', 'Only images of disk format raw can be cloned'
+    NOT_BARE = (
+        'not-bare',
+        'Only images of container format bare can be cloned',
+    )
+    EMPTY = 'empty', 'The snapshot has a size of 0 bytes'
     POOL_MISSING = 'pool-missing', 'Ceph has no such pool'
     IMAGE_MISSING = 'image-missing', 'The pool has no such RBD image'
     SNAPSHOT_MISSING = (
@@ -168,16 +173,14 @@ def check_usable(image: GlanceImage, project_id: str | None = None) -> None:
     """Return if *project_id* may make disks of *image* now.
 
     ``None`` asks only whether anybody may. Members of a shared image may use
-    it accepted or not: accepting only changes what Glance lists.
+    it accepted or not: accepting only changes what Glance lists, and so does
+    hiding an image (``os_hidden``), of which servers go on to be rebuilt.
 
     :raises ImageNotActive: there is no data yet, or no more.
-    :raises ImageHidden: its owner has hidden it.
     :raises ImageForbidden: it is another project's and not shared with it.
     """
     if image.status != 'active':
         raise errors.ImageNotActive(image_id=image.id, status=image.status)
-    if image.hidden:
-        raise errors.ImageHidden(image_id=image.id)
     if project_id is not None and not _available(image, project_id):
         raise errors.ImageForbidden(image_id=image.id, project_id=project_id)
 
@@ -222,6 +225,8 @@ def _suitable(
         return Refusal.OTHER_CLUSTER
     if image.disk_format != 'raw':
         return Refusal.NOT_RAW
+    if image.container_format != 'bare':
+        return Refusal.NOT_BARE
     return location
 
 
@@ -241,9 +246,10 @@ def _look(location: Location, ceph: Driver) -> SnapshotFacts | Refusal:
     Glance knows no RBD namespaces: its images lie in the default one.
     """
     try:
-        return ceph.find_snapshot(
+        facts = ceph.find_snapshot(
             location.pool, '', location.image, location.snapshot
         )
+        return facts if facts.size_bytes else Refusal.EMPTY
     except errors.CephError as exc:
         for error, reason in _REASONS:
             if isinstance(exc, error):

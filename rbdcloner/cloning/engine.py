@@ -12,11 +12,13 @@ from collections.abc import Collection
 from collections.abc import Iterable
 import dataclasses
 import logging
+import uuid
 
 import tenacity
 
 from rbdcloner import errors
 from rbdcloner import states
+from rbdcloner.cloning import changes
 from rbdcloner.cloning import eligibility
 from rbdcloner.cloning import matching
 from rbdcloner.cloning.bases import Outlook
@@ -31,12 +33,18 @@ from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
+from rbdcloner.model import Request
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
 
 _PAGE = 500
 _PARENT_PATIENCE_S = 10
+#: Neither state is entered by it: the row has a warrant.
+_GOES_ALREADY = Warrant(Order.UNNEEDED, 'its name is wanted again')
+_GOING = frozenset({State.DELETING, State.UNDOING})
 #: The disk is there, whatever is being done to it.
 MADE = frozenset({State.READY, State.RESIZING, State.ROLLING_BACK})
 
@@ -93,17 +101,49 @@ class Engine:
             raise errors.DiskNotFound(name=name, pool=pool)
         return clone
 
+    def look_at_disk(self, pool: str, name: str) -> Clone:
+        """Return the disk's row; READY only if its image has the name.
+
+        Costs an operation of Ceph's.
+
+        :raises DiskImageMissing: others removed, trashed or renamed it.
+        :raises DiskNotFound: no disk has the name now.
+        """
+        ceph = self.maker.ceph
+        while True:
+            clone = self.get_disk(pool, name)
+            if clone.state is not State.READY:
+                return clone
+            found = ceph.name_of(clone.image)
+            if found == name:
+                return clone
+            # It may have been deleted since the row was read.
+            if self.get_disk(pool, name) == clone:
+                is_trashed = not found and ceph.is_trashed(clone.image)
+                raise matching.missing(clone, found, is_trashed)
+
     def page(self, filters: Filters, marker: int, limit: int) -> list[Clone]:
         """Return rows by id, after the one with id *marker*."""
         return self.lineage.page(filters, marker, limit)
 
-    def resize_disk(self, pool: str, name: str, size_bytes: int) -> Clone:
+    def resize_disk(
+        self,
+        pool: str,
+        name: str,
+        size_bytes: int,
+        request: Request = changes.UNNAMED,
+    ) -> Clone:
         """Make the disk *size_bytes* long; nothing if it is.
 
+        Nothing if *request* has done so, whatever became of the disk since.
+
+        :raises RequestOutdated: a later request came before it.
         :raises ShrinkRefused: it is longer.
         """
         while True:
             clone = self.get_disk(pool, name)
+            if changes.has_done(self.lineage, request, clone):
+                return clone
             if size_bytes < clone.size_bytes:
                 raise errors.ShrinkRefused(
                     name=name,
@@ -115,7 +155,9 @@ class Engine:
             if clone.state not in (State.READY, State.RESIZING):
                 raise errors.DiskBusy(name=name, pool=pool, state=clone.state)
             try:
-                clone = self.holder.held_in(clone, State.RESIZING)
+                clone = changes.begin(
+                    self.holder, clone, State.RESIZING, request
+                )
             except errors.RowMoved:
                 continue
             return self.maker.resize(clone, size_bytes)
@@ -130,8 +172,15 @@ class Engine:
         :raises DiskNotFound: there never was such a disk.
         :raises DiskInUse: somebody has it open; the removal is tried again
             until it succeeds.
+        :raises RbdImageRenamed: its image has another name; as above.
+        :raises RbdImageReplaced: another image has its name; as above. Also
+            where the disk was removed before.
+        :raises RbdImageMigrating: it is being migrated; as above.
+        :raises DatabaseOutdated: nothing may be destroyed; the removal is
+            recorded and waits, also where the disk has no row.
         """
         self.check_pool(pool)
+        call = call or uuid.uuid4().hex
         image = Image(self.fsid, pool, '', name)
         try:
             begun = self.holder.taken(
@@ -142,16 +191,85 @@ class Engine:
         except errors.RowMoved:
             LOG.debug('%s moved meanwhile, looking again', image)
         deletion = self.lineage.note_deletion(call, image)
-        return self.remove(_disk(self.lineage.find_deleted(image, deletion)))
+        # Before the look: a disk that is recorded later finds it.
+        self._defer(deletion, [pool])
+        try:
+            found = self.lineage.find_deleted(image, deletion)
+        except errors.DiskNotFound:
+            # A database that is older than the cluster does not know.
+            self.remover.generation.check(pool)
+            raise
+        warrant = Warrant(Order.CALLER, 'its deletion', call)
+        removed = self.remove(_disk(found), warrant)
+        self._confirm_free(removed)
+        return removed
 
-    def remove(self, clone: Clone) -> Clone:
-        """Free the name of the row's image; as :meth:`delete_disk`."""
-        while clone.state in states.LIVE:
+    def _defer(
+        self, deletion: int, pools: Collection[str], suffix: str = ''
+    ) -> None:
+        """Have a deletion wait for what the database does not know.
+
+        Nothing where it is as new as the cluster.
+        """
+        try:
+            for pool in pools:
+                self.remover.generation.check(pool)
+        except errors.DatabaseOutdated:
+            self.lineage.defer_deletion(deletion, suffix)
+        except errors.CephUnavailable:
+            # Whether it is, who has a row of the disk need not know.
+            LOG.debug('Deletion %d is not known to wait', deletion)
+
+    def _confirm_free(self, removed: Clone) -> None:
+        """Return if the name of *removed* is free, or a live row's.
+
+        A row that was final before says nothing of what has its name now.
+        Costs an operation of Ceph's where it is free.
+
+        :raises RbdImageReplaced: an image without a live row has the name.
+        :raises DatabaseOutdated: so it is, and the database is older than the
+            cluster: the image may be one of ours.
+        """
+        pool, name = removed.image.pool, removed.image.name
+        ceph = self.maker.ceph
+        found = ceph.find_image(dataclasses.replace(removed.image, id=''))
+        if found is None:
+            return
+        # After the look at Ceph: a row is written before its image is made.
+        named = self.lineage.find(self.fsid, pool, '', name)
+        if named.state in states.LIVE or ceph.name_of(found.image) != name:
+            return
+        self.remover.generation.check(pool)
+        recorded = removed.image.id
+        raise errors.RbdImageReplaced(
+            pool=pool,
+            image=name,
+            id=recorded if recorded not in ('', found.image.id) else '(none)',
+            found=found.image.id,
+        )
+
+    def remove(
+        self,
+        clone: Clone,
+        warrant: Warrant,
+        replaced: bool = False,
+        among: Collection[State] = states.LIVE,
+    ) -> Clone:
+        """Free the name of the row's image by *warrant*.
+
+        As :meth:`delete_disk`. What goes already goes by its own. Where an
+        administrator says that another image *replaced* it, that one keeps
+        the name. A row that is not *among* these states is left alone.
+        """
+        while clone.state in among:
             try:
                 if clone.state is State.UNDOING:
                     return self.remover.undo(self.holder.take(clone))
                 return self.remover.retire(
-                    self.holder.held_in(clone, State.DELETING)
+                    self.holder.held_in(
+                        clone, State.DELETING, warrant=warrant
+                    ),
+                    replaced,
                 )
             except errors.RowMoved:
                 LOG.debug('%s moved meanwhile, looking again', clone.image)
@@ -171,19 +289,29 @@ class Engine:
         removed before. Every disk is tried; the first failure is raised after
         the last. Who does not *wait* gets rows that are DELETING: they go by
         themselves, and whoever wants a name again waits for that.
+
+        :raises DatabaseOutdated: nothing may be destroyed; or no disk was
+            found that is there, and the database may not know it. The removal
+            is recorded and waits.
         """
+        call = call or uuid.uuid4().hex
         begun, others = self._begin_deletions(
             instance_uuid, suffix, call, wait
         )
+        warrant = Warrant(Order.CALLER, "its instance's deletion", call)
         known = {clone.id for clone in begun}
         removed = []
         failures: list[errors.Error] = []
-        for clone in _newest([*begun, *others]):
+        newest = _newest([*begun, *others])
+        if not any(clone.state in states.LIVE for clone in newest):
+            for pool in self.disk_pools:
+                self.remover.generation.check(pool)
+        for clone in newest:
             if not wait and clone.state is State.DELETING:
                 removed.append(clone)
                 continue
             try:
-                removed.append(self._remove(clone, clone.id in known))
+                removed.append(self._remove(clone, clone.id in known, warrant))
             except errors.Error as exc:
                 failures.append(exc)
         if failures:
@@ -198,32 +326,47 @@ class Engine:
         The first are held if somebody waits.
         """
         given = (call, self.fsid, instance_uuid, suffix)
+        answer = None
         try:
             if wait:
-                begun = self.holder.taken_all(
+                answer = self.holder.taken_all(
                     self.lineage.begin_deletions, *given
                 )
             else:
-                begun = self.lineage.begin_deletions(*given)
+                answer = self.lineage.begin_deletions(*given)
                 self.remover.begun.set()
-            if begun is not None:
-                return begun
         except errors.RowMoved:
             LOG.debug('A disk of %s moved meanwhile', instance_uuid)
-        deletion = self.lineage.note_deletion(
-            call, Image(self.fsid, '', '', ''), instance_uuid
-        )
-        spared = self.lineage.made_since(deletion, instance_uuid)
+        if answer is None:
+            deletion = self.lineage.note_deletion(
+                call, Image(self.fsid, '', '', ''), instance_uuid
+            )
+            answer = [], deletion
+        begun, deletion = answer
+        self._defer(deletion, self.disk_pools, suffix)
+        # Now that it is committed: a creation that does not see the deletion
+        # is seen here, and each that comes later sees it.
+        known = {clone.id for clone in begun}
+        known |= self.lineage.made_since(deletion, instance_uuid)
         found = self._disks_of(instance_uuid, suffix)
-        return [], [clone for clone in found if clone.id not in spared]
+        return begun, [clone for clone in found if clone.id not in known]
 
-    def _remove(self, clone: Clone, begun: bool) -> Clone:
+    def _remove(self, clone: Clone, begun: bool, warrant: Warrant) -> Clone:
         if begun:
             try:
                 return self.remover.retire(clone)
             except errors.RowMoved:
                 (clone,) = self.lineage.page(Filters(uuid=clone.uuid))
-        return self.remove(clone)
+        removed = self.remove(clone, warrant)
+        self._confirm_free(removed)
+        return removed
+
+    def see_out(self, clone: Clone, replaced: bool = False) -> None:
+        """Resume the removal of a DELETING or UNDOING row.
+
+        Nothing if it has been restored since it was read.
+        """
+        self.remove(clone, _GOES_ALREADY, replaced, _GOING)
 
     def _create_disk(self, request: DiskRequest) -> Clone:
         while True:
@@ -316,7 +459,7 @@ class Engine:
         if clone.kind is not Kind.DISK:
             raise errors.NameTaken(pool=pool, name=name)
         if clone.state in (State.DELETING, State.UNDOING):
-            self.remove(clone)
+            self.see_out(clone)
             return None
         return clone
 

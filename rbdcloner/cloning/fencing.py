@@ -7,6 +7,10 @@ addresses of its connections are on the blocklist. So a connection's address
 is recorded before it is used; and who takes a row whose lease ran out puts
 its holder's addresses there first. A worker that was only slow connects anew.
 
+A lease says nothing of its holder where the database was silent: nobody could
+renew one. So nothing is taken over, and nobody is blocklisted, before the
+database has answered for as long as a lease lasts.
+
 The row is taken by the statement that finds no address recorded but those
 that are shut out: one that comes later is of a connection that found the row
 taken before its first act.
@@ -37,10 +41,15 @@ class Fence:
     """Records where this worker connects from, and shuts others out."""
 
     def __init__(
-        self, lineage: Lineage, owner: str, shut_out: ShutOut = _nobody
+        self,
+        lineage: Lineage,
+        owner: str,
+        lease_s: float,
+        shut_out: ShutOut = _nobody,
     ) -> None:
         self._lineage = lineage
         self.owner = owner
+        self._lease_s = lease_s
         #: How; set once there is a driver.
         self.shut_out = shut_out
 
@@ -60,11 +69,14 @@ class Fence:
     ) -> _Row:
         """Return what *take* takes, its late holder shut out before.
 
-        :raises HolderLate: that one connected again meanwhile.
+        :raises HolderLate: that one connected again meanwhile, or the
+            database was silent, so that it could not renew its lease.
         """
         try:
             return take(*given, **named)
         except errors.HolderLate as exc:
+            if not self._lineage.may_take_over(self.owner, self._lease_s):
+                raise
             late = exc.kwargs
         LOG.warning(
             'Worker %s is late with %s: shut out of Ceph, it connects anew if '

@@ -28,6 +28,7 @@ from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import Flatten
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Holder:
         self.lineage = lineage
         self.owner = owner
         self.lease_s = lease_s
-        self._fence = fence or Fence(lineage, owner)
+        self._fence = fence or Fence(lineage, owner, lease_s)
         self._until: dict[tuple[type, int, int], float] = {}
         self._holds: dict[int, Hold] = {}
         self._lock = threading.Lock()
@@ -133,16 +134,17 @@ class Holder:
         return retrying(self.hold, clone)
 
     def held_in(
-        self, clone: Clone, state: State, rollback_to: int | None = None
+        self, clone: Clone, state: State, warrant: Warrant | None = None
     ) -> Clone:
-        """Return the row in *state*, held, whatever it did before."""
+        """Return the row in *state*, held, whatever it did before.
+
+        A *warrant* is recorded with the transition.
+        """
         if clone.state is not State.READY:
             clone = self.take(clone)
         if clone.state is state:
             return clone
-        return self.taken(
-            self.lineage.move, clone, state, rollback_to=rollback_to
-        )
+        return self.taken(self.lineage.move, clone, state, warrant=warrant)
 
     def next_flatten(self, limit: int) -> Flatten | None:
         """Take the flatten to run; as :meth:`hold`, None without one."""
@@ -177,10 +179,21 @@ class Holder:
             raise
 
     def hold_on(self, row: Held, ask: Callable[[], object]) -> Hold:
-        """Return the hold on a row that was taken; *ask* renews it."""
+        """Return the hold on a row that was taken; *ask* renews it.
+
+        It is for long work: that waits for the database.
+        """
         with self._lock:
             until = self._until.pop(_key(row), 0.0)
-        return Hold(_name(row), row.fence, self.lease_s, until, math.inf, ask)
+        return Hold(
+            _name(row),
+            row.fence,
+            self.lease_s,
+            until,
+            math.inf,
+            ask,
+            patience_s=permits.PATIENCE_S,
+        )
 
     @contextlib.contextmanager
     def _kept(self, clone: Clone, long: bool) -> Iterator[None]:
@@ -190,7 +203,9 @@ class Holder:
             yield
             return
         hold = self.hold_on(clone, lambda: self._ask(clone))
-        hold.ends = math.inf if long else time.monotonic() + _HANGS_S
+        if not long:
+            hold.ends = time.monotonic() + _HANGS_S
+            hold.patience_s = 0.0
         with self._lock:
             self._holds[clone.id] = hold
             self._start_renewing()

@@ -19,8 +19,10 @@ from rbdcloner.model import Filters
 from rbdcloner.model import Flatten
 from rbdcloner.model import FlattenReason
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
+from rbdcloner.model import Warrant
 from rbdcloner.states import LIVE
 from rbdcloner.states import State
 from rbdcloner.states import may_follow
@@ -109,7 +111,10 @@ class ImageRelease:
             # Who wants it again has it imported again.
             raise errors.NotRetired(image=str(image), state='a dropped base')
         held = self.lineage.hold(clone, self.owner, _LEASE_S)
-        return self.lineage.move(held, State.RESTORING)
+        restoring = self.lineage.move(held, State.RESTORING)
+        # Where Glance has no such image, its absence counts from now on.
+        self.lineage.end_absence(clone)
+        return restoring
 
     def _glances(self, glance_image_id: str) -> Iterator[Parent]:
         """Yield the snapshots of Glance's own data, not of a base's copy."""
@@ -146,4 +151,5 @@ class ImageRelease:
                 name=clone.image.name, pool=clone.image.pool, state=clone.state
             )
         held = self.lineage.hold(clone, self.owner, _LEASE_S)
-        return self.lineage.move(held, State.DELETING)
+        warrant = Warrant(Order.OPERATOR, 'image release --retire')
+        return self.lineage.move(held, State.DELETING, warrant=warrant)

@@ -20,6 +20,9 @@ from rbdcloner.cloning.removing import when_closed
 from rbdcloner.db import imports
 from rbdcloner.model import Clone
 from rbdcloner.model import DiskRequest
+from rbdcloner.model import ImageFacts
+from rbdcloner.model import Order
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -48,6 +51,8 @@ class Imports:
         :raises DiskInUse: somebody still writes what was begun before, which
             is retired when he does not.
         :raises NameTaken: the name is an image that nobody asked us for.
+        :raises DatabaseOutdated: what was begun before may be a disk by now;
+            its row stays as it is.
         """
         self.engine.check_pool(request.pool)
         call = request.call or uuid.uuid4().hex
@@ -59,7 +64,11 @@ class Imports:
             if clone is not None and clone.state is State.IMPORTING:
                 return clone
             if clone is not None:
-                return self.engine.maker.make(clone, request.after, call)
+                made = self.engine.maker.make(clone, request.after, call)
+                if made.state is State.IMPORTING:
+                    return made
+                # It was made, and written, before its row was restored.
+                raise _exists(made)
 
     def finish(
         self, pool: str, name: str, image_id: str, size_bytes: int
@@ -112,7 +121,7 @@ class Imports:
             return None
         matching.check_instance(clone, request)
         if clone.state in MADE:
-            raise errors.DiskExists(name=name, pool=pool)
+            raise _exists(clone)
         if clone.parent is not None or clone.state not in _BEGUN:
             raise errors.DiskBusy(name=name, pool=pool, state=clone.state)
         try:
@@ -121,10 +130,27 @@ class Imports:
             return None
 
     def _begun(self, clone: Clone, request: DiskRequest) -> Clone | None:
-        """Return what the call itself has begun; retire what another has."""
+        """Return what the call itself has begun; retire what another has.
+
+        What is whole in Ceph is READY, whatever its row says: its commit was
+        not recorded, or a backup of before it was restored.
+
+        :raises DiskExists: it is whole.
+        """
+        if (found := self._find_committed(clone)) is not None:
+            held = self.engine.holder.take(clone)
+            with self.engine.holder.working_on(held):
+                raise _exists(self._ready(held, found))
         if clone.uuid != imports.row_uuid(request.call):
+            self.engine.remover.generation.check(clone.image.pool)
             self.engine.lineage.note_import(request, self.engine.fsid)
-            deleting = self.engine.holder.held_in(clone, State.DELETING)
+            deleting = self.engine.holder.held_in(
+                clone,
+                State.DELETING,
+                warrant=Warrant(
+                    Order.CALLER, 'another was begun', request.call
+                ),
+            )
             self.engine.remover.retire(deleting)
             return None
         if clone.state is State.IMPORTING:
@@ -150,9 +176,28 @@ class Imports:
             with self.ceph.open(image) as opened:
                 size_bytes = max(size_bytes, opened.facts().size_bytes)
                 opened.resize(size_bytes)
+                # Before its caller knows: whatever becomes of the row, the
+                # image is a disk.
+                opened.mark_committed(clone.uuid)
             return self.engine.lineage.move(
                 clone, State.READY, size_bytes=size_bytes, reason=''
             )
+
+    def _find_committed(self, clone: Clone) -> ImageFacts | None:
+        """Return the image of a row that is begun, if it is whole."""
+        facts = self.ceph.find_image(clone.image)
+        if facts is None or facts.tag != clone.uuid or not facts.committed:
+            return None
+        return facts
+
+    def _ready(self, clone: Clone, found: ImageFacts) -> Clone:
+        return self.engine.lineage.move(
+            clone,
+            State.READY,
+            image_id=found.image.id,
+            size_bytes=found.size_bytes,
+            reason='',
+        )
 
     def _refuse_open(self, clone: Clone) -> None:
         watchers = self.ceph.watchers(clone.image)
@@ -162,3 +207,7 @@ class Imports:
                 image=clone.image.name,
                 watchers=watchers,
             )
+
+
+def _exists(clone: Clone) -> errors.DiskExists:
+    return errors.DiskExists(name=clone.image.name, pool=clone.image.pool)

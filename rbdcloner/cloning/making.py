@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is made in Ceph for a row that this process holds.
 
-A child is made in four acts: clone, tag with the row's uuid, resize, and the
-row's move. What has no parent is created empty instead. These two are the
-acts that a death can leave in part, so an image that carries the row's tag is
-whole, and one that does not is made again. A Glance image has a snapshot
-before these acts, of the disk, and one after them, of its own.
+A child is made in four acts: clone, resize, mark as delivered with the row's
+uuid, and the row's transition. What has no parent is created empty instead.
+Clone and create are the acts that a death can leave in part. A Glance image
+has a snapshot of the disk before these acts and, after the clone, the row's
+tag and a snapshot of its own.
+
+The mark comes before any answer: an image without it is known to no caller
+and can be made again; one with it may be in use, whatever the row says. A
+database that was restored from a backup has RESERVED rows of such images.
 
 What is found under the name is ours only if it carries the row's tag; or if
 an earlier holder of the row may have left it, and it looks as that one's death
-leaves it: no tag, no other parent, the parent's size (without one, the
-row's), made after the row. Nothing else under the name is ever touched.
+leaves it: no tag, no data, no other parent, the parent's size or the row's,
+made after the row. Nothing else under the name is ever touched.
 
 Rejected: cloning to a name of our own and renaming, which leaves no doubt but
 costs a rename on every create.
 """
 
+import contextlib
 import dataclasses
 import logging
 
@@ -24,7 +29,6 @@ from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.open_image import OpenImage
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.removing import Remover
-from rbdcloner.cloning.removing import when_closed
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
@@ -50,19 +54,10 @@ _PARENT_GONE = (
 #: What has been made so far is not wanted, or of no use.
 _UNDONE = (errors.CephError, errors.CreationOutdated, errors.ParentGone)
 
-#: Nothing of the image was changed.
-_NOT_ROLLED_BACK = (
-    errors.ParentReleased,
-    errors.RbdImageInUse,
-    errors.RbdImageNotFound,
-    errors.SnapshotNotFound,
-    errors.SnapshotTrashed,
-)
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes, resizes and rolls back images, each for a held row."""
+    """Makes and resizes images, each for a held row."""
 
     ceph: Driver
     lineage: Lineage
@@ -74,7 +69,8 @@ class Maker:
     ) -> Clone:
         """Make a RESERVED row's child; the row, READY.
 
-        Without a parent an empty image; the row, IMPORTING.
+        Without a parent an empty image; the row, IMPORTING, but READY if the
+        image is found committed.
 
         When Ceph says no, what was made is removed and the row FAILED. When
         Ceph does not answer the row stays, for whoever takes it next.
@@ -87,6 +83,11 @@ class Maker:
         """
         with self.holder.working_on(clone):
             try:
+                # Only an earlier holder of the row can have delivered it.
+                if clone.fence > 1:
+                    found = self.remover.find_delivered(clone)
+                    if found is not None:
+                        return self._deliver(clone, found, after, call)
                 return self._make(clone, after, call)
             except (errors.CephUnavailable, errors.DatabaseUnavailable):
                 raise
@@ -120,52 +121,56 @@ class Maker:
                 exc_info=True,
             )
 
+    def recover(self, clone: Clone) -> bool:
+        """Make the abandoned RESERVED row of a delivered image READY again.
+
+        When a later deletion concerns the name, the row is undone. False
+        where no image of the row was delivered.
+        """
+        with self.holder.working_on(clone):
+            found = self.remover.find_delivered(clone)
+            if found is None:
+                return False
+            after = self.lineage.known_deletion(clone)
+            try:
+                ready = self._deliver(clone, found, after)
+            except errors.CreationOutdated as exc:
+                self.give_up(clone, exc)
+                return True
+        LOG.warning(
+            'Image %s (%s) had been delivered while its row said reserved; '
+            'the row is %s',
+            *(ready.image, ready.image.id, ready.state),
+        )
+        return True
+
     def resize(self, clone: Clone, size_bytes: int) -> Clone:
         """Make a RESIZING row's child *size_bytes* long; the row, READY.
 
-        Pass 0 to keep the size that Ceph has.
+        Pass 0 to keep the size that Ceph has: whether it is the one that was
+        asked for, nobody knows.
         """
         with self.holder.working_on(clone):
             try:
                 with self.ceph.open(clone.image) as child:
-                    size_bytes = max(size_bytes, child.facts().size_bytes)
-                    child.resize(size_bytes)
+                    found_bytes = max(size_bytes, child.facts().size_bytes)
+                    child.resize(found_bytes)
             except errors.CephUnavailable:
                 raise
             except errors.CephError as exc:
                 self.lineage.move(
-                    clone, State.READY, reason=errors.reason_of(exc)
-                )
-                raise
-            return self.lineage.move(
-                clone, State.READY, size_bytes=size_bytes, reason=''
-            )
-
-    def roll_back(self, clone: Clone, begun: bool) -> Clone:
-        """Give a ROLLING_BACK row's image its target's data; the row, READY.
-
-        *begun* is whether somebody may have begun with it before: then the
-        image may have some of both, and stays ROLLING_BACK until it is done.
-
-        :raises ParentReleased: the snapshot is being removed.
-        """
-        with self.holder.working_on(clone, long=True):
-            (target,) = self.lineage.parents([clone.rollback_to or 0])
-            try:
-                _check_stays(target)
-                when_closed(
-                    lambda: self.ceph.rollback(target.snapshot),
-                    self.lineage,
                     clone,
+                    State.READY,
+                    reason=errors.reason_of(exc),
+                    done=False,
                 )
-            except _NOT_ROLLED_BACK as exc:
-                if not begun:
-                    self.lineage.move(
-                        clone, State.READY, reason=errors.reason_of(exc)
-                    )
                 raise
             return self.lineage.move(
-                clone, State.READY, size_bytes=target.size_bytes, reason=''
+                clone,
+                State.READY,
+                size_bytes=found_bytes,
+                reason='',
+                done=size_bytes > 0,
             )
 
     def take(self, planned: Parent) -> Parent:
@@ -192,15 +197,63 @@ class Maker:
                 clone, parent=edge, size_bytes=edge.size_bytes
             )
         self._clone(clone)
-        image_id = self._shape(clone)
+        image = self._shape(clone)
+        try:
+            return self._answer(clone, image.id, clone.size_bytes, after, call)
+        except errors.CreationOutdated:
+            self._withdraw(clone, image)
+            raise
+
+    def _deliver(
+        self,
+        clone: Clone,
+        found: ImageFacts,
+        after: int | None,
+        call: str = '',
+    ) -> Clone:
+        """Answer for an image that was delivered before; its row, READY.
+
+        It has what its user wrote since, and perhaps another size.
+        """
+        if clone.kind is Kind.IMAGE:
+            with self.ceph.open(found.image) as opened:
+                self.expose(clone, found.image, opened)
+        return self._answer(
+            clone,
+            found.image.id,
+            found.size_bytes,
+            after,
+            call,
+            found.committed,
+        )
+
+    def _answer(
+        self,
+        clone: Clone,
+        image_id: str,
+        size_bytes: int,
+        after: int | None,
+        call: str,
+        committed: bool = False,
+    ) -> Clone:
+        is_whole = clone.parent is not None or committed
         return self.lineage.move(
             clone,
-            State.READY if clone.parent else State.IMPORTING,
+            State.READY if is_whole else State.IMPORTING,
             image_id=image_id,
-            size_bytes=clone.size_bytes,
+            size_bytes=size_bytes,
+            reason='',
             after=after,
             call=call,
         )
+
+    def _withdraw(self, clone: Clone, image: Image) -> None:
+        """Take the mark away again: nobody was told of the image."""
+        with (
+            contextlib.suppress(errors.CephError),
+            self.ceph.open(image) as opened,
+        ):
+            opened.tag(clone.uuid)
 
     def _take_edge(self, clone: Clone) -> Parent:
         try:
@@ -259,21 +312,24 @@ class Maker:
         except _PARENT_GONE as exc:
             raise _gone(clone, exc.name) from exc
 
-    def _shape(self, clone: Clone) -> str:
-        """Tag the child and grow or expose it; its image id.
+    def _shape(self, clone: Clone) -> Image:
+        """Grow or expose the child and mark it delivered; return it.
 
         In one opening: each one costs as much as a clone's half.
         """
         with self.ceph.open(clone.image) as child:
-            child.tag(clone.uuid)
             facts = child.facts()
             if clone.parent and not _descends(facts, clone.parent):
+                # It is ours to undo all the same.
+                child.tag(clone.uuid)
                 raise _gone(clone, 'another image has its name')
             if clone.kind is Kind.IMAGE:
+                child.tag(clone.uuid)
                 self.expose(clone, facts.image, child)
             else:
                 child.resize(clone.size_bytes)
-        return facts.image.id
+            child.mark_delivered(clone.uuid, writing=clone.parent is None)
+        return facts.image
 
     def _cleared(self, clone: Clone) -> Clone:
         """Remove what a maker left; the row without an image id."""
@@ -290,15 +346,6 @@ def _parent(clone: Clone) -> Parent:
     if clone.parent is None:
         raise ValueError(f'clone {clone.uuid} was reserved without a parent')
     return clone.parent
-
-
-def _check_stays(target: Parent) -> None:
-    """Raise if the snapshot goes; read after the row says ROLLING_BACK.
-
-    Whoever removes it says so first, and then looks at the row.
-    """
-    if target.state is not ParentState.ACTIVE:
-        raise errors.ParentReleased(parent=str(target.snapshot))
 
 
 def _gone(clone: Clone, reason: str) -> errors.ParentGone:

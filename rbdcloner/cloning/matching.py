@@ -46,3 +46,25 @@ def differs(
         recorded=recorded,
         asked=asked,
     )
+
+
+def missing(
+    clone: Clone, found: str, is_trashed: bool
+) -> errors.DiskImageMissing:
+    """Return what is told of a disk whose image others took from its name.
+
+    *found* is the name that it has, empty if it has none.
+    """
+    image = clone.image
+    if found:
+        what = f'was renamed to {found}: rename it back, or delete that image'
+    elif is_trashed:
+        what = (
+            'was moved to the trash; "rbd trash restore '
+            f'-p {image.pool} {image.id}" brings it back'
+        )
+    else:
+        what = 'was removed'
+    return errors.DiskImageMissing(
+        name=image.name, pool=image.pool, image_id=image.id, found=what
+    )

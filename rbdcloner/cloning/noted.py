@@ -6,15 +6,22 @@ that no worker takes that for what another has left, and says so until the disk
 is whole. It is struck out once the disk's row is READY, or when there is
 nothing to adopt; what cannot be adopted now stays for the next look.
 
+A nova-compute that dies leaves a note of a disk in the making. It is struck
+out when the name has the disk of a row, or for long no image. An image that
+nova-compute may have made stays, and its note with it, until an operator or
+the deletion of the instance decides.
+
 Or it says that all disks of an instance are unwanted: its build failed, and
 then Nova knows of no host that it would ask to delete them.
 """
 
 from collections.abc import Collection
+from collections.abc import Mapping
 import dataclasses
 import json
 import logging
 import threading
+import time
 from typing import Any
 
 from oslo_utils import uuidutils
@@ -22,7 +29,11 @@ from oslo_utils import uuidutils
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning.disk_adoption import DiskAdoption
+from rbdcloner.cloning.engine import MADE
 from rbdcloner.model import DiskRequest
+from rbdcloner.model import Image
+from rbdcloner.model import ImageFacts
+from rbdcloner.model import Kind
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -46,7 +57,8 @@ class Noted:
     """Follows the notes of some pools.
 
     ``failed`` is why a note could not be followed at the last look: the same
-    is told once.
+    is told once. A nova-compute whose note has said for *abandoned_after_s*
+    that it is about to make an image is dead.
     """
 
     ceph: Driver
@@ -55,7 +67,12 @@ class Noted:
     failed: dict[tuple[str, str], str] = dataclasses.field(
         default_factory=dict
     )
+    abandoned_after_s: float = 3600
     _after: dict[str, str] = dataclasses.field(default_factory=dict)
+    #: By pool, name and text.
+    _making_since: dict[tuple[str, str, str], float] = dataclasses.field(
+        default_factory=dict
+    )
 
     def look(self, stopping: threading.Event | None = None) -> int:
         """Do what is noted, some of each pool in turn; how many were adopted.
@@ -69,10 +86,11 @@ class Noted:
             for name, text in notes.items():
                 if stopping and stopping.is_set():
                     return adopted
-                if not _says(text, _MAKING):
-                    adopted += self._try(pool, name, text)
+                adopted += self._try(pool, name, text)
             if len(notes) == _AT_ONCE:
                 self._after[pool] = max(notes)
+            elif not after:
+                self._forget_but(pool, notes)
         return adopted
 
     def adopt_of(self, instance_uuid: str) -> None:
@@ -95,7 +113,11 @@ class Noted:
                     LOG.debug('A row has the name %s: %s', name, exc)
 
     def _try(self, pool: str, name: str, text: str) -> bool:
-        follow = self._delete if _says(text, _UNWANTED) else self._adopt
+        follow = self._adopt
+        if _says(text, _UNWANTED):
+            follow = self._delete
+        elif _says(text, _MAKING):
+            follow = self._follow_making
         try:
             adopted = follow(pool, name, text)
         except errors.Error as exc:
@@ -105,6 +127,51 @@ class Noted:
             return False
         self.failed.pop((pool, name), None)
         return adopted
+
+    def _follow_making(self, pool: str, name: str, text: str) -> bool:
+        """Strike the note of a making that is over, or that nobody is at.
+
+        :raises NoteUndecided: the maker seems dead, and may have made the
+            image that has the name.
+        """
+        now = time.monotonic()
+        since = self._making_since.setdefault((pool, name, text), now)
+        is_old = now - since >= self.abandoned_after_s
+        fsid = self.adoption.engine.fsid
+        facts = self.ceph.find_image(Image(fsid, pool, '', name))
+        if facts is None and is_old:
+            LOG.warning(
+                'nova-compute noted in pool %s that it makes disk %s, and has '
+                'not made it for %d s: the note %.200r is struck out',
+                *(pool, name, now - since, text),
+            )
+        elif facts is not None and self._is_disk(facts):
+            LOG.info('Disk %s was noted to be made, and is recorded', name)
+        elif facts is not None and is_old:
+            raise errors.NoteUndecided(name=name, pool=pool)
+        else:
+            return False
+        self.ceph.strike_note(pool, name, text)
+        return False
+
+    def _is_disk(self, facts: ImageFacts) -> bool:
+        """Tell whether the image is the whole disk of a row."""
+        row = self.adoption.engine.lineage.find_by_image(facts.image)
+        return (
+            row is not None
+            and row.kind is Kind.DISK
+            and row.state in MADE
+            and facts.delivered
+            and facts.tag == row.uuid
+        )
+
+    def _forget_but(self, pool: str, notes: Mapping[str, str]) -> None:
+        """Forget since when notes of a pool were seen that are gone."""
+        self._making_since = {
+            (its_pool, name, text): since
+            for (its_pool, name, text), since in self._making_since.items()
+            if its_pool != pool or notes.get(name) == text
+        }
 
     def _delete(self, pool: str, name: str, text: str) -> bool:
         """Begin the deletion of an instance's disks, and strike the note."""

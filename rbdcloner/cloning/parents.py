@@ -51,6 +51,9 @@ class Images(Protocol):
     def forget(self, image_id: str) -> None:
         """Ask Glance again next time."""
 
+    def confirm_sight(self) -> None:
+        """Return if Glance shows every project's images: a 404 counts."""
+
 
 class Parents:
     """The parents of one cluster, adopted as images are asked for."""
@@ -141,10 +144,12 @@ class Parents:
 
     def _adopt(self, image: GlanceImage, imports: bool) -> Parent:
         verdict = judge(image, self._ceph)
-        if not verdict.cloneable and imports and self._bases.was_copied(image):
+        if not verdict.cloneable and imports and self._bases.has_ended(image):
             # What is remembered of it may be from before that.
             self._images.forget(image.id)
-            verdict = judge(self._images.get(image.id), self._ceph)
+            image = self._images.get(image.id)
+            check_usable(image)
+            verdict = judge(image, self._ceph)
         facts = verdict.facts or self._repaired(image, verdict)
         if facts is None and imports:
             parent = self._bases.parent_of(image)

@@ -14,11 +14,11 @@ import threading
 from rbdcloner import errors
 from rbdcloner.cloning.adopting import Adopter
 from rbdcloner.cloning.holding import Holder
+from rbdcloner.cloning.pool_identity import PoolIdentity
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.cloning.removing import Remover
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
-from rbdcloner.model import Kind
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Reaper:
     remover: Remover
     releaser: Releaser
     adopter: Adopter
+    pools: PoolIdentity
     holder: Holder
     threads: int = 1
 
@@ -44,9 +45,13 @@ class Reaper:
         What cannot be destroyed stays, with the reason in its row. When
         *stopping* is set, no image is begun.
         """
+        if not self.remover.generation.is_current():
+            return 0
         reaped = 0
         with futures.ThreadPoolExecutor(self.threads, 'reaper') as threads:
-            while found := self.lineage.reapable(_AT_ONCE):
+            while found := self.lineage.reapable(
+                _AT_ONCE, self.adopter.absence.delay_s
+            ):
                 gone = sum(
                     threads.map(lambda c: self.reap(c, stopping), found)
                 )
@@ -64,18 +69,30 @@ class Reaper:
         while following is not None and not (stopping and stopping.is_set()):
             try:
                 gone = self._destroy(following)
-            except (errors.RowMoved, errors.DiskBusy):
-                # Another reaper is there.
+            except (
+                errors.DatabaseOutdated,
+                errors.DiskBusy,
+                errors.RowMoved,
+            ):
+                # Another reaper is there, or it has to stay.
                 break
             except errors.Error as exc:
-                LOG.warning(
-                    'Retired image %s (%s) stays in the trash: %s',
-                    following.image, following.image.id, exc,
-                )  # fmt: skip
+                self._say(following, exc)
                 break
             reaped += 1
             following = self.above(gone)
         return reaped
+
+    def _say(self, clone: Clone, error: errors.Error) -> None:
+        """Warn of what keeps a retired image, unless its row said so before.
+
+        It is tried again every few minutes, for as long as others need it.
+        """
+        if clone.reason != errors.reason_of(error):
+            LOG.warning(
+                'Retired image %s (%s) stays in the trash: %s',
+                clone.image, clone.image.id, error,
+            )  # fmt: skip
 
     def above(self, clone: Clone) -> Clone | None:
         """Release the parent that *clone* needs no more.
@@ -95,27 +112,38 @@ class Reaper:
         except errors.Error as exc:
             LOG.warning('Parent %s stays for now: %s', image, exc)
             return None
-        snapshots = self.lineage.snapshots_of(upper.image)
-        if any(map(self.lineage.has_children, snapshots)):
+        if not self.lineage.is_reapable(upper):
             return None
-        return upper
+        return None if self.adopter.absence.is_young(upper) else upper
 
     def _destroy(self, clone: Clone) -> Clone:
+        self.remover.generation.check(clone.image.pool)
         held = self.holder.hold(clone)
         with self.holder.working_on(held):
-            self._ask_glance(held)
+            self.pools.check(held.image.pool)
+            if name := self._restored_as(held):
+                LOG.warning(
+                    'Retired image %s (%s) was restored by others as %s: it '
+                    'is theirs', held.image, held.image.id, name,
+                )  # fmt: skip
+                return self.lineage.move(
+                    held,
+                    State.DELETED,
+                    reason=f'restored by others as {name}',
+                )
+            evidence = self.adopter.absence.confirm(held)
         gone = self.remover.destroy(held)
         LOG.info(
-            'Retired image %s (%s) is destroyed', gone.image, gone.image.id
-        )
+            'Retired image %s (%s) is destroyed%s',
+            gone.image, gone.image.id, evidence and f': {evidence}',
+        )  # fmt: skip
         return gone
 
-    def _ask_glance(self, clone: Clone) -> None:
-        """Raise unless Glance, too, has forgotten its image.
+    def _restored_as(self, clone: Clone) -> str:
+        """Return the name that others gave the image out of the trash.
 
-        What is Glance's to hand out: not a disk, nor what is imported.
+        Empty while it lies there, or if it is gone.
         """
-        if clone.kind in (Kind.DISK, Kind.BASE):
-            return
-        if self.adopter.has_data(clone.glance_image_id):
-            raise errors.ImageInGlance(image_id=clone.glance_image_id)
+        if not clone.image.id or self.remover.ceph.is_trashed(clone.image):
+            return ''
+        return self.remover.ceph.name_of(clone.image)

@@ -4,9 +4,9 @@
 A row in progress that nobody holds was left by a dead worker, or by a
 request that Ceph did not answer. Whose caller still wants it calls again and
 takes it over; else it is resolved here: a child not delivered is undone, a
-removal is finished, a resize takes the size that Ceph has, a disk that was
-going back to a snapshot goes there. What we hold on a parent for no child any
-more is given back.
+removal is finished, a resize takes the size that Ceph has, a rollback is
+finished unless somebody uses the disk. What we hold on a parent for no child
+any more is given back.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.making import Maker
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.cloning.removing import Remover
+from rbdcloner.cloning.rollbacks import Rollbacks
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import Parent
@@ -39,6 +40,7 @@ class Recovery:
     releaser: Releaser
     maker: Maker
     remover: Remover
+    rollbacks: Rollbacks
     holder: Holder
     idle_s: float
 
@@ -46,8 +48,11 @@ class Recovery:
         """Resolve what nobody has worked on for ``idle_s``; how many were.
 
         A row that cannot be resolved now stays for the next sweep. When
-        *stopping* is set, no row is begun.
+        *stopping* is set, no row is begun; nor is one in a database that is
+        older than the cluster.
         """
+        if not self.remover.generation.is_current():
+            return 0
         abandoned = self.lineage.abandoned(self.idle_s, _AT_ONCE)
         resolved = self._resolve_all(abandoned, stopping)
         unneeded = self.lineage.unneeded_parents(self.idle_s, _AT_ONCE)
@@ -63,11 +68,15 @@ class Recovery:
         Soon after their leases ran out, but not before their callers had a
         moment to call again: these want it finished, not undone.
         """
+        if not self.remover.generation.is_current():
+            return 0
         late = self.lineage.late(self.holder.lease_s / 2, _AT_ONCE)
         return self._resolve_all(late, stopping)
 
     def retire_begun(self, stopping: threading.Event | None = None) -> int:
         """Retire what is to be deleted, for nobody waits; as :meth:`sweep`."""
+        if not self.remover.generation.is_current():
+            return 0
         retired = 0
         # What fails pauses, and is not found again.
         while begun := self.lineage.abandoned(0, _AT_ONCE, (State.DELETING,)):
@@ -93,7 +102,11 @@ class Recovery:
                 break
             try:
                 (resolve or self._resolve)(clone)
-            except (errors.RowMoved, errors.DiskBusy):
+            except (
+                errors.DatabaseOutdated,
+                errors.DiskBusy,
+                errors.RowMoved,
+            ):
                 continue
             except errors.CephUnavailable as exc:
                 LOG.warning('Recovery waits for Ceph: %s', exc)
@@ -112,25 +125,20 @@ class Recovery:
             self.releaser.release(parent)
         except errors.Error as exc:
             LOG.warning('Parent %s stays for now: %s', parent.snapshot, exc)
+            self.lineage.put_off_parent(parent)
             return False
         return True
 
     def _resolve(self, clone: Clone) -> None:
-        clone = self.holder.hold(clone)
+        self.remover.generation.check(clone.image.pool)
+        found, clone = clone, self.holder.hold(clone)
         LOG.info(
             'Clone %s (%s) was left %s: %s',
             clone.uuid, clone.image, clone.state, clone.reason or 'no word',
         )  # fmt: skip
         match clone.state:
             case State.RESERVED:
-                self.remover.undo(
-                    self.holder.taken(
-                        self.lineage.move,
-                        clone,
-                        State.UNDOING,
-                        reason=clone.reason or 'its maker died',
-                    )
-                )
+                self._resolve_reserved(clone)
             case State.UNDOING:
                 self.remover.undo(clone)
             case State.DELETING:
@@ -140,4 +148,17 @@ class Recovery:
             case State.RESIZING:
                 self.maker.resize(clone, 0)
             case State.ROLLING_BACK:
-                self.maker.roll_back(clone, begun=True)
+                self.rollbacks.resume(clone, found)
+
+    def _resolve_reserved(self, clone: Clone) -> None:
+        """Deliver what was delivered before; else undo what was made."""
+        if self.maker.recover(clone):
+            return
+        self.remover.undo(
+            self.holder.taken(
+                self.lineage.move,
+                clone,
+                State.UNDOING,
+                reason=clone.reason or 'its maker died',
+            )
+        )

@@ -10,24 +10,37 @@ or with its disk. As for disks, each method can be called again.
 from collections.abc import Collection
 import dataclasses
 from urllib import parse
+import uuid
 
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning import changes
 from rbdcloner.cloning import eligibility
 from rbdcloner.cloning import matching
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.headroom import Headroom
 from rbdcloner.cloning.releasing import Releaser
+from rbdcloner.cloning.rollbacks import Rollbacks
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
-from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
+from rbdcloner.model import Request
+from rbdcloner.model import SnapshotFacts
+from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
+
+#: Of the snapshots that a request took: it is there, or is to be.
+_STAYING = (ParentState.PLANNED, ParentState.ACTIVE)
+
+
+#: By whose order a snapshot's row goes that is not in its image any more.
+_REMOVED = Warrant(Order.OTHERS, 'its image has no such snapshot')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +50,7 @@ class Snapshots:
     engine: Engine
     ceph: Driver
     releaser: Releaser
+    rollbacks: Rollbacks
     headroom: Headroom
     image_pools: Collection[str]
 
@@ -98,77 +112,131 @@ class Snapshots:
         self.engine.lineage.note_deletion(call, there)
         image = self._find(parts.pool, parts.image)
         if image is not None:
-            return self.engine.remove(image)
+            call = call or uuid.uuid4().hex
+            warrant = Warrant(Order.CALLER, 'discard_snapshot', call)
+            return self.engine.remove(image, warrant)
         if self.ceph.find_image(there) is not None:
             raise errors.NameTaken(pool=parts.pool, name=parts.image)
         return None
 
-    def create_snapshot(self, pool: str, name: str, snapshot: str) -> Parent:
-        """Take a snapshot of the disk; nothing if it has that one.
+    def create_snapshot(
+        self,
+        pool: str,
+        name: str,
+        snapshot: str,
+        request: Request = changes.UNNAMED,
+    ) -> Parent:
+        """Take a snapshot of the disk; nothing if *request* has taken it.
 
         :raises DiskNotFound: there is no such disk.
+        :raises DiskSnapshotExists: the disk has another snapshot so named.
         :raises ParentHasChildren: it was being removed, and has children.
+        :raises RequestOutdated: a later request came before it, or has
+            removed what it took.
         :raises RoomNeeded: the disk has too many.
         """
         disk = self._ready(pool, name)
-        known = self._named(disk, snapshot)
-        if known is not None and known.state is ParentState.RELEASING:
-            self.releaser.remove(known)
-            known = None
-        if known is None:
-            self.headroom.for_snapshots(disk)
-            known = self._plan(disk, snapshot)
-        return self.engine.maker.take(known)
+        taken = self._taken_by(request, disk)
+        if taken is None:
+            self._check_is_new(disk, snapshot)
+            taken = self.engine.lineage.begin_snapshot(disk, snapshot, request)
+        return self.engine.maker.take(taken)
 
-    def remove_snapshot(self, pool: str, name: str, snapshot: str) -> None:
+    def remove_snapshot(
+        self,
+        pool: str,
+        name: str,
+        snapshot: str,
+        request: Request = changes.UNNAMED,
+    ) -> None:
         """Remove the snapshot of the disk; nothing if it has none so named.
+
+        Nothing if *request* has removed it, whatever has the name since.
 
         :raises DiskNotFound: there is no such disk.
         :raises DiskSnapshotInUse: images descend from it.
+        :raises RequestOutdated: a later request came before it.
         """
         disk = self.engine.get_disk(pool, name)
-        known = self._named(disk, snapshot)
-        if known is None and not self._is_in_ceph(disk, snapshot):
+        found = self._found(disk, snapshot)
+        if found is None:
             return
-        known = known or self._plan(disk, snapshot)
         in_use = errors.DiskSnapshotInUse(
             snapshot=snapshot, name=name, pool=pool
         )
-        if known.purpose is not Purpose.CALLER:
+        if isinstance(found, Parent) and found.purpose is not Purpose.CALLER:
             raise in_use
         try:
-            self.releaser.remove(known)
+            begun = self.engine.lineage.begin_removal(disk, found, request)
+            if begun is not None:
+                warrant = Warrant(
+                    Order.CALLER,
+                    'remove_snapshot',
+                    request.call or f'snapshot {begun.id}',
+                )
+                self.releaser.remove(begun, warrant)
         except errors.ParentHasChildren as exc:
             raise in_use from exc
 
-    def rollback_disk(self, pool: str, name: str, snapshot: str) -> Clone:
+    def rollback_disk(
+        self,
+        pool: str,
+        name: str,
+        snapshot: str,
+        request: Request = changes.UNNAMED,
+    ) -> Clone:
         """Give the disk the data and the size that it had then.
+
+        A snapshot that has no row gets one: it was taken after the backup
+        that was restored, or by others. Nothing if *request* has done so,
+        whatever was written since.
 
         :raises DiskSnapshotNotFound: the disk has no such snapshot.
         :raises ParentReleased: the snapshot is being removed.
+        :raises RequestOutdated: a later request came before it.
+        :raises RollbackAbandoned: the request was interrupted, and is not
+            done again: somebody has used the disk since.
         :raises DiskInUse: somebody has it open.
+        :raises DatabaseOutdated: the disk may be another by now; its row is
+            as it was, also one that says that the disk goes back.
         """
         disk = self.engine.get_disk(pool, name)
+        changes.refuse_abandoned(self.engine.lineage, request, disk)
+        if changes.has_done(self.engine.lineage, request, disk):
+            return disk
         if disk.state not in (State.READY, State.ROLLING_BACK):
             raise errors.DiskBusy(name=name, pool=pool, state=disk.state)
-        target = self._named(disk, snapshot)
-        if target is None or target.snapshot.id is None:
-            raise errors.DiskSnapshotNotFound(
-                snapshot=snapshot, name=name, pool=pool
-            )
+        target = self._target(disk, snapshot)
+        self.engine.remover.generation.check(pool)
         begun = disk.state is State.ROLLING_BACK
-        disk = self.engine.holder.held_in(
-            disk, State.ROLLING_BACK, rollback_to=target.id
+        disk = changes.begin(
+            self.engine.holder,
+            disk,
+            State.ROLLING_BACK,
+            request,
+            target.id if isinstance(target, Parent) else target,
         )
-        if disk.rollback_to != target.id:
-            with self.engine.holder.working_on(disk):
-                raise errors.DiskBusy(name=name, pool=pool, state=disk.state)
         try:
-            return self.engine.maker.roll_back(disk, begun)
+            return self.rollbacks.roll_back(disk, begun)
         except errors.RbdImageInUse as exc:
             raise errors.DiskInUse(
                 name=name, pool=pool, watchers=exc.kwargs['watchers']
             ) from exc
+
+    def _target(self, disk: Clone, snapshot: str) -> Parent | SnapshotFacts:
+        """Return the snapshot to go back to: its row, else what Ceph has.
+
+        :raises DiskSnapshotNotFound: the disk has no such snapshot.
+        """
+        found: Parent | SnapshotFacts | None = self._named(disk, snapshot)
+        if disk.state is State.READY and self._in_ceph(disk, snapshot):
+            # Of a name that was used again since the backup: the new one.
+            found = self._found(disk, snapshot)
+        if found is None or found.snapshot.id is None:
+            raise errors.DiskSnapshotNotFound(
+                snapshot=snapshot, name=disk.image.name, pool=disk.image.pool
+            )
+        return found
 
     def _check_pool(self, pool: str) -> None:
         if pool not in self.image_pools:
@@ -221,7 +289,7 @@ class Snapshots:
     def _resume(self, image: Clone, pool: str, name: str) -> Clone | None:
         """Return the image's row, made or held; ``None`` to look again."""
         if image.state in (State.DELETING, State.UNDOING):
-            self.engine.remove(image)
+            self.engine.see_out(image)
             return None
         disk = image.parent.snapshot.image if image.parent else None
         if disk is None or (disk.pool, disk.name) != (pool, name):
@@ -233,26 +301,73 @@ class Snapshots:
         return self.engine.taken_over(image)
 
     def _named(self, disk: Clone, snapshot: str) -> Parent | None:
-        for parent in self.engine.lineage.snapshots_of(disk.image):
+        # The newest: an older one may have lost its name.
+        for parent in reversed(self.engine.lineage.snapshots_of(disk.image)):
             if parent.snapshot.name == snapshot:
                 return parent
         return None
 
-    def _is_in_ceph(self, disk: Clone, snapshot: str) -> bool:
-        return any(
-            facts.snapshot.name == snapshot and not facts.trashed
-            for facts in self.ceph.snapshots(disk.image)
-        )
+    def _taken_by(self, request: Request, disk: Clone) -> Parent | None:
+        """Return the snapshot that *request* has taken, or began to take."""
+        noted = self.engine.lineage.find_change(request)
+        if noted is None or noted.clone_id != disk.id:
+            return None
+        (taken,) = self.engine.lineage.parents([noted.parent_id or 0])
+        return taken if taken.state in _STAYING else None
 
-    def _plan(self, disk: Clone, snapshot: str) -> Parent:
-        return self.engine.lineage.plan_snapshot(
-            disk.image,
-            snapshot,
-            Purpose.CALLER,
-            Protector.NOBODY,
-            clone=disk,
-            size_bytes=disk.size_bytes,
-        )
+    def _found(
+        self, disk: Clone, snapshot: str
+    ) -> Parent | SnapshotFacts | None:
+        """Return what has the name: a row, or what others took.
+
+        The row of a snapshot that others removed is seen out.
+        """
+        known = self._named(disk, snapshot)
+        there = self._in_ceph(disk, snapshot)
+        if known is not None and _is_lost(known, there):
+            try:
+                self.releaser.remove(known, _REMOVED)
+            except errors.ParentHasChildren:
+                # It lies in the trash of snapshots, and they keep it.
+                self.engine.lineage.lost_name(known)
+            known = None
+        return known or there
+
+    def _in_ceph(self, disk: Clone, snapshot: str) -> SnapshotFacts | None:
+        for facts in self.ceph.snapshots(disk.image):
+            if facts.snapshot.name == snapshot and not facts.trashed:
+                return facts
+        return None
+
+    def _check_is_new(self, disk: Clone, snapshot: str) -> None:
+        """Raise if a snapshot has the name; see out what is gone or going.
+
+        What is in Ceph without a row, others took: it is never ours.
+        """
+        known = self._named(disk, snapshot)
+        if known is not None and known.state is ParentState.RELEASING:
+            self.releaser.remove(known, _earlier(known))
+        if isinstance(self._found(disk, snapshot), SnapshotFacts):
+            raise errors.DiskSnapshotExists(
+                snapshot=snapshot, name=disk.image.name, pool=disk.image.pool
+            )
+        self.headroom.for_snapshots(disk)
+
+
+def _is_lost(known: Parent, there: SnapshotFacts | None) -> bool:
+    """Tell whether others removed a snapshot; *there* has its name now."""
+    return (
+        known.purpose is Purpose.CALLER
+        and known.state is ParentState.ACTIVE
+        and (there is None or there.snapshot.id != known.snapshot.id)
+    )
+
+
+def _earlier(snapshot: Parent) -> Warrant:
+    """Return the warrant for a removal that an earlier request began."""
+    return Warrant(
+        Order.CALLER, 'an earlier remove_snapshot', f'snapshot {snapshot.id}'
+    )
 
 
 def _location(image: Image) -> str:

@@ -27,6 +27,10 @@ _IMPORTS_EVERY_S = 1
 _TAKES_OVER_EVERY_S = 5.0
 #: How soon what nova-compute noted is adopted.
 _ADOPTS_EVERY_S = 60.0
+#: How soon a database is found to be older than its pools.
+_LOOKS_EVERY_S = 5.0
+#: How old a backup must be to be told from the present.
+_ADVANCES_EVERY_S = 60.0
 #: How soon a new key is used that was put into the keyring.
 _FOLLOWS_KEY_EVERY_S = 5.0
 #: No message of a caller's is executed later than that.
@@ -92,6 +96,8 @@ class Chores:
             self._thread('upkeep', self._keep_up, self._survey_every_s),
             self._thread('retirement', self._retire, every_s, self._begun),
             self._thread('key rotation', self._rotate, _FOLLOWS_KEY_EVERY_S),
+            self._thread('look at the pools', self._look, _LOOKS_EVERY_S),
+            self._thread('generation', self._advance, _ADVANCES_EVERY_S),
             self._thread('reaper', self._reap, every_s, self._retired),
         ]
 
@@ -170,6 +176,15 @@ class Chores:
         every_s = self._survey_every_s
         if holder.lineage.take_duty('bases', holder.owner, every_s):
             self._rooms.upkeep.look(self._stopping)
+
+    def _look(self) -> None:
+        self._rooms.generation.look()
+
+    def _advance(self) -> None:
+        holder = self._rooms.recovery.holder
+        name, every_s = 'generation', _ADVANCES_EVERY_S
+        if holder.lineage.take_duty(name, holder.owner, every_s):
+            self._rooms.generation.advance()
 
     def _adopt(self) -> None:
         holder = self._rooms.recovery.holder

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -16,20 +17,26 @@ from oslo_messaging.notify.listener import NotificationServer
 
 import rbdcloner
 from rbdcloner import bindings
+from rbdcloner import errors
 from rbdcloner import notifications
+from rbdcloner.ceph.driver import Cluster
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.cloning import eligibility
 from rbdcloner.cloning import permits
+from rbdcloner.cloning.absence import Absence
+from rbdcloner.cloning.absent_images import AbsentImages
 from rbdcloner.cloning.adopting import Adopter
 from rbdcloner.cloning.base_data import Data
 from rbdcloner.cloning.base_data import Downloads
 from rbdcloner.cloning.base_import import BaseImporter
 from rbdcloner.cloning.base_upkeep import BaseUpkeep
 from rbdcloner.cloning.bases import Bases
+from rbdcloner.cloning.brake import Brake
 from rbdcloner.cloning.disk_adoption import DiskAdoption
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.cloning.headroom import Headroom
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.importing import Imports
@@ -38,13 +45,16 @@ from rbdcloner.cloning.noted import Noted
 from rbdcloner.cloning.parents import Images
 from rbdcloner.cloning.parents import Parents
 from rbdcloner.cloning.policy import Limits
+from rbdcloner.cloning.pool_identity import PoolIdentity
 from rbdcloner.cloning.reaper import Reaper
 from rbdcloner.cloning.recovery import Recovery
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.cloning.removing import Remover
 from rbdcloner.cloning.repairing import Repairer
+from rbdcloner.cloning.rollbacks import Rollbacks
 from rbdcloner.cloning.snapshots import Snapshots
 from rbdcloner.cloning.survey import Survey
+from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.images import session
@@ -107,32 +117,77 @@ class Service:
     recovery: Recovery
     reaper: Reaper
     survey: Survey
+    absent_images: AbsentImages
     flattener: Flattener
     noted: Noted
     importer: BaseImporter
     upkeep: BaseUpkeep
+    generation: Generation
 
 
 def service(
     conf: cfg.ConfigOpts, rows: Lineage, owner: str
 ) -> tuple[LibrbdDriver, Service]:
     """Return *owner*'s rooms over a driver, and that, connected."""
-    fence = Fence(rows, owner)
+    fence = Fence(rows, owner, conf.lease)
     driver = ceph(conf, fence)
     fence.shut_out = driver.shut_out
     driver.connect()
+    refuse_other_cluster(rows, driver)
+    rows = rows.of_cluster(driver.fsid)
+    identity = PoolIdentity(driver, rows)
+    for pool in sorted(pools(conf)):
+        # Another one is told of where it matters.
+        with contextlib.suppress(errors.CephError):
+            identity.check(pool)
     holder = Holder(rows, owner, conf.lease, fence)
-    return driver, rooms(conf, driver, holder, glance(conf))
+    made = rooms(conf, driver, holder, glance(conf))
+    made.generation.look()
+    return driver, made
+
+
+def refuse_other_cluster(rows: Lineage, driver: Driver) -> None:
+    """Return if the database has the lineage of the driver's cluster, or none.
+
+    What is not in its cluster a lineage would take for gone.
+
+    :raises ConfigurationError: it has another's.
+    """
+    others = rows.clusters() - {driver.fsid}
+    if others:
+        raise errors.ConfigurationError(
+            problem='The database has the lineage of cluster '
+            f'{", ".join(sorted(others))}, this cluster is {driver.fsid}',
+            remedy='Give each cluster a database of its own: set "connection" '
+            'in [database], or "conf" in [ceph]',
+        )
+
+
+def pools(conf: cfg.ConfigOpts) -> frozenset[str]:
+    """Return the pools that rows are about."""
+    named = {*conf.ceph.disk_pools, *conf.ceph.image_pools, base_pool(conf)}
+    return frozenset(named)
 
 
 def rooms(
-    conf: cfg.ConfigOpts, driver: Driver, holder: Holder, images: Glances
+    conf: cfg.ConfigOpts, driver: Cluster, holder: Holder, images: Glances
 ) -> Service:
     """Return the rooms over what talks to the outside."""
     rows = holder.lineage
-    releaser = Releaser(driver, rows)
-    remover = Remover(driver, rows, releaser, holder)
+    generation = Generation(driver, rows, marked_pools(conf))
+    gate = Gate(driver, rows, generation)
+    releaser = Releaser(driver, rows, gate, generation)
+    remover = Remover(
+        driver,
+        rows,
+        gate,
+        releaser,
+        holder,
+        generation,
+        conf.safety.undo_delay,
+    )
     maker = Maker(driver, rows, remover, holder)
+    rollbacks = Rollbacks(driver, rows, gate, generation, holder)
     repairer = Repairer(driver, rows, maker)
     headroom = Headroom(rows, _limits(conf))
     clone_format = CloneFormat(conf.ceph.clone_format)
@@ -158,17 +213,27 @@ def rooms(
         disk_pools=disk_pools,
     )
     image_pools = frozenset(conf.ceph.image_pools)
-    snapshots = Snapshots(engine, driver, releaser, headroom, image_pools)
-    adopter = Adopter(driver, rows, images, clone_format)
+    snapshots = Snapshots(
+        engine, driver, releaser, rollbacks, headroom, image_pools
+    )
+    absence = Absence(
+        rows, images, _brake(conf, rows, driver), conf.safety.absence_delay
+    )
+    adopter = Adopter(driver, rows, absence, clone_format)
+    absent_images = AbsentImages(engine, absence, adopter)
+    identity = PoolIdentity(driver, rows)
     survey = Survey(
         engine,
-        adopter,
+        absent_images,
         repairer,
-        disk_pools | image_pools | {base_pool(conf)},
+        identity,
+        pools(conf),
         conf.flatten.retired_after,
         conf.flatten.alert_children,
     )
-    reaper = Reaper(rows, remover, releaser, adopter, holder, conf.reapers)
+    reaper = Reaper(
+        rows, remover, releaser, adopter, identity, holder, conf.reapers
+    )
     noted = Noted(driver, DiskAdoption(engine, driver), disk_pools)
     return Service(
         Manager(
@@ -180,10 +245,17 @@ def rooms(
             conf.workers,
         ),
         Recovery(
-            rows, releaser, maker, remover, holder, conf.recovery_interval
+            rows,
+            releaser,
+            maker,
+            remover,
+            rollbacks,
+            holder,
+            conf.recovery_interval,
         ),
         reaper,
         survey,
+        absent_images,
         Flattener(
             driver,
             rows,
@@ -206,14 +278,28 @@ def rooms(
             notifications.sender(conf, conf.host),
         ),
         BaseUpkeep(
-            rows, images, remover, conf.imports.base_idle_days * _DAY_S
+            rows, absence, remover, conf.imports.base_idle_days * _DAY_S
         ),
+        generation,
     )
+
+
+def _brake(conf: cfg.ConfigOpts, rows: Lineage, driver: Driver) -> Brake:
+    safety = conf.safety
+    return Brake(rows, driver.fsid, safety.brake_limit, safety.brake_percent)
 
 
 def base_pool(conf: cfg.ConfigOpts) -> str:
     """Return the pool that images are imported into."""
     return str(conf.imports.pool or min(conf.ceph.disk_pools, default=''))
+
+
+def marked_pools(conf: cfg.ConfigOpts) -> frozenset[str]:
+    """Return the pools that have a mark of the lineage: those of its disks.
+
+    And of bases. Glance's pools may be others' to write.
+    """
+    return frozenset(conf.ceph.disk_pools) | {base_pool(conf)}
 
 
 def scratch(conf: cfg.ConfigOpts) -> Scratch:
@@ -280,7 +366,7 @@ def listener(
         return None
 
     def follow(image_id: str) -> None:
-        rooms.survey.image_deleted(image_id)
+        rooms.absent_images.image_deleted(image_id)
         # What was adopted may have lost its last child just before.
         rooms.reaper.remover.retired.set()
 

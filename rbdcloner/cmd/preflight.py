@@ -8,25 +8,33 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from oslo_config import cfg
-import oslo_messaging as messaging
 
 from rbdcloner import conf as options
 from rbdcloner import dispatch
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.cmd import compose
 from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.images import conversion
 from rbdcloner.images import session
 from rbdcloner.images import verification
+from rbdcloner.images.glance import Glance
 from rbdcloner.model import PoolFacts
 
 if TYPE_CHECKING:
     from rbdcloner.ceph.librbd import LibrbdDriver
 
 _SYNC = 'Run "rbdcloner-manage db sync"'
+
+_RESTORED = f'{_SYNC}, then "rbdcloner-manage db restored"'
+_GIVE_POOL = (
+    'Correct "connection" in [database] or the pools in [ceph]; or, if the '
+    'pool is to belong to this database, run "rbdcloner-manage db restored '
+    '--take POOL"'
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class Problem:
 
 
 def problems(conf: cfg.ConfigOpts) -> list[Problem]:
-    """Return all that is wrong; connects to Ceph and to the database."""
+    """Return all that is wrong; connects to Ceph, Glance and the database."""
     found = [
         *configuration_problems(conf),
         *database_problems(conf),
@@ -53,7 +61,12 @@ def problems(conf: cfg.ConfigOpts) -> list[Problem]:
     ]
     if any(problem.fatal for problem in found):
         return found
-    return [*found, *lineage_problems(conf), *import_problems(conf)]
+    return [
+        *found,
+        *lineage_problems(conf),
+        *glance_problems(conf),
+        *import_problems(conf),
+    ]
 
 
 def configuration_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
@@ -66,16 +79,6 @@ def configuration_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
         dispatch.check(rpc.transport(conf))
     except errors.ConfigurationError as exc:
         yield _as_it_says(exc)
-    except (
-        messaging.DriverLoadFailure,
-        messaging.InvalidTransportURL,
-        ValueError,
-    ):
-        # What these say may have the password.
-        yield Problem(
-            '"transport_url" is not the URL of a message broker',
-            'Set it to rabbit://USER:PASSWORD@HOST:5672/',
-        )
     try:
         session.load(conf)
     except errors.ConfigurationError as exc:
@@ -127,6 +130,45 @@ def broker_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
         )
 
 
+def glance_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
+    """Yield what keeps Glance's answers from being relied upon.
+
+    None is fatal: disks that are there are served without Glance.
+    """
+    images = Glance(*session.load(conf))
+    try:
+        roles = images.roles()
+    except errors.Error as exc:
+        yield _of_glance(
+            f'Keystone gives no token for Glance: {exc}',
+            'Check the credentials in [glance]',
+        )
+        return
+    has = f' (it has {roles})' if roles else ''
+    try:
+        images.confirm_sight()
+        sample = images.sample()
+        if sample and not images.image(sample).locations:
+            yield _of_glance(
+                f'Glance shows no location of image {sample}: nothing is '
+                'cloned',
+                f'Give the user in [glance] the role service{has}',
+            )
+    except errors.GlanceForbidden:
+        yield _of_glance(
+            'Glance does not show this service the images of other projects: '
+            'their disks are refused, and no image that Glance has not is '
+            'taken for deleted, so that no space comes back',
+            f'Give the user in [glance] the role admin{has}',
+        )
+    except errors.Error as exc:
+        yield _of_glance(str(exc), 'Check Glance and [glance]')
+
+
+def _of_glance(what: str, remedy: str) -> Problem:
+    return Problem(what.rstrip('.'), remedy, fatal=False)
+
+
 def ceph_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
     """Yield what is wrong with the cluster, its pools and our key."""
     try:
@@ -162,16 +204,41 @@ def lineage_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
     driver = compose.ceph(conf)
     driver.connect()
     try:
-        others = compose.lineage(conf).clusters() - {driver.fsid}
+        compose.refuse_other_cluster(compose.lineage(conf), driver)
+    except errors.ConfigurationError as exc:
+        yield _as_it_says(exc)
     finally:
         driver.close()
-    if others:
-        yield Problem(
-            f'The database has the lineage of cluster {", ".join(others)}, '
-            f'this cluster is {driver.fsid}',
-            'Give each cluster a database of its own: set "connection" in '
-            '[database], or "conf" in [ceph]',
-        )
+
+
+def generation_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
+    """Yield why nothing in the pools is destroyed; changes nothing.
+
+    None is fatal: disks are made meanwhile. Nothing where the database or the
+    cluster does not answer, which is told elsewhere.
+    """
+    try:
+        driver = compose.ceph(conf)
+        driver.connect()
+    except errors.Error:
+        return
+    try:
+        pools = compose.marked_pools(conf)
+        generation = Generation(driver, compose.lineage(conf), pools)
+        found = generation.see()
+        if found.summary:
+            others = found.database is not None and generation.strangers(
+                found, []
+            )
+            yield Problem(
+                f'Nothing is destroyed: {found.summary}',
+                _GIVE_POOL if others else _RESTORED,
+                fatal=False,
+            )
+    except errors.Error:
+        return
+    finally:
+        driver.close()
 
 
 def import_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
@@ -267,6 +334,19 @@ def _pool_problems(
         )
     else:
         yield from _write_problems(facts, pool, user, grant, disks)
+        yield from _data_problems(facts, user)
+
+
+def _data_problems(facts: PoolFacts, user: str) -> Iterator[Problem]:
+    if not facts.data_usable:
+        data_pool = facts.data_pool
+        yield Problem(
+            f'The key client.{user} may not read and write {data_pool}, where '
+            f'images of pool {facts.pool} have their data '
+            '("rbd_default_data_pool"): they could be made, but not removed',
+            f'Run "ceph auth caps client.{user}" with "profile rbd '
+            f'pool={data_pool}" beside its other caps',
+        )
 
 
 def _write_problems(

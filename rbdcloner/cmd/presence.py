@@ -2,9 +2,10 @@
 """A worker in the eyes of the others: its record, kept while it lives.
 
 The record is beaten until the last call is answered, so that a worker that
-ends is not taken for a dead one. Its times are the database's; what this
-host's clock says is compared with them, and said when it is far off, since
-logs and Ceph's keys go by it.
+ends is not taken for a dead one. More often, that the database answers is
+recorded, which says whether leases can be relied upon. Its times are the
+database's; what this host's clock says is compared with them, and said when it
+is far off, since logs and Ceph's keys go by it.
 """
 
 from collections.abc import Callable
@@ -50,10 +51,13 @@ def has_ended(worker: Worker) -> bool:
 class Presence:
     """The record of one worker process, under the name it holds rows by."""
 
-    def __init__(self, lineage: Lineage, owner: str, host: str) -> None:
+    def __init__(
+        self, lineage: Lineage, owner: str, host: str, lease_s: float
+    ) -> None:
         self._lineage = lineage
         self._owner = owner
         self._host = host
+        self._lease_s = lease_s
         self._over = threading.Event()
         self._look_at = 0.0
         self._clock_is_off = False
@@ -100,10 +104,19 @@ class Presence:
         self._lineage.forget_workers(_FORGET_AFTER_S)
 
     def _repeat(self) -> None:
-        chore = chores.Chore('heartbeat', self.beat, EVERY_S, self._over)
+        often_s = min(EVERY_S, self._lease_s / 4)
+        answer = chores.Chore('database look', self._ask, often_s, self._over)
+        beat = chores.Chore('heartbeat', self.beat, EVERY_S, self._over)
+        beat_at = 0.0
         while not self._over.is_set():
-            chore.do()
-            self._over.wait(chore.every_s)
+            answer.do()
+            if time.monotonic() >= beat_at:
+                beat_at = time.monotonic() + beat.every_s
+                beat.do()
+            self._over.wait(answer.every_s)
+
+    def _ask(self) -> None:
+        self._lineage.may_take_over(self._owner, self._lease_s)
 
     def _register(self) -> None:
         self._lineage.register_worker(

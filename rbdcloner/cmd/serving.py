@@ -58,7 +58,9 @@ class Worker(service.ServiceBase):
     def start(self) -> None:
         """Connect, and answer calls from now on, unless it is to end."""
         rows, owner = compose.lineage(self._conf), compose.owner()
-        present = presence.Presence(rows, owner, self._conf.host)
+        present = presence.Presence(
+            rows, owner, self._conf.host, self._conf.lease
+        )
         self._presence = present
         try:
             present.begin()
@@ -83,7 +85,7 @@ class Worker(service.ServiceBase):
                 self._conf.executor_thread_pool_size,
                 self._conf.waiting_requests,
             ),
-            rooms.manager.GIVING_WAY,
+            rooms.manager.KINDS,
         )
         self._server.start()
         self._chores = chores.Chores(

@@ -27,6 +27,12 @@ class Checks(upgradecheck.UpgradeCommands):
     def _ceph(self) -> upgradecheck.Result:
         return _result(preflight.ceph_problems)
 
+    def _lineage(self) -> upgradecheck.Result:
+        return _result(preflight.generation_problems)
+
+    def _glance(self) -> upgradecheck.Result:
+        return _result(preflight.glance_problems)
+
     def _imports(self) -> upgradecheck.Result:
         return _result(preflight.import_problems)
 
@@ -35,6 +41,8 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Database', _database),
         ('RabbitMQ', _broker),
         ('Ceph', _ceph),
+        ('Lineage', _lineage),
+        ('Glance', _glance),
         ('Imports', _imports),
     )
 

@@ -171,6 +171,50 @@ FLATTEN: list[cfg.Opt] = [
     ),
 ]
 
+SAFETY: list[cfg.Opt] = [
+    cfg.IntOpt(
+        'undo_delay',
+        default=86400,
+        min=0,
+        help='Seconds that an image stays in the trash whose creation is '
+        'undone although it may have been delivered, as after the restore of '
+        'a database backup. "rbdcloner-manage image restore" brings it back '
+        'until then. Images that were certainly never delivered are '
+        'destroyed at once.',
+    ),
+    cfg.IntOpt(
+        'absence_delay',
+        default=86400,
+        min=0,
+        mutable=True,
+        help='Seconds for which Glance must have had no image of an id before '
+        'its RBD image is moved to the trash, and again before it is '
+        'destroyed. An image that is seen again meanwhile is restored. Must '
+        "be longer than the age of a backup of Glance's database that may be "
+        'restored, and than its "scrub_time" with "delayed_delete". 0: no '
+        'wait.',
+    ),
+    cfg.IntOpt(
+        'brake_limit',
+        default=10,
+        min=0,
+        mutable=True,
+        help='Number of rows of one kind (images of a pool, Glance images, '
+        'bases) that may end at once for being missing. With more, if they '
+        'are more than "brake_percent" as well, none ends until an '
+        'administrator agrees or they are back. 0: no limit.',
+    ),
+    cfg.IntOpt(
+        'brake_percent',
+        default=10,
+        min=0,
+        max=100,
+        mutable=True,
+        help='Share in percent of the rows of one kind that may end at once '
+        'for being missing; see "brake_limit".',
+    ),
+]
+
 IMPORTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'pool',
@@ -206,7 +250,8 @@ IMPORTS: list[cfg.Opt] = [
         min=1,
         mutable=True,
         help='How many MiB the imports of one host may take there at once. '
-        'Blocks are reserved before a download begins.',
+        'Blocks are reserved before a download begins. A larger image is '
+        'refused, so that all hosts should have the same.',
     ),
     cfg.IntOpt(
         'max_size_gib',
@@ -299,5 +344,6 @@ OWN: dict[str | None, list[cfg.Opt]] = {
     'imports': IMPORTS,
     'metrics': METRICS,
     'notifications': NOTIFICATIONS,
+    'safety': SAFETY,
     'upgrade_levels': rpc.UPGRADE_LEVELS,
 }

@@ -31,6 +31,7 @@ class Ancestry(Database):
         glance_image_id: str,
         protector: Protector,
         depth: int = 0,
+        purpose: Purpose = Purpose.ADOPTED,
     ) -> Parent:
         """Record *facts*' snapshot as an active parent, or return its row.
 
@@ -44,7 +45,7 @@ class Ancestry(Database):
         known = self.find_parent(facts.snapshot)
         if known is not None and _is_as(known, facts, glance_image_id):
             return known
-        return self._adopt(facts, glance_image_id, protector, depth)
+        return self._adopt(facts, glance_image_id, protector, depth, purpose)
 
     @reads
     def find_parent(
@@ -63,10 +64,11 @@ class Ancestry(Database):
         glance_image_id: str,
         protector: Protector,
         depth: int,
+        purpose: Purpose,
     ) -> Parent:
         if not _finish_plan(connection, facts):
             _add_unless_there(
-                connection, facts, glance_image_id, protector, depth
+                connection, facts, glance_image_id, protector, depth, purpose
             )
         statement = sa.select(parents).where(*_identity(facts.snapshot))
         row = connection.execute(statement.with_for_update()).one()
@@ -210,6 +212,7 @@ def _add_unless_there(
     glance_image_id: str,
     protector: Protector,
     depth: int,
+    purpose: Purpose,
 ) -> None:
     statement = sa.insert(parents).values(
         **values(facts.snapshot.image),
@@ -219,7 +222,7 @@ def _add_unless_there(
         order=facts.order,
         glance_image_id=glance_image_id,
         protector=protector,
-        purpose=Purpose.ADOPTED,
+        purpose=purpose,
         depth=depth,
         state=ParentState.ACTIVE,
     )

@@ -30,8 +30,10 @@ from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
+from rbdcloner.model import Warrant
 from rbdcloner.states import LIVE_BASES
 from rbdcloner.states import BaseState
 from rbdcloner.states import ParentState
@@ -119,6 +121,28 @@ class BaseImages(BaseRuns, Door):
             )
         return made
 
+    @writes
+    def adopt_base(self, connection: sa.Connection, clone: Clone) -> None:
+        """Record the base of an image that is READY and has lost its base.
+
+        Its data is of an image as it was: nothing more is cloned from it, and
+        it goes when its children have gone.
+        """
+        made = known_bases.inserting(
+            clone.image.fsid,
+            clone.glance_image_id,
+            f'unknown:{clone.uuid}',
+            clone.size_bytes,
+        )
+        ancestry.done(
+            connection,
+            made.values(
+                state=BaseState.READY,
+                clone_id=clone.id,
+                done_bytes=clone.size_bytes,
+            ),
+        )
+
     def drop_base(self, base: Base, reason: str) -> Base:
         """Move *base* to DROPPED, whatever it has come to; else nothing.
 
@@ -184,6 +208,7 @@ class BaseImages(BaseRuns, Door):
         return known_bases.page(
             connection,
             limit,
+            *self.here(bases),
             bases.c.state == BaseState.READY,
             bases.c.updated_at <= since,
             sa.not_(waiting.HAS_CHILDREN),
@@ -203,6 +228,7 @@ class BaseImages(BaseRuns, Door):
         return known_bases.page(
             connection,
             limit,
+            *self.here(bases),
             bases.c.state == BaseState.READY,
             bases.c.id > marker,
             sa.not_(waiting.HAS_CHILDREN),
@@ -220,7 +246,13 @@ class BaseImages(BaseRuns, Door):
             _release_parents(connection, image.image)
         if image is None or image.state is not State.READY:
             return base_runs.moved(connection, now, BaseState.DROPPED, reason)
-        self._moved(connection, image, State.DELETING, reason=reason)
+        self._moved(
+            connection,
+            image,
+            State.DELETING,
+            reason=reason,
+            warrant=Warrant(Order.UNNEEDED, reason),
+        )
         return _now(connection, now)
 
 

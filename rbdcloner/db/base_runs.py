@@ -5,6 +5,7 @@ Where other rows are locked too, parents come first, then clones, then bases.
 """
 
 from collections.abc import Collection
+import dataclasses
 from typing import Any
 
 import sqlalchemy as sa
@@ -97,6 +98,16 @@ class BaseRuns(Bases):
         return moved(connection, base, BaseState.REFUSED, reason=reason)
 
     @writes
+    def abandon_base(
+        self, connection: sa.Connection, base: Base, reason: str
+    ) -> Base:
+        """Move *base* RUNNING → DROPPED; its image is another's to remove.
+
+        :raises RowMoved: as :meth:`base_progress`.
+        """
+        return moved(connection, base, BaseState.DROPPED, reason=reason)
+
+    @writes
     def copied_base(self, connection: sa.Connection, base: Base) -> Base:
         """Move *base* RUNNING → COPIED.
 
@@ -115,7 +126,11 @@ class BaseRuns(Bases):
     ) -> Base | None:
         if not self._are_there(connection):
             return None
-        return slots.take(connection, _QUEUE, owner, lease_s, limit, shut_out)
+        here = self.here(bases)
+        queue = dataclasses.replace(
+            _QUEUE, one=lambda *wanted: known_bases.one(*wanted, *here)
+        )
+        return slots.take(connection, queue, owner, lease_s, limit, shut_out)
 
 
 def moved(

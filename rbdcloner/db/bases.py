@@ -25,6 +25,10 @@ from rbdcloner.model import Way
 from rbdcloner.states import BaseState
 
 _LIVE = sorted(states.LIVE_BASES)
+_UNDER_WAY = frozenset({BaseState.WANTED, BaseState.RUNNING})
+
+# Callers who wait ask every few seconds, each of them.
+_ASKED_EVERY_S = 10
 
 
 class Bases(Database):
@@ -42,18 +46,22 @@ class Bases(Database):
     ) -> Base:
         """Have an image imported: its live row, or a new WANTED one.
 
-        One that was refused last is returned, and stays so, unless *again*.
-        A known base, the common case, costs one read.
+        One that was refused last is returned, and stays so, unless *again*:
+        that is an administrator's wish, for which nobody has to wait. When
+        another was asked for is recorded, every few seconds. A READY base, the
+        common case, costs one read.
 
         :raises DatabaseRevision: the schema has no place for bases.
         :raises RowMoved: it was there, and has come to its end just now.
         """
         known = self.find_base(fsid, glance_image_id, checksum)
-        if known is not None and _stays(known, again):
-            return known
-        return self._want_base(
-            fsid, glance_image_id, checksum, total_bytes, again
-        )
+        if known is None or not _stays(known, again):
+            return self._want_base(
+                fsid, glance_image_id, checksum, total_bytes, again
+            )
+        if known.state in _UNDER_WAY:
+            self._note_asked(known, again)
+        return known
 
     @reads
     def find_base(
@@ -122,6 +130,22 @@ class Bases(Database):
         return ' '.join(map(str, connection.execute(statement).one()))
 
     @writes
+    def _note_asked(
+        self, connection: sa.Connection, base: Base, again: bool
+    ) -> None:
+        """Record that somebody asked for *base* now."""
+        statement = sa.update(bases).where(
+            bases.c.id == base.id, bases.c.asked_at.is_not(None)
+        )
+        if again:
+            statement = statement.values(asked_at=None)
+        else:
+            since = clock.utc_after(-_ASKED_EVERY_S)
+            statement = statement.where(bases.c.asked_at < since)
+            statement = statement.values(asked_at=clock.utc_now())
+        connection.execute(statement)
+
+    @writes
     def _want_base(
         self,
         connection: sa.Connection,
@@ -139,7 +163,9 @@ class Bases(Database):
         known = _newest(connection, fsid, glance_image_id, checksum)
         if known is not None and _stays(known, again):
             return known
-        statement = _insert(fsid, glance_image_id, checksum, total_bytes)
+        statement = inserting(fsid, glance_image_id, checksum, total_bytes)
+        if not again:
+            statement = statement.values(asked_at=clock.utc_now())
         ancestry.done(connection, statement)
         known = _newest(connection, fsid, glance_image_id, checksum)
         if known is None or not _stays(known, False):
@@ -151,8 +177,10 @@ class Bases(Database):
     def _are_there(self, connection: sa.Connection) -> bool:
         """Tell whether the schema has a place for bases."""
         if not self._bases_are_there:
-            self._bases_are_there = sa.inspect(connection).has_table(
-                bases.name
+            schema = sa.inspect(connection)
+            self._bases_are_there = schema.has_table(bases.name) and any(
+                column['name'] == bases.c.asked_at.name
+                for column in schema.get_columns(bases.name)
             )
         return self._bases_are_there
 
@@ -178,9 +206,10 @@ def _newest(
     return None if row is None else rows.base(row)
 
 
-def _insert(
+def inserting(
     fsid: str, glance_image_id: str, checksum: str, total_bytes: int
 ) -> sa.Insert:
+    """Return what makes a base that is WANTED."""
     return sa.insert(bases).values(
         uuid=str(uuid.uuid4()),
         fsid=fsid,

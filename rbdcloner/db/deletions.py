@@ -7,6 +7,9 @@ are numbered, and a creation names the last one that its caller knew of:
 * it is refused where there is a later one, of its name or of its instance;
 * a deletion leaves alone what a creation made that knew of it.
 
+Requests that change a disk are numbered among them
+(:mod:`rbdcloner.db.changes`); they concern no creation.
+
 A deletion is committed before it looks for a live row, and a creation asks
 for deletions once more when its own row is committed, before it is READY: one
 of them sees the other, and no clock is asked. On the schema of the release
@@ -21,7 +24,9 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db import clock
 from rbdcloner.db import search
+from rbdcloner.db.tables import changes
 from rbdcloner.db.tables import clones
+from rbdcloner.db.tables import deferred_deletions
 from rbdcloner.db.tables import deletions
 from rbdcloner.db.tables import recreations
 from rbdcloner.db.transaction import Database
@@ -37,7 +42,7 @@ FORGOTTEN = 2**63 - 1
 class Deletions(Database):
     """How :class:`~rbdcloner.db.lineage.Lineage` remembers deletions."""
 
-    _deletions_are_there = False
+    _known_tables: frozenset[str] = frozenset()
 
     def note_deletion(
         self, call: str, image: Image, instance_uuid: str = ''
@@ -100,17 +105,37 @@ class Deletions(Database):
         """
         self._refuse_outdated(connection, image, instance_uuid, after)
 
+    @reads
+    def known_deletion(self, connection: sa.Connection, clone: Clone) -> int:
+        """Return the last deletion noted before the clone was reserved, or 0.
+
+        Its caller knew of those that concern it, or did not say.
+        """
+        if not self._are_remembered(connection):
+            return 0
+        statement = sa.select(sa.func.max(deletions.c.id)).where(
+            deletions.c.created_at < clone.created_at
+        )
+        return int(connection.scalar(statement) or 0)
+
     @writes
     def forget_deletions(
         self, connection: sa.Connection, after_s: float
     ) -> int:
-        """Forget those noted longer ago than *after_s*; how many."""
+        """Forget those noted longer ago than *after_s*; how many.
+
+        Those that still wait for ``db restored`` are kept.
+        """
         if not self._are_remembered(connection):
             return 0
-        statement = sa.delete(deletions).where(
-            deletions.c.created_at < clock.utc_after(-after_s)
-        )
-        return connection.execute(statement).rowcount
+        old = deletions.c.created_at < clock.utc_after(-after_s)
+        if self._are_remembered(connection, deferred_deletions):
+            waiting = sa.select(deferred_deletions.c.id)
+            old = sa.and_(old, deletions.c.id.not_in(waiting))
+        if self._are_remembered(connection, changes):
+            ids = sa.select(deletions.c.id).where(old)
+            connection.execute(sa.delete(changes).where(changes.c.id.in_(ids)))
+        return connection.execute(sa.delete(deletions).where(old)).rowcount
 
     @writes
     def _note_deletion(
@@ -176,27 +201,35 @@ class Deletions(Database):
         instance_uuid: str,
         after: int | None,
         call: str = '',
+        changing: bool = False,
     ) -> None:
         """Raise if a later deletion than *after* concerns the name.
 
-        Not what *call* itself has noted.
+        Or, for what is *changing* a disk, any later request. Not what *call*
+        itself has noted.
 
         :raises CreationOutdated: one does.
+        :raises RequestOutdated: one does, for a change.
         """
         if after is None or not self._are_remembered(connection):
             return
+        later = [
+            deletions.c.id > after,
+            deletions.c.call != call,
+            deletions.c.fsid == image.fsid,
+            concerns(image, instance_uuid),
+        ]
+        if not changing and self._are_remembered(connection, changes):
+            is_change = sa.exists().where(changes.c.id == deletions.c.id)
+            later.append(sa.not_(is_change.correlate(deletions)))
         last = connection.scalar(
-            sa.select(sa.func.max(deletions.c.id)).where(
-                deletions.c.id > after,
-                deletions.c.call != call,
-                deletions.c.fsid == image.fsid,
-                _concerns(image, instance_uuid),
-            )
+            sa.select(sa.func.max(deletions.c.id)).where(*later)
         )
         if last is not None:
-            raise errors.CreationOutdated(
-                name=image.name, pool=image.pool, deletion=last
-            )
+            facts = {'name': image.name, 'pool': image.pool, 'later': last}
+            if changing:
+                raise errors.RequestOutdated(**facts)
+            raise errors.CreationOutdated(**facts)
 
     def _note_recreation(
         self, connection: sa.Connection, clone_id: int, after: int | None
@@ -207,19 +240,41 @@ class Deletions(Database):
                 sa.insert(recreations).values(clone_id=clone_id, after=after)
             )
 
-    def _are_remembered(self, connection: sa.Connection) -> bool:
-        if not self._deletions_are_there:
-            self._deletions_are_there = sa.inspect(connection).has_table(
-                deletions.name
+    def _end_changes(
+        self, connection: sa.Connection, clone: Clone, done: bool
+    ) -> None:
+        """Record that no request is changing *clone* any more.
+
+        What was not *done* is forgotten: sent again, it is a new request.
+        """
+        if not self._are_remembered(connection, changes):
+            return
+        ended = (changes.c.clone_id == clone.id, changes.c.open == 1)
+        if done:
+            connection.execute(
+                sa.update(changes).where(*ended).values(open=None)
             )
-        return self._deletions_are_there
+            return
+        ids = sa.select(changes.c.id).where(*ended)
+        connection.execute(sa.delete(deletions).where(deletions.c.id.in_(ids)))
+        connection.execute(sa.delete(changes).where(*ended))
+
+    def _are_remembered(
+        self, connection: sa.Connection, what: sa.Table = deletions
+    ) -> bool:
+        if what.name not in self._known_tables:
+            if not sa.inspect(connection).has_table(what.name):
+                return False
+            self._known_tables |= {what.name}
+        return True
 
 
 class CallRepeated(Exception):
     """The deletion was noted before; so the transaction is lost."""
 
 
-def _concerns(image: Image, instance_uuid: str) -> sa.ColumnElement[bool]:
+def concerns(image: Image, instance_uuid: str) -> sa.ColumnElement[bool]:
+    """Return the condition for deletions of the name or of the instance."""
     of_name = sa.and_(
         deletions.c.name == image.name, deletions.c.pool == image.pool
     )

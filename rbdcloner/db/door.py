@@ -16,13 +16,16 @@ from rbdcloner.db.leases import Leases
 from rbdcloner.db.tables import bases
 from rbdcloner.db.tables import clones
 from rbdcloner.db.transaction import writes
+from rbdcloner.db.warrants import Warrants
 from rbdcloner.model import Clone
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
+from rbdcloner.model import Warrant
 from rbdcloner.states import BaseState
 from rbdcloner.states import State
 
 
-class Door(Leases):
+class Door(Leases, Warrants):
     """What :class:`~rbdcloner.db.lineage.Lineage` does to a clone's row."""
 
     @writes
@@ -75,16 +78,23 @@ class Door(Leases):
         size_bytes: int | None = None,
         reason: str | None = None,
         rollback_to: int | None = None,
+        retry_after_s: float | None = None,
+        warrant: Warrant | None = None,
         after: int | None = None,
         call: str = '',
+        done: bool | None = None,
     ) -> Clone:
         """Move the row from ``clone.state`` to *state*: the one door.
 
-        What is None stays, but that a READY one goes back to nothing. With an
+        What is None stays, but that a READY one goes back to nothing, and
+        without *retry_after_s* nothing is waited for in the new state. With an
         owner the row stays held by it, or is taken, which raises the fence,
         if nobody else holds it; without, the lease ends. The attempts at
         what the old state asked for are forgotten. A base whose image is
         DELETING is DROPPED: nobody takes a child of it any more.
+        The *warrant* says by whose order the image goes; UNDOING is by the
+        maker's, on the evidence of *reason*. *done* says of a change of the
+        disk that it is over, and whether it was made.
 
         :raises CreationOutdated: a later deletion than *after*, the last that
             the caller knows of, concerns the name, and is not *call*'s own.
@@ -111,6 +121,8 @@ class Door(Leases):
             'rollback_to': rollback_to,
         }
         values |= {k: v for k, v in changes.items() if v is not None}
+        if retry_after_s is not None:
+            values['retry_at'] = clock.utc_after(retry_after_s)
         statement = sa.update(clones).where(*conditions).values(values)
         try:
             moved = changing.changed(connection, clone, statement)
@@ -118,11 +130,25 @@ class Door(Leases):
             raise errors.DiskExists(
                 name=clone.image.name, pool=clone.image.pool
             ) from exc
+        if done is not None:
+            self._end_changes(connection, clone, done)
+        self._record_order(connection, moved, warrant)
         if clone.kind is Kind.BASE and state is State.DELETING:
             _drop_base_of(connection, moved)
         return moved
 
     move = writes(_moved)
+
+    def _record_order(
+        self,
+        connection: sa.Connection,
+        moved: Clone,
+        warrant: Warrant | None,
+    ) -> None:
+        if moved.state is State.UNDOING:
+            warrant = warrant or Warrant(Order.UNDO, moved.reason or 'undone')
+        if warrant is not None:
+            self._issue(connection, moved, warrant)
 
 
 def disks_instance(clone: Clone) -> str:

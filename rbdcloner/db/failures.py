@@ -5,8 +5,10 @@ A driver's message may hold SQL, a row's values or the URL with its password:
 none of it is passed on, only which of a few known things happened.
 """
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+import itertools
 
 from oslo_db import exception
 from sqlalchemy import exc as sa_exc
@@ -25,6 +27,16 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (exception.DBNonExistentDatabase, 'the server has no such database'),
     (exception.DBDeadlock, 'too many transactions at once on the same rows'),
     (sa_exc.TimeoutError, 'no connection became free in time'),
+)
+
+# Where a class says less than the server does.
+_FULL = 'it has no connection left (max_connections)'
+_TELLING = (
+    ('too many connections', _FULL),
+    ('too many clients', _FULL),
+    ('remaining connection slots', _FULL),
+    ('wsrep has not yet prepared', 'its Galera node is not ready'),
+    ('the database system is', 'it is starting or stopping'),
 )
 
 # Where neither oslo.db nor the driver has a class or a code.
@@ -64,11 +76,16 @@ def named() -> Iterator[None]:
 
 
 def _reason(exc: Exception) -> str:
-    for kind, reason in _REASONS:
-        if isinstance(exc, kind):
-            return reason
-    text = str(getattr(exc, 'orig', exc)).lower()
-    for phrase, reason in _PHRASES:
-        if phrase in text:
-            return reason
-    return f'it failed with {type(getattr(exc, "orig", exc)).__name__}'
+    # oslo.db wraps some of SQLAlchemy's errors, which wrap the driver's.
+    wrapped = getattr(exc, 'inner_exception', None) or exc
+    cause = getattr(wrapped, 'orig', wrapped)
+    text = str(cause).lower()
+    kinds = [reason for kind, reason in _REASONS if isinstance(exc, kind)]
+    return next(
+        itertools.chain(_said(text, _TELLING), kinds, _said(text, _PHRASES)),
+        f'it failed with {type(cause).__name__}',
+    )
+
+
+def _said(text: str, phrases: Iterable[tuple[str, str]]) -> Iterator[str]:
+    return (reason for phrase, reason in phrases if phrase in text)

@@ -6,6 +6,7 @@ Where a clone's row is locked too, it is locked before the flatten's.
 
 from collections.abc import Collection
 from collections.abc import Sequence
+import dataclasses
 from typing import Any
 
 import sqlalchemy as sa
@@ -88,7 +89,11 @@ class Flattening(Database):
         limit: int,
         shut_out: Collection[str] | None,
     ) -> Flatten | None:
-        return slots.take(connection, _QUEUE, owner, lease_s, limit, shut_out)
+        here = self.here(clones)
+        queue = dataclasses.replace(
+            _QUEUE, one=lambda *wanted: _one(*wanted, *here)
+        )
+        return slots.take(connection, queue, owner, lease_s, limit, shut_out)
 
     @writes
     def flatten_progress(

@@ -9,13 +9,16 @@ they are put together.
 from rbdcloner.db.adoption import Adoption
 from rbdcloner.db.ancestry import Ancestry
 from rbdcloner.db.base_images import BaseImages
+from rbdcloner.db.changes import Changes
 from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.duty import Duties
 from rbdcloner.db.flattening import Flattening
+from rbdcloner.db.generations import Generations
 from rbdcloner.db.imports import Imports
 from rbdcloner.db.releasing import Releasing
 from rbdcloner.db.removal import Removals
 from rbdcloner.db.reservation import Reservations
+from rbdcloner.db.safety import Safety
 from rbdcloner.db.search import Search
 from rbdcloner.db.snapshots import Snapshots
 from rbdcloner.db.waiting import Waiting
@@ -27,6 +30,7 @@ class Lineage(
     Imports,
     Adoption,
     Removals,
+    Changes,
     BaseImages,
     Search,
     Waiting,
@@ -35,8 +39,10 @@ class Lineage(
     Snapshots,
     Flattening,
     Duties,
+    Generations,
     Workers,
     Deletions,
+    Safety,
 ):
     """The lineage database, through one SQLAlchemy engine.
 

@@ -36,17 +36,7 @@ class Releasing(Database):
         :raises ParentNotFound: it has no row.
         :raises RowMoved: it was to be *as_left*, and was made meanwhile.
         """
-        now = ancestry.locked(connection, parent)
-        if as_left and now.state == ParentState.ACTIVE != parent.state:
-            raise errors.RowMoved(
-                name=str(parent.snapshot), expected=parent.state
-            )
-        if now.state not in (ParentState.ACTIVE, ParentState.PLANNED):
-            return now
-        refuse_children(connection, parent)
-        return ancestry.updated(
-            connection, now, {'state': ParentState.RELEASING}
-        )
+        return begin(connection, parent, as_left)
 
     @writes
     def restored(self, connection: sa.Connection, parent: Parent) -> Parent:
@@ -78,6 +68,19 @@ class Releasing(Database):
             'protector': Protector.NOBODY,
         }
         return _moved_on(connection, parent, values)
+
+
+def begin(
+    connection: sa.Connection, parent: Parent, as_left: bool = False
+) -> Parent:
+    """Begin the release of *parent*; see :meth:`Releasing.releasing`."""
+    now = ancestry.locked(connection, parent)
+    if as_left and now.state == ParentState.ACTIVE != parent.state:
+        raise errors.RowMoved(name=str(parent.snapshot), expected=parent.state)
+    if now.state not in (ParentState.ACTIVE, ParentState.PLANNED):
+        return now
+    refuse_children(connection, parent)
+    return ancestry.updated(connection, now, {'state': ParentState.RELEASING})
 
 
 def refuse_children(connection: sa.Connection, parent: Parent) -> None:

@@ -16,6 +16,8 @@ from rbdcloner.db.transaction import writes
 from rbdcloner.model import Clone
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 
@@ -46,12 +48,13 @@ class Removals(Door):
         suffix: str,
         owner: str = '',
         lease_s: float = 0,
-    ) -> tuple[list[Clone], list[Clone]] | None:
+    ) -> tuple[list[Clone], int] | None:
         """Record that *call* deletes the instance's disks.
 
-        Of those whose names end with *suffix*: first those that were READY,
-        DELETING and held by *owner*, or by nobody without one; then the
-        others' rows. ``None`` if it was recorded before.
+        Returns those whose names end with *suffix* and that were READY,
+        DELETING and held by *owner*, or by nobody without one; and the
+        deletion's number. ``None`` if it was recorded before. What becomes
+        READY until this is committed is for who comes after to find.
 
         :raises RowMoved: as :meth:`move`; nothing is recorded.
         """
@@ -72,27 +75,29 @@ class Removals(Door):
         suffix: str,
         owner: str,
         lease_s: float,
-    ) -> tuple[list[Clone], list[Clone]]:
-        self._insert_once(
+    ) -> tuple[list[Clone], int]:
+        deletion = self._insert_once(
             connection, call, Image(fsid, '', '', ''), instance_uuid
         )
         disks = rows.CLONES.where(
             clones.c.instance_uuid == instance_uuid,
             clones.c.kind == Kind.DISK,
+            clones.c.state == State.READY,
         ).order_by(clones.c.id)
         found = map(rows.clone_and_parent, connection.execute(disks).all())
-        begun, others = [], []
-        for disk in found:
-            if not disk.image.name.endswith(suffix):
-                continue
-            if disk.state is not State.READY:
-                others.append(disk)
-                continue
-            deleting = self._moved(
-                connection, disk, State.DELETING, owner=owner, lease_s=lease_s
+        begun = [
+            self._moved(
+                connection,
+                disk,
+                State.DELETING,
+                owner=owner,
+                lease_s=lease_s,
+                warrant=Warrant(Order.CALLER, "its instance's deletion", call),
             )
-            begun.append(deleting)
-        return begun, others
+            for disk in found
+            if disk.image.name.endswith(suffix)
+        ]
+        return begun, deletion
 
     @writes
     def _begin(
@@ -113,5 +118,10 @@ class Removals(Door):
         ):
             return None
         return self._moved(
-            connection, clone, State.DELETING, owner=owner, lease_s=lease_s
+            connection,
+            clone,
+            State.DELETING,
+            owner=owner,
+            lease_s=lease_s,
+            warrant=Warrant(Order.CALLER, 'its deletion', call),
         )

@@ -22,14 +22,17 @@ from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import writes
+from rbdcloner.db.warrants import Warrants
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
+from rbdcloner.model import Warrant
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -40,7 +43,7 @@ EDGE_PREFIX = 'rbdcloner-'
 _ADOPTED = uuid.UUID('8c1f6a1e-5d0b-4f0e-9c57-2f1f3a6f7c11')
 
 
-class Reservations(Deletions):
+class Reservations(Deletions, Warrants):
     """How :class:`~rbdcloner.db.lineage.Lineage` writes a new clone's row."""
 
     @writes
@@ -175,12 +178,20 @@ class Reservations(Deletions):
         }
         try:
             with connection.begin_nested():
-                return rows.clone(inserted(connection, wanted), None)
+                adopted = rows.clone(inserted(connection, wanted), None)
         except errors.DiskExists:
             known = tagged(connection, tag)
             if known is None:
                 raise
             return known
+        self._issue(
+            connection,
+            adopted,
+            Warrant(Order.ABSENCE, 'Glance deleted it')
+            if trashed
+            else Warrant(Order.OPERATOR, 'image release --retire'),
+        )
+        return adopted
 
 
 def _identity(image: Image) -> tuple[str, ...]:

@@ -175,6 +175,7 @@ def base(row: sa.Row[Any]) -> Base:
         way=Way(own['way']),
         done_bytes=own['done_bytes'],
         total_bytes=own['total_bytes'],
+        asked_at=own['asked_at'],
         **{name: own[name] for name in _QUEUED},
     )
 

@@ -12,6 +12,7 @@ from rbdcloner import states
 from rbdcloner.db import rows
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
+from rbdcloner.db.tables import pools
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import reads
 from rbdcloner.model import Clone
@@ -91,7 +92,7 @@ class Search(Database):
         count = sa.func.count().label('children')
         many = (
             sa.select(clones.c.parent_id, count)
-            .where(clones.c.attached == 1)
+            .where(clones.c.attached == 1, *self.here(clones))
             .group_by(clones.c.parent_id)
             .having(count > limit)
             .subquery()
@@ -116,7 +117,11 @@ class Search(Database):
     ) -> list[Clone]:
         """Return rows with id > *marker*, by id, at most *limit*."""
         statement = (
-            rows.CLONES.where(clones.c.id > marker, *_conditions(filters))
+            rows.CLONES.where(
+                clones.c.id > marker,
+                *self.here(clones),
+                *_conditions(filters),
+            )
             .order_by(clones.c.id)
             .limit(limit)
         )
@@ -133,6 +138,7 @@ class Search(Database):
     ) -> list[Parent]:
         """Return the parents with *ids*, of a Glance image, or all."""
         statement = sa.select(parents).order_by(parents.c.id)
+        statement = statement.where(*self.here(parents))
         if ids:
             statement = statement.where(parents.c.id.in_(ids))
         if glance_image_id:
@@ -158,6 +164,7 @@ class Search(Database):
             parents.c.purpose == purpose,
             parents.c.state == ParentState.ACTIVE,
             parents.c.id > marker,
+            *self.here(parents),
         )
         if pool:
             statement = statement.where(parents.c.pool == pool)
@@ -167,7 +174,10 @@ class Search(Database):
     @reads
     def clusters(self, connection: sa.Connection) -> set[str]:
         """Return the fsids of the clusters that this lineage is of."""
-        return set(connection.scalars(sa.select(parents.c.fsid).distinct()))
+        found = set(connection.scalars(sa.select(parents.c.fsid).distinct()))
+        if sa.inspect(connection).has_table(pools.name):
+            found.update(connection.scalars(sa.select(pools.c.fsid)))
+        return found
 
 
 def named(

@@ -60,7 +60,7 @@ class Snapshots(Database):
             snapshot of that name was released just now.
         """
         if clone is not None:
-            _still(connection, clone)
+            still(connection, clone)
         if known := _named(connection, image, name):
             return known
         statement = sa.insert(parents).values(
@@ -127,7 +127,7 @@ class Snapshots(Database):
             raise moved from exc
 
 
-def _still(connection: sa.Connection, clone: Clone) -> None:
+def still(connection: sa.Connection, clone: Clone) -> None:
     """Keep others from moving *clone* until the transaction's end.
 
     :raises RowMoved: somebody moved it before.

@@ -183,7 +183,8 @@ class BaseRow(_Queued, Base):
     """A Glance image that is, or was, imported into one cluster.
 
     It is live in :data:`rbdcloner.states.LIVE_BASES`. ``clone_id`` is the
-    row of the RBD image that is made now, or was made last.
+    row of the RBD image that is made now, or was made last. ``asked_at`` is
+    when a caller asked for it last, NULL where an administrator did.
     """
 
     __tablename__ = 'bases'
@@ -212,6 +213,7 @@ class BaseRow(_Queued, Base):
     way: orm.Mapped[columns.Word]
     done_bytes: orm.Mapped[columns.Big]
     total_bytes: orm.Mapped[columns.Big]
+    asked_at: orm.Mapped[columns.Until]
 
 
 class DutyRow(Base):
@@ -251,7 +253,10 @@ class WorkerRow(Base):
 
 
 class DeletionRow(Base):
-    """What a call wanted gone: a name, or with none an instance's disks."""
+    """What a call wanted gone: a name, or with none an instance's disks.
+
+    Or changed: then a row of ``changes`` says so.
+    """
 
     __tablename__ = 'deletions'
     __table_args__ = (
@@ -271,6 +276,44 @@ class DeletionRow(Base):
     created_at: orm.Mapped[columns.Moment]
 
 
+class ChangeRow(Base):
+    """A request that changes a disk; its number, call and name are above.
+
+    That is, in the row of ``deletions`` with the same id. ``open`` is 1 while
+    the disk's row has still to become READY for the request, else NULL.
+    """
+
+    __tablename__ = 'changes'
+    __table_args__ = (
+        sa.Index('ix_changes_clone', 'clone_id', 'open'),
+        columns.options(sqlite_autoincrement=False),
+    )
+
+    id: orm.Mapped[int] = orm.mapped_column(
+        columns.Serial, primary_key=True, autoincrement=False
+    )
+    clone_id: orm.Mapped[columns.Big]
+    parent_id: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
+    open: orm.Mapped[columns.Flag]
+
+
+class DeferredDeletionRow(Base):
+    """A deletion that came while the database was older than the cluster.
+
+    Its number, call and name are in the row of ``deletions`` with the same
+    id. Of an instance's disks it concerns those whose names end with
+    ``suffix``.
+    """
+
+    __tablename__ = 'deferred_deletions'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    id: orm.Mapped[int] = orm.mapped_column(
+        columns.Serial, primary_key=True, autoincrement=False
+    )
+    suffix: orm.Mapped[columns.Name]
+
+
 class RecreationRow(Base):
     """A clone that was asked for after a deletion, by who knew of it."""
 
@@ -286,6 +329,102 @@ class RecreationRow(Base):
     after: orm.Mapped[columns.Big]
 
 
+class AbsenceRow(Base):
+    """A clone's Glance image that Glance has not had since then.
+
+    ``trashed``: its RBD image was moved to the trash for that reason, and
+    ``since`` counts anew from then.
+    """
+
+    __tablename__ = 'absences'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    clone_id: orm.Mapped[int] = orm.mapped_column(
+        columns.Serial,
+        sa.ForeignKey('clones.id'),
+        primary_key=True,
+        autoincrement=False,
+    )
+    since: orm.Mapped[columns.Moment]
+    trashed: orm.Mapped[bool] = orm.mapped_column(sa.Boolean())
+
+
+class PoolRow(Base):
+    """The id that a pool had when its first row was made."""
+
+    __tablename__ = 'pools'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    fsid: orm.Mapped[str] = orm.mapped_column(
+        sa.String(columns.ID_LENGTH), primary_key=True
+    )
+    name: orm.Mapped[str] = orm.mapped_column(
+        sa.String(columns.POOL_LENGTH), primary_key=True
+    )
+    pool_id: orm.Mapped[columns.Big]
+
+
+class BrakeRow(Base):
+    """Why nothing is taken for deleted in a cluster, until it is released."""
+
+    __tablename__ = 'brakes'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    fsid: orm.Mapped[str] = orm.mapped_column(
+        sa.String(columns.ID_LENGTH), primary_key=True
+    )
+    name: orm.Mapped[str] = orm.mapped_column(sa.String(64), primary_key=True)
+    released: orm.Mapped[bool] = orm.mapped_column(sa.Boolean())
+    reason: orm.Mapped[str] = orm.mapped_column(sa.Text())
+    engaged_at: orm.Mapped[columns.Moment]
+
+
+class WarrantRow(Base):
+    """By whose order a clone's image goes; the last one of a clone counts."""
+
+    __tablename__ = 'warrants'
+    __table_args__ = (
+        sa.Index('ix_warrants_clone', 'clone_id', 'id'),
+        columns.options(),
+    )
+
+    id: orm.Mapped[int] = orm.mapped_column(columns.Serial, primary_key=True)
+    clone_id: orm.Mapped[int] = orm.mapped_column(
+        columns.Serial, sa.ForeignKey('clones.id')
+    )
+    ordered_by: orm.Mapped[columns.Word]
+    request: orm.Mapped[columns.Id]
+    evidence: orm.Mapped[str] = orm.mapped_column(sa.Text())
+    created_at: orm.Mapped[columns.Moment]
+
+
+class LineageRow(Base):
+    """Which lineage this is, how old, and why nothing of it is destroyed."""
+
+    __tablename__ = 'lineage'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    uuid: orm.Mapped[str] = orm.mapped_column(sa.String(36), primary_key=True)
+    generation: orm.Mapped[columns.Big]
+    stamp: orm.Mapped[columns.Id]
+    advanced_at: orm.Mapped[columns.Moment]
+    stopped: orm.Mapped[str] = orm.mapped_column(sa.Text())
+
+
+class MarkedPoolRow(Base):
+    """A pool that was given the mark of this lineage."""
+
+    __tablename__ = 'marked_pools'
+    __table_args__ = columns.options(sqlite_autoincrement=False)
+
+    fsid: orm.Mapped[str] = orm.mapped_column(
+        sa.String(columns.ID_LENGTH), primary_key=True
+    )
+    pool: orm.Mapped[str] = orm.mapped_column(
+        sa.String(columns.POOL_LENGTH), primary_key=True
+    )
+
+
 #: The tables as Core knows them: no identity map and no flush in the hot path.
 parents = cast(sa.Table, ParentRow.__table__)
 clones = cast(sa.Table, CloneRow.__table__)
@@ -294,4 +433,12 @@ bases = cast(sa.Table, BaseRow.__table__)
 duties = cast(sa.Table, DutyRow.__table__)
 workers = cast(sa.Table, WorkerRow.__table__)
 deletions = cast(sa.Table, DeletionRow.__table__)
+changes = cast(sa.Table, ChangeRow.__table__)
+deferred_deletions = cast(sa.Table, DeferredDeletionRow.__table__)
 recreations = cast(sa.Table, RecreationRow.__table__)
+absences = cast(sa.Table, AbsenceRow.__table__)
+pools = cast(sa.Table, PoolRow.__table__)
+brakes = cast(sa.Table, BrakeRow.__table__)
+warrants = cast(sa.Table, WarrantRow.__table__)
+lineages = cast(sa.Table, LineageRow.__table__)
+marked_pools = cast(sa.Table, MarkedPoolRow.__table__)

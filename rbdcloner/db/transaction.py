@@ -13,10 +13,12 @@ SQL, a value or a password.
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import copy
 import functools
 import threading
 from typing import Concatenate
 from typing import ParamSpec
+from typing import Self
 from typing import TypeVar
 from typing import cast
 
@@ -37,13 +39,33 @@ _PATIENCE_S = 20
 
 
 class Database:
-    """Who has transactions: the writers' engine and the readers'."""
+    """Who has transactions: the writers' engine and the readers'.
+
+    With an ``fsid`` only the work of that cluster is found; see
+    :meth:`of_cluster`.
+    """
+
+    fsid = ''
 
     def __init__(self, engine: sa.Engine) -> None:
         self.writer = engine
         self.reader = engine.execution_options(**{READS: True})
         one_writer = engine.dialect.name == 'sqlite'
         self._turns = threading.Lock() if one_writer else None
+
+    def of_cluster(self, fsid: str) -> Self:
+        """Return the same, but that it finds the work of one cluster only.
+
+        What a worker does of itself is for the cluster that it is connected
+        to: the rows of another are not missing from it.
+        """
+        restricted = copy.copy(self)
+        restricted.fsid = fsid
+        return restricted
+
+    def here(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+        """Return the condition that a row is of this cluster, or none."""
+        return (table.c.fsid == self.fsid,) if self.fsid else ()
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:

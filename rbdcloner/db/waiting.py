@@ -10,13 +10,13 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from rbdcloner import states
+from rbdcloner.db import absences
 from rbdcloner.db import clock
 from rbdcloner.db import rows
 from rbdcloner.db.changing import DUE
 from rbdcloner.db.changing import UNHELD
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
-from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import reads
 from rbdcloner.db.transaction import writes
 from rbdcloner.model import Clone
@@ -59,7 +59,7 @@ def below(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
 HAS_CHILDREN = below(children.c.attached == 1)
 
 
-class Waiting(Database):
+class Waiting(absences.Absences):
     """How :class:`~rbdcloner.db.lineage.Lineage` finds work that was left."""
 
     @reads
@@ -81,6 +81,7 @@ class Waiting(Database):
         """
         statement = (
             rows.CLONES.where(
+                *self.here(clones),
                 clones.c.state.in_(sorted(among)),
                 clones.c.updated_at <= clock.utc_after(-idle_s),
                 UNHELD,
@@ -104,6 +105,7 @@ class Waiting(Database):
         """
         statement = (
             rows.CLONES.where(
+                *self.here(clones),
                 clones.c.state.in_(sorted(states.IN_PROGRESS)),
                 clones.c.lease_expires_at <= clock.utc_after(-late_s),
             )
@@ -115,19 +117,27 @@ class Waiting(Database):
         ]
 
     @reads
-    def reapable(self, connection: sa.Connection, limit: int) -> list[Clone]:
+    def reapable(
+        self, connection: sa.Connection, limit: int, absent_s: float = 0
+    ) -> list[Clone]:
         """Return RETIRED rows that no attached child needs.
 
-        Nobody holds them, and they don't pause after an attempt. The longest
-        untouched come first; at most *limit*. Costs a look-up for each
-        RETIRED row.
+        None that Glance has lacked for less than *absent_s*. Nobody holds
+        them, and they don't pause after an attempt. The longest untouched
+        come first; at most *limit*. Costs a look-up for each RETIRED row.
         """
         statement = (
             rows.CLONES.where(
+                *self.here(clones),
                 clones.c.state == State.RETIRED,
                 UNHELD,
                 DUE,
                 sa.not_(HAS_CHILDREN),
+                *(
+                    [sa.not_(absences.is_young(absent_s))]
+                    if self._has_absences(connection)
+                    else []
+                ),
             )
             .order_by(clones.c.updated_at, clones.c.id)
             .limit(limit)
@@ -137,12 +147,27 @@ class Waiting(Database):
         ]
 
     @reads
+    def is_reapable(self, connection: sa.Connection, clone: Clone) -> bool:
+        """Tell whether *clone* is RETIRED and needed no more.
+
+        One that is to lie in the trash for a while is needed until then.
+        """
+        statement = sa.select(clones.c.id).where(
+            clones.c.id == clone.id,
+            clones.c.state == State.RETIRED,
+            sa.or_(clones.c.attempts > 0, DUE),
+            sa.not_(HAS_CHILDREN),
+        )
+        return connection.scalar(statement) is not None
+
+    @reads
     def waiting(
         self, connection: sa.Connection, marker: int = 0, limit: int = 100
     ) -> list[Clone]:
         """Return RETIRED rows that an attached child needs, by id."""
         statement = (
             rows.CLONES.where(
+                *self.here(clones),
                 clones.c.state == State.RETIRED,
                 clones.c.id > marker,
                 HAS_CHILDREN,
@@ -176,11 +201,14 @@ class Waiting(Database):
 
         Those that the service protects, or made, for no attached child, those
         whose release somebody began and left, and what was planned and nobody
-        made; the longest untouched first.
+        made; the longest untouched first. One whose release failed has been
+        put off (:meth:`put_off_parent`), so that no number of them keeps
+        others waiting.
         """
         statement = (
             sa.select(parents)
             .where(
+                *self.here(parents),
                 _unneeded(idle_s),
                 parents.c.updated_at <= clock.utc_after(-idle_s),
             )
@@ -188,6 +216,17 @@ class Waiting(Database):
             .limit(limit)
         )
         return [rows.parent(row) for row in connection.execute(statement)]
+
+    @writes
+    def put_off_parent(
+        self, connection: sa.Connection, parent: Parent
+    ) -> None:
+        """Record an attempt to release *parent*: others come first now."""
+        connection.execute(
+            sa.update(parents)
+            .where(parents.c.id == parent.id)
+            .values(updated_at=clock.utc_now())
+        )
 
 
 def _unneeded(idle_s: float) -> sa.ColumnElement[bool]:

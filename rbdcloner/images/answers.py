@@ -86,6 +86,19 @@ def members(body: Any) -> frozenset[str]:
     )
 
 
+def ids(body: Any) -> list[str]:
+    """Return the ids of what ``GET /v2/images`` lists."""
+    return [_field(image, 'id', str) for image in _field(body, 'images', list)]
+
+
+def owners(body: Any) -> frozenset[str]:
+    """Return the project ids that own what ``GET /v2/images`` lists."""
+    return frozenset(
+        _field(image, 'owner', str, '')
+        for image in _field(body, 'images', list)
+    ) - {''}
+
+
 def _checksum(body: Any) -> str:
     """Return the best that Glance has and every host can compute."""
     algorithm = _field(body, 'os_hash_algo', str, '')

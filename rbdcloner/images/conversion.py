@@ -16,15 +16,17 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import json
 import pathlib
+import re
 import shutil
-import signal
 import time
 from typing import Any
 
 from oslo_concurrency import processutils
 
 from rbdcloner import errors
+from rbdcloner.images import features
 from rbdcloner.images import program
+from rbdcloner.images import vhd
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import QemuTarget
 
@@ -53,7 +55,12 @@ _CPU_S = 60
 _CPU_S_PER_GIB = 60
 
 _TICK_S = 1.0
-_REASON_CHARACTERS = 200
+
+_SECTOR_BYTES = 512
+_QCOW2_SIZE_AT = 24
+
+# What qemu-img says of what it does not open.
+_NOT_SUPPORTED = re.compile('not supported|unsupported|replayed', re.I)
 
 
 def lacks() -> Iterator[errors.ConfigurationError]:
@@ -71,19 +78,30 @@ def lacks() -> Iterator[errors.ConfigurationError]:
         )
 
 
-def inspect(path: pathlib.Path, image: GlanceImage, limit_bytes: int) -> int:
+def inspect(
+    path: pathlib.Path,
+    image: GlanceImage,
+    disk_bytes: int,
+    limit_bytes: int,
+) -> int:
     """Return the size of the disk in the file, if qemu may open all of it.
 
-    It is what :func:`convert` writes: of raw data that of the file, up to
-    the next 512 bytes. Opens the file's header, and no other file. Whether
-    the data is all there is not looked at: qemu takes what a file lacks for
-    zeros, in most formats.
+    It is what :func:`convert` writes: *disk_bytes*, which inspection found,
+    up to the next 512. A qcow2's header is changed to say that, for qemu
+    would cut the rest off. Opens the file's header, and no other file.
+    Whether the data is all there is not looked at: qemu takes what a file
+    lacks for zeros, in most formats.
 
-    :raises ImageUnsafe: the disk is encrypted, or not all in this file, or
-        qemu-img does not open it.
+    :raises FeatureUnsupported: the disk needs what is not supported.
+    :raises ImageUnsafe: it is not all in this file, or qemu-img does not open
+        it.
     :raises ImageTooLarge: it has more than *limit_bytes*.
+    :raises SizeDiffers: qemu-img finds another size.
     :raises ConfigurationError: there is no qemu-img.
     """
+    _check_features(path, image)
+    if image.disk_format == 'qcow2' and disk_bytes % _SECTOR_BYTES:
+        _write_qcow2_size(path, _whole_sectors(disk_bytes))
     facts = _facts(path, image)
     reason = _danger(facts, path, image)
     if reason:
@@ -92,6 +110,13 @@ def inspect(path: pathlib.Path, image: GlanceImage, limit_bytes: int) -> int:
     if size_bytes > limit_bytes:
         raise errors.ImageTooLarge(
             image_id=image.id, size_bytes=size_bytes, limit_bytes=limit_bytes
+        )
+    if size_bytes != _whole_sectors(disk_bytes):
+        raise errors.SizeDiffers(
+            image_id=image.id,
+            expected_bytes=disk_bytes,
+            found_bytes=size_bytes,
+            source='qemu-img',
         )
     return size_bytes
 
@@ -133,7 +158,7 @@ def convert(
     with program.Program(words, limits, target.environment) as running:
         _attend(running, image, progress, size_bytes, stalled_s)
     if running.code:
-        raise _failed(image, _told(running))
+        raise _failed(image, running.told(path, *target.options.values()))
     progress(size_bytes, size_bytes)
 
 
@@ -160,7 +185,10 @@ def _facts(path: pathlib.Path, image: GlanceImage) -> dict[str, Any]:
     words.append(_options(_source(path, image)))
     running = _looked(words)
     if running.code:
-        reason = f'qemu-img does not open it ({_told(running)})'
+        told = running.told(path)
+        if _NOT_SUPPORTED.search(told):
+            raise _unsupported(image, f'what qemu-img refuses: "{told}"')
+        reason = f'qemu-img does not open it ({told})'
         raise errors.ImageUnsafe(image_id=image.id, reason=reason)
     facts: dict[str, Any] = json.loads(running.out)
     return facts
@@ -186,18 +214,43 @@ def _danger(
         'it has a backing file': 'backing-filename' in facts,
         'it has a data file': 'data-file' in special,
         'it has extents elsewhere': bool(extents - {str(path)}),
-        'it is encrypted': facts.get('encrypted', False),
         f'it is {facts["format"]}': facts['format'] != _driver(image),
     }
     return ', '.join(reason for reason, found in dangers.items() if found)
 
 
+def _check_features(path: pathlib.Path, image: GlanceImage) -> None:
+    with path.open('rb') as opened:
+        feature = features.unsupported(image.disk_format, opened)
+    if feature:
+        raise _unsupported(image, feature)
+
+
+def _write_qcow2_size(path: pathlib.Path, size_bytes: int) -> None:
+    """Have a qcow2's disk end later in its last cluster."""
+    with path.open('r+b') as opened:
+        opened.seek(_QCOW2_SIZE_AT)
+        opened.write(size_bytes.to_bytes(8, 'big'))
+
+
+def _whole_sectors(size_bytes: int) -> int:
+    return -(-size_bytes // _SECTOR_BYTES) * _SECTOR_BYTES
+
+
 def _source(path: pathlib.Path, image: GlanceImage) -> dict[str, str]:
-    return {
+    options = {
         'driver': _driver(image),
         'file.driver': 'file',
         'file.filename': str(path),
     }
+    if image.disk_format == 'vhd':
+        # Else each release of qemu-img decides by a list of its own.
+        with path.open('rb') as opened:
+            footer = vhd.footer(opened)
+        by_geometry = footer is not None and footer.means_geometry
+        calculation = 'chs' if by_geometry else 'current_size'
+        options['force_size_calc'] = calculation
+    return options
 
 
 def _driver(image: GlanceImage) -> str:
@@ -225,17 +278,10 @@ def _missing(*names: str) -> Iterator[errors.ConfigurationError]:
             )
 
 
-def _told(running: program.Program) -> str:
-    """Return why it failed, as one line of bounded length.
-
-    Of a long one the end: qemu begins with all the options that it was given.
-    """
-    if running.code is not None and running.code < 0:
-        return f'{signal.Signals(-running.code).name} ended it'
-    lines = running.err.decode(errors='replace').splitlines() or ['']
-    line = lines[-1].removeprefix('qemu-img: ')
-    told = ''.join(one if one.isprintable() else '?' for one in line)
-    return told[-_REASON_CHARACTERS:] or f'it exited {running.code}'
+def _unsupported(
+    image: GlanceImage, feature: str
+) -> errors.FeatureUnsupported:
+    return errors.FeatureUnsupported(image_id=image.id, feature=feature)
 
 
 def _failed(image: GlanceImage, reason: str) -> errors.ConversionFailed:

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from glanceclient import exc as glance_errors
-from glanceclient.v2 import client
+from glanceclient.common import http
 from keystoneauth1 import adapter as keystone_adapter
 from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1 import session as keystone_session
@@ -38,6 +38,9 @@ _PIECE_BYTES = 1 << 20
 # "I have it there", "I am at it", "I know no such store or method".
 _NO_COPY = frozenset({400, 409})
 
+# Enough of them to find one that is another project's.
+_A_FEW = 100
+
 # "Not for you" or "not here": the next place may do.
 _NEXT_PLACE = frozenset({400, 401, 403, 404, 405, 409, 501})
 
@@ -54,9 +57,10 @@ class Glance:
     ) -> None:
         # Requests are made on the HTTP client: images.get() would ask for
         # the schema too, get_image_locations() for the versions each time.
-        self._http = client.Client(session=session, **adapter).http_client
+        self._http = _Client(session, **adapter)
         # That one reads whole whatever is not called application/octet-stream.
         self._data = keystone_adapter.Adapter(session, **adapter)
+        self._session = session
         self._refused_until = 0.0
 
     def get(self, image_id: str, project_id: str = '') -> GlanceImage:
@@ -66,7 +70,8 @@ class Glance:
         Glance refused them within the last minute, and for the members.
 
         :raises InvalidArgument: *image_id* is not a uuid.
-        :raises ImageNotFound: Glance has no such image, or hides it.
+        :raises ImageNotFound: Glance itself said that it has no such image,
+            or hides it: see :meth:`confirm_sight`.
         :raises GlanceForbidden: the service's credentials are refused.
         :raises GlanceUnavailable: no answer, or none that makes sense.
         """
@@ -85,6 +90,64 @@ class Glance:
                 return dataclasses.replace(image, locations=())
             return self._located(image)
 
+    def confirm_sight(self) -> None:
+        """Return if Glance shows this service the images of all projects.
+
+        Only then does :class:`~rbdcloner.errors.ImageNotFound` say anything
+        of an image. Proof is a private image of another project; where there
+        is none, Glance is asked for what it tells its administrators alone.
+
+        :raises GlanceHidesImages: there is no such proof.
+        :raises GlanceForbidden: the service's credentials are refused.
+        :raises GlanceUnavailable: no answer, or none that makes sense.
+        """
+        with _translated('listing images', ''):
+            body = self._ask(f'/v2/images?visibility=private&limit={_A_FEW}')
+            owners = answers.owners(body)
+            own = self._session.get_project_id() or ''
+            # Without its own project known, one of two is another's.
+            if len(owners - {own}) > (0 if own else 1):
+                return
+            self._confirm_administrator()
+
+    def sample(self) -> str:
+        """Return the id of an active image, another project's if there is one.
+
+        Empty without an active image; as :meth:`confirm_sight`.
+        """
+        with _translated('listing images', ''):
+            for visibility in ('private', 'public'):
+                body = self._ask(
+                    f'/v2/images?visibility={visibility}&status=active&limit=1'
+                )
+                if found := answers.ids(body):
+                    return found[0]
+        return ''
+
+    def roles(self) -> str:
+        """Return the roles of the service's token; empty where it has none.
+
+        :raises GlanceForbidden: Keystone refuses the service's credentials.
+        :raises GlanceUnavailable: Keystone gave no token.
+        """
+        with _translated('getting a token', ''):
+            access = getattr(self._session.auth, 'get_access', None)
+            if access is None:
+                return ''
+            return ', '.join(sorted(access(self._session).role_names))
+
+    def _confirm_administrator(self) -> None:
+        """Ask for what Glance shows to who sees all images, by its policy.
+
+        Rejected: the details of its stores, which the role service may see.
+        """
+        try:
+            self._ask('/v2/tasks?limit=1')
+        except glance_errors.HTTPException as exc:
+            if exc.code not in _NEXT_PLACE:
+                raise
+            raise errors.GlanceHidesImages() from exc
+
     def members(self, image_id: str) -> frozenset[str]:
         """Return whom the image is shared with; as :meth:`get`."""
         _check(image_id)
@@ -102,9 +165,10 @@ class Glance:
 
         :raises InvalidArgument: *image_id* is not a uuid.
         :raises ImageNotFound: Glance has no such image, or hides it.
+        :raises ImageDataMissing: Glance has the image, without data.
         :raises GlanceForbidden: the service's credentials are refused.
-        :raises GlanceUnavailable: no answer, one without data, a broken
-            connection, or nothing for as long as the session's timeout.
+        :raises GlanceUnavailable: no answer, a broken connection, or nothing
+            for as long as the session's timeout.
         """
         _check(image_id)
         act = f'downloading image {image_id}'
@@ -154,6 +218,9 @@ class Glance:
         ):
             return response
         response.close()
+        if response.status_code == 204:
+            # Its store has lost it.
+            raise errors.ImageDataMissing(image_id=image_id)
         if response.status_code >= 400:
             raise glance_errors.from_response(response)
         raise ValueError('not the data that was asked for')
@@ -182,6 +249,30 @@ class Glance:
     def _ask(self, path: str) -> Any:
         _response, body = self._http.get(path)
         return body
+
+
+class _Client(http.SessionClient):
+    """python-glanceclient's, but a 404 counts only if Glance sent it."""
+
+    def _handle_response(self, resp: requests.Response) -> Any:
+        if resp.status_code == 404 and not _is_glances(resp):
+            raise _ForeignNotFound
+        return super()._handle_response(resp)
+
+
+class _ForeignNotFound(glance_errors.HTTPNotFound):
+    """Something on the way to Glance answered 404: an ingress, say."""
+
+
+def _is_glances(response: requests.Response) -> bool:
+    """Tell whether Glance itself said that it has not what was asked for.
+
+    It numbers its answers, and names the image.
+    """
+    numbered = response.headers.get('x-openstack-request-id', '')
+    asked = _IMAGE_ID.search(response.request.path_url)
+    named = asked is None or asked.group() in response.text
+    return bool(numbered) and named
 
 
 def needs_members(image: GlanceImage, project_id: str) -> bool:
@@ -222,6 +313,10 @@ def _translated(act: str, image_id: str) -> Iterator[None]:
     """
     try:
         yield
+    except _ForeignNotFound as exc:
+        raise errors.GlanceUnavailable(
+            reason='HTTP 404, but not from Glance'
+        ) from exc
     except glance_errors.HTTPNotFound as exc:
         raise errors.ImageNotFound(image_id=image_id) from exc
     except (

@@ -10,7 +10,7 @@ qcow2  no backing file, no external data file, no unknown feature
 vmdk   monolithicSparse or streamOptimized, no extent with a slash in its
        name, and of a footer that it is the header's; not whether it has
        a parent, so its text is searched for one here
-luks   nothing without its key: refused here
+luks   nothing without its key: not supported
 qed    always refused
 gpt    whether its partition table is sane, which is nothing to a service
        that reads none: not asked
@@ -19,19 +19,20 @@ others nothing: vhd, vhdx, vdi, iso and raw name no other file that qemu
 ====== ==================================================================
 
 Left to :func:`rbdcloner.images.conversion.inspect`, which has qemu-img look:
-whether a qcow2 is encrypted, which extents of a vmdk qemu would open (it takes
-the first ``createType``, the inspector the first in any case), and the size,
-which of a vhd depends on who made it.
+which extents of a vmdk qemu would open (it takes the first ``createType``, the
+inspector the first in any case), and whether it finds the same size.
 """
 
 from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
+import io
 import struct
 
 from oslo_utils.imageutils import format_inspector
 
 from rbdcloner import errors
+from rbdcloner.images import features
 from rbdcloner.images import vhd
 from rbdcloner.model import GlanceImage
 
@@ -49,6 +50,9 @@ _MAY_BECOME_VHD = frozenset({'raw', 'gpt'})
 
 # Their sizes are those of the data; what else is in them is not looked at.
 _PLAIN = frozenset({'raw', 'iso'})
+
+# A vmdk without a size is a text, and the others' sizes are elsewhere.
+_SIZE_IN_HEADER = frozenset({'qcow2', 'vdi', 'vhd'})
 
 _PACKED = {
     **{b'BZh%d1AY&SY' % level: 'bzip2' for level in range(1, 10)},
@@ -85,6 +89,7 @@ def accept(image: GlanceImage) -> None:
 
     :raises FormatUnsupported: its format is none that is imported.
     :raises ContainerUnsupported: its data is inside something else.
+    :raises ImageEmpty: it has none.
     """
     if image.disk_format not in STREAMED | CONVERTED:
         raise errors.FormatUnsupported(
@@ -94,6 +99,8 @@ def accept(image: GlanceImage) -> None:
         raise errors.ContainerUnsupported(
             image_id=image.id, container=image.container_format or 'unknown'
         )
+    if not image.size_bytes:
+        raise errors.ImageEmpty(image_id=image.id)
 
 
 class Inspection:
@@ -132,8 +139,9 @@ class Inspection:
 
         :raises FormatDiffers: it is not what Glance says it is.
         :raises ContainerUnsupported: it is packed.
-        :raises ImageUnsafe: who opens it may open something else, or could
-            not read it.
+        :raises FeatureUnsupported: it is honest, and needs what is not there.
+        :raises ImageUnsafe: a program that opens it may open something else,
+            or its header makes no sense.
         :raises ImageTooLarge: the disk would be larger than the limit.
         """
         for inspector in self._inspectors.values():
@@ -171,7 +179,7 @@ class Inspection:
                 image_id=self._image.id, container=packed
             )
         if 'luks' in found:
-            raise self._unsafe('it is encrypted')
+            raise self._unsupported('encryption')
         if said == 'vhd' and found <= _MAY_BECOME_VHD and not whole:
             return
         if said not in found or found - {said} - _MAY_ALSO_BE.get(said, set()):
@@ -206,6 +214,9 @@ class Inspection:
         return ''
 
     def _check_safety(self, said: str) -> None:
+        feature = features.unsupported(said, io.BytesIO(self._head))
+        if feature:
+            raise self._unsupported(feature)
         if said in self._failed:
             raise self._unsafe(f'its {said} header makes no sense')
         try:
@@ -216,6 +227,8 @@ class Inspection:
             raise self._unsafe(f'its {said} header is not whole') from exc
         if said == 'vmdk' and _has_parent(self._inspectors[said]):
             raise self._unsafe('it has a parent')
+        if not self._size_bytes(said) and said in _SIZE_IN_HEADER:
+            raise errors.ImageEmpty(image_id=self._image.id)
         if not self._size_bytes(said):
             raise self._unsafe('it has no size')
 
@@ -236,6 +249,11 @@ class Inspection:
         except (LookupError, struct.error) as exc:
             # The vmdk inspector's, of a descriptor alone; the vhdx one's.
             raise self._unsafe(f'its {said} header makes no sense') from exc
+
+    def _unsupported(self, feature: str) -> errors.FeatureUnsupported:
+        return errors.FeatureUnsupported(
+            image_id=self._image.id, feature=feature
+        )
 
     def _unsafe(self, reason: str) -> errors.ImageUnsafe:
         return errors.ImageUnsafe(image_id=self._image.id, reason=reason)

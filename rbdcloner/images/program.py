@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import selectors
+import signal
 import subprocess
 import sys
 from typing import IO
@@ -20,6 +21,12 @@ _READ_BYTES = 1 << 16
 # More than anybody reads of it; of an endless output the end is kept.
 _KEPT_BYTES = 1 << 21
 _KEPT_ERR_BYTES = 1 << 12
+
+_REASON_CHARACTERS = 200
+# qemu's programs begin with all the options that they were given.
+_COULD_NOT_OPEN = re.compile("Could not open '[^']*': ")
+_PATH = re.compile(r"""(?<![^\s'"(])/[^\s'",:;()]+""")
+_HIDDEN = '***'
 
 # glibc gives each of many threads an arena of 64 MiB of addresses, and how
 # many depends on the host's processors; a limit of addresses must not.
@@ -94,6 +101,24 @@ class Program:
             facts = pathlib.Path(f'/proc/{self._process.pid}/io').read_text()
             return int(facts.partition('rchar:')[2].split()[0])
         return 0
+
+    def told(self, *paths: str | pathlib.Path) -> str:
+        """Return why it failed, as one line of bounded length without a path.
+
+        Callers see it: *paths* are of this host, and so may be any other. Of
+        a long line the end is kept.
+        """
+        if self.code is not None and self.code < 0:
+            return f'{signal.Signals(-self.code).name} ended it'
+        lines = self.err.decode(errors='replace').splitlines() or ['']
+        # What follows that is advice.
+        own = [line for line in lines if line.startswith('qemu-img: ')]
+        line = (own or lines)[-1].removeprefix('qemu-img: ')
+        for path in filter(_PATH.match, map(str, paths)):
+            line = line.replace(path, _HIDDEN)
+        line = _PATH.sub(_HIDDEN, _COULD_NOT_OPEN.sub('', line))
+        told = ''.join(one if one.isprintable() else '?' for one in line)
+        return told[-_REASON_CHARACTERS:] or f'it exited {self.code}'
 
     def _take(self, written: bytes) -> None:
         self.out = (self.out + written)[-_KEPT_BYTES:]

@@ -51,6 +51,7 @@ class Scratch:
 
         :raises ScratchFull: the folder's limit, or its file system, has no
             room for it now.
+        :raises ScratchTooSmall: neither will ever have.
         :raises ConfigurationError: the folder cannot be used.
         """
         with self._locked():
@@ -88,6 +89,15 @@ class Scratch:
         free_bytes = self._limit_bytes - used_bytes
         disk = os.statvfs(self._folder)
         free_bytes = min(free_bytes, disk.f_bavail * disk.f_frsize)
+        # What is kept for root is not ours, however empty it is.
+        blocks = disk.f_blocks - (disk.f_bfree - disk.f_bavail)
+        most_bytes = min(self._limit_bytes, blocks * disk.f_frsize)
+        if size_bytes > most_bytes:
+            raise errors.ScratchTooSmall(
+                image_id=image_id,
+                size_bytes=size_bytes,
+                limit_bytes=most_bytes,
+            )
         full = errors.ScratchFull(
             size_bytes=size_bytes,
             image_id=image_id,

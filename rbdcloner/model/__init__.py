@@ -10,6 +10,8 @@ from rbdcloner.model.glance import GLANCE_NAME as GLANCE_NAME
 from rbdcloner.model.glance import GlanceImage as GlanceImage
 from rbdcloner.model.glance import GlanceLocation as GlanceLocation
 from rbdcloner.model.glance import ImageSignature as ImageSignature
+from rbdcloner.model.lineage import Age as Age
+from rbdcloner.model.lineage import Mark as Mark
 from rbdcloner.model.rbd import CloneFormat as CloneFormat
 from rbdcloner.model.rbd import Descent as Descent
 from rbdcloner.model.rbd import Image as Image
@@ -19,6 +21,8 @@ from rbdcloner.model.rbd import QemuTarget as QemuTarget
 from rbdcloner.model.rbd import Snapshot as Snapshot
 from rbdcloner.model.rbd import SnapshotFacts as SnapshotFacts
 from rbdcloner.model.rows import Base as Base
+from rbdcloner.model.rows import Brake as Brake
+from rbdcloner.model.rows import Change as Change
 from rbdcloner.model.rows import Clone as Clone
 from rbdcloner.model.rows import DiskRequest as DiskRequest
 from rbdcloner.model.rows import Filters as Filters
@@ -28,5 +32,8 @@ from rbdcloner.model.rows import Kind as Kind
 from rbdcloner.model.rows import Parent as Parent
 from rbdcloner.model.rows import Protector as Protector
 from rbdcloner.model.rows import Purpose as Purpose
+from rbdcloner.model.rows import Request as Request
 from rbdcloner.model.rows import Way as Way
 from rbdcloner.model.rows import Worker as Worker
+from rbdcloner.model.warrants import Order as Order
+from rbdcloner.model.warrants import Warrant as Warrant

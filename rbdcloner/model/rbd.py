@@ -77,7 +77,11 @@ class ImageFacts:
     ``parent`` is the image that it descends from, ``None`` without one.
     ``tag`` is the uuid of the clone row that made the image, empty when
     nothing was written; a row's own tag is also the proof that the clone was
-    made to its end. ``created_at`` and ``modified_at`` are by the clock of an
+    made to its end. ``delivered``: a caller may have been told of the image;
+    one that has a tag and was not delivered is known to nobody but us.
+    ``committed``: the caller that writes a blank disk said that it is whole.
+    ``writing``: it has not said so yet.
+    ``created_at`` and ``modified_at`` are by the clock of an
     OSD, UTC, in whole seconds; writes within a minute of ``modified_at`` may
     have left it as it was.
     """
@@ -88,6 +92,9 @@ class ImageFacts:
     tag: str
     created_at: datetime.datetime
     modified_at: datetime.datetime
+    delivered: bool = False
+    committed: bool = False
+    writing: bool = False
 
     @property
     def parent_image_id(self) -> str:
@@ -100,7 +107,8 @@ class PoolFacts:
     """What this service's key can do with a pool, found by acting.
 
     ``initialised``: the pool is marked for rbd (``rbd pool init``). ``full``:
-    it, or the cluster, takes no writes.
+    it, or the cluster, takes no writes. ``data_pool``: where the data of its
+    new images goes, if not into itself; ``data_usable``: the key may.
     """
 
     pool: str
@@ -109,6 +117,8 @@ class PoolFacts:
     readable: bool
     writable: bool
     full: bool
+    data_pool: str = ''
+    data_usable: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

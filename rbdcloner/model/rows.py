@@ -125,6 +125,37 @@ class DiskRequest:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """Which request changes a disk, and what its caller knew.
+
+    ``call`` is the same each time that the request is sent; empty, it is sent
+    once. ``after`` is the number of the last request for the disk's name that
+    the caller knows of, 0 if none; ``None`` when the caller does not say.
+    """
+
+    call: str = ''
+    after: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """A row: a request that changes, or has changed, the disk ``clone_id``.
+
+    ``parent_id`` is the snapshot that the request made, removes or goes back
+    to; ``None`` for a resize, and for a rollback that was given up. ``open``:
+    the disk's row has not become READY yet for the request. ``call`` is the
+    request's id, and ``begun_at`` when it was noted, by the database's clock.
+    """
+
+    id: int
+    clone_id: int
+    parent_id: int | None
+    open: bool
+    call: str
+    begun_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Clone:
     """A row: a child image, whom it descends from, and what was promised.
 
@@ -198,7 +229,9 @@ class Base:
     another one the image is another. ``clone`` is the RBD image that is made
     now or was made last, ``None`` while there is none. ``slot``, ``fence``
     and the lease are as a :class:`Flatten`'s. ``updated_at`` is when it last
-    came on, not when its lease was renewed.
+    came on, not when its lease was renewed. ``asked_at`` is when a caller
+    last asked for it, within seconds; ``None``: an administrator did, and no
+    caller has to wait for it.
     """
 
     id: int
@@ -211,6 +244,7 @@ class Base:
     way: Way
     done_bytes: int
     total_bytes: int
+    asked_at: datetime.datetime | None
     reason: str
     slot: int | None
     owner: str
@@ -247,6 +281,21 @@ class Worker:
     stopped_at: datetime.datetime | None
     shut_out_at: datetime.datetime | None
     looked_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Brake:
+    """A row: nothing is taken for deleted in a cluster, and why.
+
+    ``name`` is the look that found too much missing. ``released``: an
+    administrator said that what is missing may end.
+    """
+
+    fsid: str
+    name: str
+    released: bool
+    reason: str
+    engaged_at: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

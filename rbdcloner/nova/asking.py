@@ -38,8 +38,11 @@ _KNOWN_FOR_S = 30
 _OPEN_FOR_S = 60
 _LONGEST_PAUSE_S = 4
 
-#: Of a disk's states, those with data that is the instance's.
-_WHOLE = frozenset({'ready', 'resizing', 'rolling-back', 'restoring'})
+_ROLLING_BACK = 'rolling-back'
+
+#: Of a disk's states, those with data that is the instance's: it is not to be
+#: made anew. Nova repeats a revert of a disk that is rolling back.
+_WHOLE = frozenset({'ready', 'resizing', _ROLLING_BACK, 'restoring'})
 
 
 class Service:
@@ -52,13 +55,19 @@ class Service:
         self._known_until = 0.0
 
     def is_there(self) -> bool:
-        """Tell whether a manager answers."""
+        """Tell whether a manager answers.
+
+        :raises ConfigurationError: none can be asked, ever: that is nothing
+            to go on without.
+        """
         if time.monotonic() > self._known_until:
             try:
                 self._greeter.ping(_context())
             except errors.ServiceUnavailable as exc:
                 LOG.warning('%s', exc)
                 self.know(False)
+            except errors.ConfigurationError:
+                raise
             except errors.Error:
                 # It said so.
                 self.know(True)
@@ -181,15 +190,32 @@ class Disk:
         What others made is taken for whole, and so is what no manager says
         anything of.
         """
+        state = self._state()
+        return not state or state in _WHOLE
+
+    def check_rolled_back(self) -> None:
+        """Raise if the disk may have some data of now and some of a snapshot.
+
+        Its instance is not to start from that. Nothing where no manager says
+        anything of the disk.
+
+        :raises DiskBusy: its rollback was interrupted, or is at work.
+        """
+        state = self._state()
+        if state == _ROLLING_BACK:
+            raise errors.DiskBusy(name=self.name, pool=self.pool, state=state)
+
+    def _state(self) -> str:
+        """Return the state of the disk's row; empty if none is known."""
         if not service().is_there():
-            return True
+            return ''
         try:
             found = service().ask_once(
                 'get_disk', name=self.name, pool=self.pool
             )
         except (errors.DiskNotFound, errors.ServiceUnavailable):
-            return True
-        return found['state'] in _WHOLE
+            return ''
+        return str(found['state'])
 
 
 def _context() -> Any:

@@ -8,6 +8,9 @@ from rbdcloner import rpcapi
 REQUIRE = 'require'
 PREFER = 'prefer'
 
+ALLOWED = 'allowed'
+NEVER = 'never'
+
 OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
         'mode',
@@ -33,10 +36,10 @@ OPTIONS: list[cfg.Opt] = [
     ),
     cfg.StrOpt(
         'import',
-        default='allowed',
+        default=ALLOWED,
         choices=[
-            ('allowed', 'the managers import it once, for all hosts'),
-            ('never', 'Nova downloads and converts it, for each disk'),
+            (ALLOWED, 'the managers import it once, for all hosts'),
+            (NEVER, 'Nova downloads and converts it, for each disk'),
         ],
         help='What becomes of an image that cannot be cloned.',
     ),

@@ -142,8 +142,14 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
                 suffix=suffix or None,
                 wait=False,
             )
-        except errors.ServiceUnavailable as exc:
-            if _taken(ceph, instance.uuid, suffix):
+        except errors.DatabaseOutdated as exc:
+            LOG.warning(
+                'The deletion of the disks of %s is recorded: %s',
+                *(instance.uuid, exc),
+            )
+            going = []
+        except errors.Error as exc:
+            if not exc.retryable or _taken(ceph, instance.uuid, suffix):
                 raise
             # A build that failed for the same reason can go to another host.
             LOG.warning('%s No disk of %s is there.', exc, instance.uuid)
@@ -166,6 +172,8 @@ def _delete_others(disk: asking.Disk) -> None:
             )
         except errors.DiskInUse as exc:
             LOG.warning('%s; it goes when it is not', exc)
+        except errors.DatabaseOutdated as exc:
+            LOG.warning('The deletion of %s is recorded: %s', disk.name, exc)
 
 
 def _taken(

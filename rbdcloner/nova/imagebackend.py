@@ -5,6 +5,7 @@ What ``_alone`` does, or a base class's method, is Nova's own code: for mode
 *prefer*, while no manager answers.
 """
 
+from collections.abc import Callable
 import os
 from typing import Any
 
@@ -15,6 +16,8 @@ from oslo_log import log as logging
 
 from rbdcloner import errors
 from rbdcloner.nova import asking
+from rbdcloner.nova import conf
+from rbdcloner.nova import images
 from rbdcloner.nova import rbd_utils
 from rbdcloner.nova import writing
 from rbdcloner.nova.answers import as_novas
@@ -54,6 +57,24 @@ class Rbd(imagebackend.Rbd):
     def get_disk_size(self, name: str | None) -> int:
         """Return the size of the disk, whatever *name* is, in bytes."""
         return int(self.driver.size(self.rbd_name))
+
+    def libvirt_info(
+        self,
+        cache_mode: Any,
+        extra_specs: Any,
+        boot_order: Any = None,
+        disk_unit: Any = None,
+    ) -> Any:
+        """Describe the disk for a guest that is about to start.
+
+        :raises NovaException: the disk is being rolled back, or its rollback
+            was interrupted: the start is to be repeated later.
+        """
+        with as_novas():
+            self._disk.check_rolled_back()
+        return super().libvirt_info(
+            cache_mode, extra_specs, boot_order, disk_unit
+        )
 
     # A disk of an image
 
@@ -100,9 +121,14 @@ class Rbd(imagebackend.Rbd):
         0 stands for the size of the image. An image that was refused is not
         asked for again.
 
-        :raises ImageUnacceptable: it cannot be cloned.
+        :raises ImageUnacceptable: it cannot be cloned, or is to be verified.
         :raises FlavorDiskSmallerThanImage: it is larger than *max_size*.
         """
+        if images.must_be_verified(self.instance):
+            raise exception.ImageUnacceptable(
+                image_id=image_id,
+                reason='its signature is verified as it is downloaded',
+            )
         if self._refusal:
             raise self._refusal
         try:
@@ -134,16 +160,25 @@ class Rbd(imagebackend.Rbd):
             name=self.rbd_name,
             size_bytes=size_bytes,
             pool=self.driver.pool,
-            import_=CONF.rbdcloner['import'],
+            import_=(
+                CONF.rbdcloner['import']
+                if images.may_be_imported()
+                else conf.NEVER
+            ),
             **self._disk.owner,
         )
 
     def _clone_alone(
         self, context: Any, image_id: str, size_bytes: int
     ) -> None:
-        super().clone(context, image_id, copy_to_store=False)
-        self._resize_alone(self.rbd_name, size_bytes or None)
-        self._note(image_id)
+        self._make_alone(
+            lambda: super(Rbd, self).clone(
+                context, image_id, copy_to_store=False
+            ),
+            self.rbd_name,
+            size_bytes or None,
+            image_id,
+        )
 
     def _has_copied(self, context: Any, image_id: str) -> bool:
         """Have Glance copy the image to its store in RBD, if it is to."""
@@ -222,25 +257,57 @@ class Rbd(imagebackend.Rbd):
         return begun
 
     def _import_alone(self, path: str, size: int | None) -> None:
-        self.driver.import_image(path, self.rbd_name)
-        self._resize_alone(path, size)
-        self._note()
+        self._make_alone(
+            lambda: self.driver.import_image(path, self.rbd_name), path, size
+        )
 
     def _resize_alone(self, base: str, size: int | None) -> None:
         self.verify_base_size(base, size)
         if size and size > self.get_disk_size(self.rbd_name):
             self.driver.resize(self.rbd_name, size)
 
-    def _note(self, image_id: str = '', making: bool = False) -> None:
-        """Let a manager know whose the image is that has, or gets, the name.
+    def _make_alone(
+        self,
+        make: Callable[[], object],
+        base: str,
+        size: int | None,
+        image_id: str = '',
+    ) -> None:
+        """Make the disk, and let a manager know whose it is.
 
-        It adopts no image that is in the *making*, nor takes that for what
-        another manager has left.
+        It adopts no image that is in the making, nor takes that for what
+        another manager has left. When the making fails, the note is struck
+        out, unless the name has an image that may be of this making.
         """
         facts = self._disk.owner | {'image_id': image_id}
-        if making:
-            facts['making'] = 'yes'
-        self.driver.note_unadopted(self.rbd_name, facts)
+        making = facts | {'making': 'yes'}
+        self.driver.note_unadopted(self.rbd_name, making)
+        try:
+            make()
+        except BaseException as exc:
+            self._strike_note(making, rbd_utils.says_exists(exc))
+            raise
+        try:
+            self._resize_alone(base, size)
+        finally:
+            # It has all its data, whatever its size.
+            self.driver.note_unadopted(self.rbd_name, facts)
+
+    def _strike_note(self, making: dict[str, str], is_taken: bool) -> None:
+        """Strike the note of a making that failed; a manager may do it, too.
+
+        Where the name *is_taken* the image is not of this making.
+        """
+        try:
+            if is_taken or not self.driver.exists(self.rbd_name):
+                self.driver.strike_unadopted(self.rbd_name, making)
+        except Exception as exc:
+            # The error of the making is the one to tell.
+            LOG.warning(
+                'The note that %s is being made could not be struck out; a '
+                'manager does it when no image has the name: %s',
+                *(self.rbd_name, exc),
+            )
 
     # What becomes of it
 
@@ -260,11 +327,34 @@ class Rbd(imagebackend.Rbd):
         asking.either(lambda: self._disk.ask('get_disk'), super().flatten)
 
     def create_snap(self, name: str) -> None:
-        """Take a snapshot of the disk."""
+        """Take a snapshot of the disk, in the place of one so named.
+
+        Nova takes one, ``nova-resize``, when it resizes a server, to go back
+        to. One that is there is of a resize that failed, or whose
+        confirmation was lost: to go back to it would undo all that was
+        written since.
+        """
         asking.either(
-            lambda: self._disk.ask('create_snapshot', snapshot=name),
-            lambda: super(Rbd, self).create_snap(name),
+            lambda: self._take_snapshot(name),
+            lambda: self._take_snapshot_alone(name),
         )
+
+    def _take_snapshot(self, name: str) -> None:
+        try:
+            self._disk.ask('create_snapshot', snapshot=name)
+        except errors.DiskSnapshotExists as exc:
+            LOG.warning('%s It is of an earlier resize, and replaced.', exc)
+            self._disk.ask('remove_snapshot', snapshot=name)
+            self._disk.ask('create_snapshot', snapshot=name)
+
+    def _take_snapshot_alone(self, name: str) -> None:
+        if self.driver.exists(self.rbd_name, snapshot=name):
+            LOG.warning(
+                'Snapshot %s of %s is of an earlier resize, and replaced',
+                name, self.rbd_name,
+            )  # fmt: skip
+            super().remove_snap(name)
+        super().create_snap(name)
 
     def remove_snap(self, name: str, ignore_errors: bool = False) -> None:
         """Remove a snapshot of the disk; nothing if it has none so named."""

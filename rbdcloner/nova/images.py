@@ -23,6 +23,27 @@ class Backend(Protocol):
         """
 
 
+def must_be_verified(instance: Any) -> bool:
+    """Tell whether a server's user asked for the signature of its image.
+
+    Nova verifies what it downloads, as long as that lasts; never a clone.
+    """
+    return instance is not None and bool(instance.trusted_certs)
+
+
+def may_be_imported() -> bool:
+    """Tell whether a manager may import what cannot be cloned.
+
+    Not what Nova's own code would verify as it downloads it.
+    """
+    known = CONF.glance
+    by_default = (
+        known.enable_certificate_validation
+        and known.default_trusted_certificate_ids
+    )
+    return not (known.verify_glance_signatures or by_default)
+
+
 def fetch_to_raw(
     context: Any,
     image_href: str,

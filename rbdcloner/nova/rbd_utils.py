@@ -38,6 +38,7 @@ _HEAD = struct.pack('<Q', 2**64 - 2)
 _MAX_ID = 256
 
 _OF_NO_USE = (errno.ESHUTDOWN, errno.ETIMEDOUT)
+_NO_SUCH_NOTE = (errno.ECANCELED, errno.ENOENT)
 
 #: By process, user and configuration. No lock: under eventlet callers are
 #: native threads and green ones.
@@ -50,6 +51,12 @@ def natively(act: Callable[[], Any]) -> Any:
         return utils.tpool_wrap(types.SimpleNamespace(act=act)).act()
     # Nova 31 and 32, whose nova-compute runs under eventlet only.
     return utils.tpool_execute(act)
+
+
+def says_exists(exc: BaseException) -> bool:
+    """Tell whether librbd, or the rbd command, found the name taken."""
+    code = getattr(exc, 'exit_code', 0)
+    return isinstance(exc, rbd.ImageExists) or code == errno.EEXIST
 
 
 class RBDDriver(rbd_utils.RBDDriver):
@@ -130,6 +137,21 @@ class RBDDriver(rbd_utils.RBDDriver):
     def note_unadopted(self, name: str, facts: dict[str, str]) -> None:
         """Let a manager know of an image that was made without it."""
         self._note(name, facts)
+
+    def strike_unadopted(self, name: str, facts: dict[str, str]) -> None:
+        """Remove the note of an image, if it still has these *facts*."""
+
+        def strike(ioctx: Any) -> None:
+            with rados.WriteOpCtx() as operation:
+                operation.omap_cmp(name, json.dumps(facts))
+                ioctx.remove_omap_keys(operation, (name,))
+                try:
+                    ioctx.operate_write_op(operation, UNADOPTED)
+                except rados.Error as exc:
+                    if getattr(exc, 'errno', 0) not in _NO_SUCH_NOTE:
+                        raise
+
+        self.at_pool(strike)
 
     def note_unwanted(self, instance_uuid: str) -> None:
         """Let a manager delete an instance's disks that none answered for."""

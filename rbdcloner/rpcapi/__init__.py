@@ -21,17 +21,21 @@ class API(Disks, WrittenDisks, Snapshots):
     """Calls any rbdcloner-manager of the cloud.
 
     Every method can be repeated with the same arguments, by anybody and at
-    any time, and gives the same answer. A call that is not answered, because
-    a worker died or the broker did, is sent again until *timeout_s* seconds
-    have passed in all; so is one that a worker has no room for, or that
-    waits for a flatten or for others who work on the same disk. With
+    any time, and gives the same answer; but ``create_snapshot`` takes one
+    snapshot a call, and what changes a disk does so once a call. A call that
+    is not answered, because a worker died or the broker did, is sent again
+    until *timeout_s* seconds have passed in all; so is one that a worker has
+    no room for, that waits for a flatten or for others who work on the same
+    disk, or that the database, Ceph or Glance did not answer. With
     *silence_s* it is given up, too, when nothing was heard for so long.
 
     Each raises one of :mod:`rbdcloner.errors`; those with ``retryable`` set
     may be gone next time. After *timeout_s* that is the last answer:
     ``ServiceBusy``, ``RoomNeeded``, ``DiskBusy`` …, or ``ServiceUnavailable``
     if there was none, which says why and since when; the request may have
-    been executed all the same. All sizes are bytes. *ctxt* is an
+    been executed all the same. ``ConfigurationError`` is raised at once where
+    no manager can ever be asked: *conf* names no broker, or one that refuses
+    this client. All sizes are bytes. *ctxt* is an
     ``oslo_context`` context; its request and project ids reach the manager's
     log, its token goes nowhere. *connect* returns a transport for this
     process that is not connected.

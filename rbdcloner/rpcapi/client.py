@@ -44,15 +44,27 @@ class Client:
         """
         conf.register_opts(rpc.UPGRADE_LEVELS, 'upgrade_levels')
         cap = conf.upgrade_levels.rbdcloner
-        return cls(
-            lambda: rpc.transport(conf, url), version_cap=cap, **settings
-        )
+
+        def connect() -> messaging.Transport:
+            transport = rpc.transport(conf, url)
+            rpc.check_hosts(conf, url)
+            return transport
+
+        return cls(connect, version_cap=cap, **settings)
 
     def within(self, timeout_s: float) -> Self:
         """Return a client over the same connection with that deadline."""
         other = copy.copy(self)
         other._calls = self._calls.within(timeout_s)
         return other
+
+    def close(self) -> None:
+        """Close this process's connections to the message broker.
+
+        Those of every client that :meth:`within` returned, too, once their
+        calls have ended. A later call opens new ones.
+        """
+        self._calls.close()
 
     def _call(
         self,

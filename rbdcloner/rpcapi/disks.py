@@ -26,7 +26,6 @@ class Disks(Client):
 
         :raises ImageNotFound: Glance has no such image.
         :raises ImageNotActive: the image has no data, or no more.
-        :raises ImageHidden: its owner has hidden it.
         """
         return self._call(ctxt, 'is_cloneable', image_id=image_id)
 
@@ -50,8 +49,8 @@ class Disks(Client):
         that refuse it as ``never`` does.
 
         :raises ImageError: the image cannot be used (not found, not active,
-            hidden, forbidden to the project, not cloneable, not fit for an
-            import, larger than the disk): nothing was made.
+            forbidden to the project, not cloneable, not fit for an import,
+            larger than the disk): nothing was made.
         :raises ImageImporting: the import has not come on for a deadline.
         :raises DiskDiffers: the name is a disk made by another request.
         :raises NameTaken: the name is an image that this service did not make.
@@ -73,8 +72,9 @@ class Disks(Client):
     def get_disk(
         self, ctxt: context.RequestContext, name: str, pool: str
     ) -> Disk:
-        """Return the disk.
+        """Return the disk; ``ready`` only if Ceph has its image.
 
+        :raises DiskImageMissing: others removed, trashed or renamed it.
         :raises DiskNotFound: no disk has the name now.
         """
         return self._call(ctxt, 'get_disk', name=name, pool=pool)
@@ -139,6 +139,10 @@ class Disks(Client):
         :raises DiskNotFound: there never was such a disk.
         :raises DiskInUse: it is open somewhere; the removal goes on by itself
             when it is not.
+        :raises RbdImageReplaced: an image that is not the disk has the name,
+            also where the disk was removed before; nothing is done to it.
+        :raises DatabaseOutdated: a backup of the database was restored; the
+            removal is recorded, and goes on by itself after ``db restored``.
         """
         return self._call(ctxt, 'delete_disk', name=name, pool=pool)
 
@@ -158,6 +162,8 @@ class Disks(Client):
         Managers that know nothing of that are waited for.
 
         :raises DiskInUse: after the others were removed.
+        :raises DatabaseOutdated: as :meth:`delete_disk`; who does not *wait*
+            is told where none of the disks is known.
         """
         given: dict[str, Any] = {
             'instance_uuid': instance_uuid,

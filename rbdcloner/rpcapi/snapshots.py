@@ -57,12 +57,13 @@ class Snapshots(Client):
         pool: str,
         snapshot: str,
     ) -> dict[str, Any]:
-        """Take a snapshot of the disk; nothing if it has that one.
+        """Take a snapshot of the disk.
 
         Returns ``name``, ``id`` (RBD's) and ``size_bytes``. It goes with the
         disk, if it is not removed before.
 
         :raises DiskNotFound: there is no such disk.
+        :raises DiskSnapshotExists: another call, or others, took one so named.
         :raises RoomNeeded: the disk has too many.
         """
         return self._call(

@@ -29,6 +29,8 @@ class WrittenDisks(Client):
         what was written before is not used.
 
         :raises DiskExists: the name is a disk already that is whole.
+        :raises DatabaseOutdated: the database is older than the cluster, and
+            another call has begun the disk: it may be whole by now.
         :raises DiskDiffers: the name is another instance's disk.
         :raises DiskInUse: somebody still writes into the image of an earlier
             call; that goes when he has closed it.

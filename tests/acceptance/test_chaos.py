@@ -17,7 +17,7 @@ from tests.demo import scratch
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHAOS = (sys.executable, '-m', 'tests.chaos')
-TIMEOUT_S = 900
+TIMEOUT_S = 1800
 OPERATIONS = 200
 FAULTS = 9
 WRONG = ('lost', 'doubled', 'leaked', 'stuck', 'unreadable')
@@ -25,19 +25,25 @@ WRONG = ('lost', 'doubled', 'leaked', 'stuck', 'unreadable')
 
 @pytest.mark.timeout(TIMEOUT_S)
 class ChaosTest(testtools.TestCase):
-    """Each test runs callers and faults on servers of its own."""
+    """Each test runs callers and faults on servers of its own.
+
+    The seeds are of plans that have, together, what may lead to a wrong
+    conclusion: a Glance and a database that are silent, a frozen machine,
+    disks that are renamed and migrated. A backup takes minutes to be an old
+    one; tests/functional/test_restored.py restores one.
+    """
 
     def test_all_holds_on_mariadb(self) -> None:
-        self.run_chaos('--database', 'mariadb')
+        self.run_chaos('--database', 'mariadb', '--seed', '3')
 
     def test_all_holds_on_postgresql(self) -> None:
-        self.run_chaos('--database', 'postgresql')
+        self.run_chaos('--database', 'postgresql', '--seed', '5')
 
     def run_chaos(self, *arguments: str) -> None:
         before = folders()
         size = ('--operations', str(OPERATIONS), '--faults', str(FAULTS))
         done = subprocess.run(
-            (*CHAOS, *size, '--seed', '1', *arguments),
+            (*CHAOS, *size, *arguments),
             cwd=ROOT,
             env=os.environ,
             capture_output=True,

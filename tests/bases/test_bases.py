@@ -5,6 +5,7 @@ from concurrent import futures
 import contextlib
 import hashlib
 import itertools
+import os
 import pathlib
 import tempfile
 from typing import Any
@@ -117,6 +118,25 @@ class FormatsTest(BasesTest):
         disk = self.create(self.upload(path, 'iso'))
         self.assert_is_of(path.read_bytes(), disk)
 
+    def test_disk_has_what_a_vhd_of_another_maker_has(self) -> None:
+        data = os.urandom(MIB).ljust(63 * MIB, b'\0') + os.urandom(MIB)
+        self.source.write_bytes(data)
+        path = self.converted('vhd-forced')
+        specimens.rewritten_vhd(path, b'vbox')
+        image_id = self.upload(path, 'vhd')
+        disk = self.create(image_id, size_bytes=65 * MIB)
+        self.assertEqual(64 * MIB, disk['parent']['size_bytes'])
+        self.assert_is_of(data, disk)
+
+    def test_disk_has_the_tail_of_a_qcow2_of_an_odd_size(self) -> None:
+        path = self.converted('qcow2')
+        size_bytes = len(self.data) - 200
+        specimens.patched(path, 24, size_bytes.to_bytes(8, 'big'))
+        disk = self.create(self.upload(path, 'qcow2'))
+        self.assertEqual(
+            self.data[:size_bytes], self.read(disk, 0, size_bytes)
+        )
+
     def test_who_does_not_allow_it_gets_no_import(self) -> None:
         image_id = self.image('qcow2')
         self.assertRaises(
@@ -165,6 +185,35 @@ class RefusalsTest(BasesTest):
         secret = specimens.encrypted(self.folder / 'encrypted')
         self.assert_refused(secret, 'qcow2')
 
+    def test_feature_that_is_not_supported_is_refused_by_name(self) -> None:
+        vhd = self.converted('vhd')
+        specimens.rewritten_vhd(vhd, b'win ', kind=4)
+        text = self.converted('vmdk').read_bytes()
+        (self.folder / 'vmdk').write_bytes(text.replace(b'# Di', b'# D\xef'))
+        extended = self.folder / 'extended'
+        options = 'extended_l2=on,cluster_size=128k'
+        specimens.qemu_img(
+            'create', '-f', 'qcow2', '-o', options, extended, MIB
+        )
+        for path, said, feature in (
+            (vhd, 'vhd', 'differencing'),
+            (self.folder / 'vmdk', 'vmdk', 'ASCII'),
+            (extended, 'qcow2', 'extended L2'),
+            (specimens.with_vhdx_log(self.vhdx('log')), 'vhdx', 'log'),
+            (
+                specimens.with_vhdx_item(self.vhdx('4k'), 'sector', 0, 4096),
+                'vhdx',
+                'sectors of 4096 bytes',
+            ),
+        ):
+            told = self.assert_refused(path, said)
+            self.assertIn('FeatureUnsupported', told)
+            self.assertIn(feature, told)
+
+    def vhdx(self, name: str) -> pathlib.Path:
+        path = self.folder / name
+        return specimens.converted(self.source, 'vhdx', path)
+
     def test_bomb_is_refused(self) -> None:
         path = self.folder / 'bomb'
         specimens.qemu_img('create', '-f', 'qcow2', path, '9000G')
@@ -175,23 +224,26 @@ class RefusalsTest(BasesTest):
         path.write_bytes(specimens.PACKERS['gzip'](self.data, self.folder))
         self.assert_refused(path, 'qcow2')
 
-    def assert_refused(self, path: pathlib.Path, disk_format: str) -> None:
+    def assert_refused(self, path: pathlib.Path, disk_format: str) -> str:
         """Assert that an image is refused, and what is left of it: nothing.
 
-        A raw one that Glance has in this cluster is cloned, as it is: there
-        nobody opens it but the guest.
+        Return what its caller is told. A raw one that Glance has in this
+        cluster is cloned, as it is: there nobody opens it but the guest.
         """
         if disk_format == 'raw':
-            return
+            return ''
         image_id = self.upload(path, disk_format)
         refused = self.assertRaises(
             errors.ImportRefused, self.create, image_id
         )
         self.assertIn(': ', str(refused))
+        self.assertNotIn(str(self.manager.folder), str(refused))
+        self.assertNotIn('.image', str(refused))
         self.assertEqual('refused', self.bases(image_id)[-1][0])
         self.assert_becomes(self.before, self.in_ceph)
         scratch = self.manager.folder / 'scratch'
         self.assertEqual(['lock'], [one.name for one in scratch.iterdir()])
+        return str(refused)
 
 
 class ManyTest(BasesTest):

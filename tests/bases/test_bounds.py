@@ -3,6 +3,7 @@
 
 from concurrent import futures
 import contextlib
+import os
 import time
 from typing import ClassVar
 
@@ -70,6 +71,39 @@ class BoundsTest(elsewhere.ElsewhereTest):
         disk = self.create(image_id, size_bytes=len(data))
         self.assert_is_of(data, disk)
         self.assertEqual(1, len(self.bases(image_id)))
+
+    def test_image_that_never_fits_is_refused(self) -> None:
+        self.source.write_bytes(os.urandom(SCRATCH_MIB * MIB))
+        image_id = self.far(self.converted('qcow2').read_bytes(), 'qcow2')
+        told = self.assertRaises(errors.ImportRefused, self.create, image_id)
+        self.assertIn('ScratchTooSmall', str(told))
+        self.assertEqual('refused', self.bases(image_id)[-1][0])
+
+    def test_image_deleted_during_its_import_is_not_found(self) -> None:
+        data = elsewhere.sparse(24 * MIB, 0, 5)
+        image_id = self.far(data)
+        with futures.ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(self.create, image_id, size_bytes=len(data))
+            process.wait_until(
+                lambda: any(done for _one, done in self.running()),
+                'some of the data',
+                _PATIENCE_S,
+            )
+            self.glance.delete(image_id)
+            self.assertRaises(errors.ImageNotFound, asked.result, _PATIENCE_S)
+        self.assert_becomes(
+            {'dropped'},
+            lambda: {state for state, _attempts in self.bases(image_id)},
+        )
+        self.assert_becomes(self.before, self.in_ceph)
+
+    def test_image_whose_data_glance_lost_is_refused(self) -> None:
+        image_id = self.far(elsewhere.sparse(MIB, 0))
+        (self.glance.far / image_id).unlink()
+        told = self.assertRaises(errors.ImportRefused, self.create, image_id)
+        self.assertIn('ImageDataMissing', str(told))
+        made = self.rows(f"kind = 'base' AND glance_image_id = '{image_id}'")
+        self.assertEqual([], made)
 
     def test_import_waits_for_room_and_its_caller_is_told(self) -> None:
         image_id = self.far(self.converted('qcow2').read_bytes(), 'qcow2')

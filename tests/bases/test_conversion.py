@@ -45,6 +45,10 @@ def ignore(done_bytes, total_bytes):
     pass
 
 
+def inspected(path, image, disk_bytes=SIZE_BYTES):
+    return conversion.inspect(path, image, disk_bytes, LIMIT_BYTES)
+
+
 def qemu_children():
     found = []
     for one in psutil.Process().children(recursive=True):
@@ -79,7 +83,7 @@ def large(tmp_path_factory):
 def test_each_format_becomes_the_same_disk(source, tmp_path, name):
     path = specimens.converted(source, name, tmp_path / 'a, file=of.x')
     image = specimens.of(specimens.said(name))
-    size_bytes = conversion.inspect(path, image, LIMIT_BYTES)
+    size_bytes = inspected(path, image)
     assert size_bytes == SIZE_BYTES
     told = []
     made = tmp_path / 'b,driver=c'
@@ -100,7 +104,7 @@ def test_an_iso_becomes_itself_also_when_qemu_could_guess_more(tmp_path):
     path = specimens.iso(tmp_path, hybrid=True)
     data = path.read_bytes()
     image = specimens.of('iso')
-    size_bytes = conversion.inspect(path, image, LIMIT_BYTES)
+    size_bytes = inspected(path, image, len(data))
     assert size_bytes == len(data)
     conversion.convert(
         path,
@@ -117,20 +121,152 @@ def test_an_iso_becomes_itself_also_when_qemu_could_guess_more(tmp_path):
 
 def unsafe(path, said, match):
     with pytest.raises(errors.ImageUnsafe, match=match) as caught:
-        conversion.inspect(path, specimens.of(said), LIMIT_BYTES)
-    assert len(str(caught.value)) < 400
-    assert '\n' not in str(caught.value)
-    return caught.value
+        inspected(path, specimens.of(said))
+    assert_for_callers(caught.value)
 
 
-def test_what_is_encrypted_is_unsafe(tmp_path):
-    unsafe(specimens.encrypted(tmp_path / 'i'), 'qcow2', 'encrypted')
+def assert_for_callers(error):
+    """Assert that an error is one line, without a path of this host."""
+    assert len(str(error)) < 400
+    assert '\n' not in str(error)
+    assert '/' not in str(error)
+
+
+def test_what_is_encrypted_is_not_supported(tmp_path):
+    path = specimens.encrypted(tmp_path / 'i')
+    with pytest.raises(errors.FeatureUnsupported, match='encryption'):
+        inspected(path, specimens.of('qcow2'))
     data = specimens.luks(tmp_path / 'luks').read_bytes()
     looking = inspection.Inspection(
         specimens.of('raw', len(data)), LIMIT_BYTES
     )
-    with pytest.raises(errors.ImageUnsafe, match='encrypted'):
+    with pytest.raises(errors.FeatureUnsupported, match='encryption'):
         list(looking.watch([data]))
+
+
+FEATURES = {
+    'log to replay': ('vhdx', specimens.with_vhdx_log),
+    'sectors of 4096 bytes': (
+        'vhdx',
+        lambda path: specimens.with_vhdx_item(path, 'sector', 0, 4096),
+    ),
+    'differencing': (
+        'vhdx',
+        lambda path: specimens.with_vhdx_item(path, 'file', 4, 2),
+    ),
+    'parent': ('vdi', specimens.differing_vdi),
+    'VDI version 0.7': (
+        'vdi',
+        lambda path: specimens.patched(path, 68, b'\x07\0\0\0'),
+    ),
+    'VHD type 7': (
+        'vhd',
+        lambda path: specimens.rewritten_vhd(path, b'vbox', kind=7),
+    ),
+    'differencing image': (
+        'vhd',
+        lambda path: specimens.rewritten_vhd(path, b'win ', kind=4),
+    ),
+    'size of 4456449 bytes': (
+        'vhd',
+        lambda path: specimens.rewritten_vhd(
+            path, b'vbox', size_bytes=SIZE_BYTES + 1
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize('feature', FEATURES)
+def test_feature_that_is_not_supported_is_named(source, tmp_path, feature):
+    said, change = FEATURES[feature]
+    path = specimens.converted(source, said, tmp_path / 'image')
+    with pytest.raises(errors.FeatureUnsupported, match=feature) as caught:
+        inspected(change(path), specimens.of(said))
+    assert_for_callers(caught.value)
+
+
+def test_refusal_of_a_feature_by_qemu_img_alone_is_no_danger(source, tmp_path):
+    path = specimens.converted(source, 'vdi', tmp_path / 'image')
+    specimens.patched(path, 440, b'\x01' * 16)
+    with pytest.raises(errors.FeatureUnsupported, match='UUID') as caught:
+        inspected(path, specimens.of('vdi'))
+    assert_for_callers(caught.value)
+
+
+# The size that the inspection found is the size that is made.
+
+
+@pytest.mark.parametrize('name', ['vhd-forced', 'vhd-fixed-forced'])
+@pytest.mark.parametrize(
+    ('creator', 'lost_bytes'),
+    [
+        *((b'vbox', 0), (b'wa\0\0', 0), (b'win ', 0), (b'new ', 0)),
+        # Virtual PC means the geometry: 963 * 8 * 17 sectors.
+        (b'vpc ', 104 * 512),
+    ],
+)
+def test_vhd_has_the_size_that_its_maker_means(
+    tmp_path, name, creator, lost_bytes
+):
+    source = tmp_path / 'source'
+    with source.open('wb') as opened:
+        opened.write(os.urandom(MIB))
+        opened.seek(63 * MIB)
+        opened.write(os.urandom(MIB))
+    path = specimens.converted(source, name, tmp_path / 'image')
+    specimens.rewritten_vhd(path, creator)
+    made = tmp_path / 'made'
+    size_bytes = converted(path, 'vhd', made, 64 * MIB - lost_bytes)
+    assert size_bytes == 64 * MIB - lost_bytes
+    assert made.read_bytes() == source.read_bytes()[:size_bytes]
+
+
+def test_qcow2_whose_size_is_no_multiple_of_a_sector_keeps_its_tail(
+    source, tmp_path
+):
+    path = specimens.converted(source, 'qcow2', tmp_path / 'image')
+    odd_bytes = SIZE_BYTES - 200
+    specimens.patched(path, 24, odd_bytes.to_bytes(8, 'big'))
+    made = tmp_path / 'made'
+    assert converted(path, 'qcow2', made, odd_bytes) == SIZE_BYTES
+    assert made.read_bytes()[:odd_bytes] == source.read_bytes()[:odd_bytes]
+
+
+def test_vdi_whose_size_is_no_multiple_of_a_sector_keeps_its_tail(
+    source, tmp_path
+):
+    path = specimens.converted(source, 'vdi', tmp_path / 'image')
+    odd_bytes = SIZE_BYTES - 200
+    specimens.patched(path, 368, odd_bytes.to_bytes(8, 'little'))
+    made = tmp_path / 'made'
+    assert converted(path, 'vdi', made, odd_bytes) == SIZE_BYTES
+    assert made.read_bytes()[:odd_bytes] == source.read_bytes()[:odd_bytes]
+
+
+def converted(path, said, made, expected_bytes):
+    """Inspect a file and convert it, as an import does; the disk's size."""
+    data = path.read_bytes()
+    image = specimens.of(said, len(data))
+    looking = inspection.Inspection(image, LIMIT_BYTES)
+    list(looking.watch([data]))
+    found_bytes = looking.disk().size_bytes
+    assert found_bytes == expected_bytes
+    size_bytes = inspected(path, image, found_bytes)
+    conversion.convert(
+        path, image, target(made, size_bytes), ignore, size_bytes=size_bytes
+    )
+    return size_bytes
+
+
+@pytest.mark.parametrize('name', ['qcow2', 'vmdk', 'vhd', 'vhdx', 'vdi'])
+def test_size_that_two_readers_do_not_agree_on_is_refused(
+    source, tmp_path, name
+):
+    path = specimens.converted(source, name, tmp_path / 'image')
+    with pytest.raises(errors.SizeDiffers) as caught:
+        inspected(path, specimens.of(name), SIZE_BYTES - 512)
+    assert caught.value.kwargs['found_bytes'] == SIZE_BYTES
+    assert_for_callers(caught.value)
 
 
 def test_a_backing_file_is_unsafe(source, tmp_path):
@@ -166,7 +302,7 @@ def test_what_is_said_to_be_raw_stays_raw_whatever_it_is(tmp_path):
     trap = specimens.with_backing_file(tmp_path / 'trap', VICTIM)
     image = specimens.of('raw')
     os.truncate(trap, 256 << 10)
-    size_bytes = conversion.inspect(trap, image, LIMIT_BYTES)
+    size_bytes = inspected(trap, image, 256 << 10)
     assert size_bytes == 256 << 10
     conversion.convert(
         trap,
@@ -195,7 +331,7 @@ def test_a_header_that_needs_too_much_is_unsafe(source, tmp_path):
 def test_a_bomb_is_too_large(tmp_path, kind):
     specimens.qemu_img('create', '-f', kind, tmp_path / 'bomb', '1T')
     with pytest.raises(errors.ImageTooLarge) as caught:
-        conversion.inspect(tmp_path / 'bomb', specimens.of(kind), LIMIT_BYTES)
+        inspected(tmp_path / 'bomb', specimens.of(kind))
     assert caught.value.kwargs['size_bytes'] == 1 << 40
 
 
@@ -210,7 +346,7 @@ def test_half_of_what_is_packed_is_never_taken_for_the_disk(
     os.truncate(path, path.stat().st_size * 2 // 3)
     image = specimens.of(specimens.said(name))
     with pytest.raises((errors.ConversionFailed, errors.ImageUnsafe)):
-        conversion.inspect(path, image, LIMIT_BYTES)
+        inspected(path, image)
         conversion.convert(
             path,
             image,
@@ -342,7 +478,7 @@ def test_it_dies_with_its_process(large, tmp_path):
 def test_a_host_without_qemu_img_is_told_so(source, monkeypatch):
     monkeypatch.setenv('PATH', '/nowhere')
     for act in (
-        lambda: conversion.inspect(source, specimens.of('raw'), LIMIT_BYTES),
+        lambda: inspected(source, specimens.of('raw')),
         lambda: conversion.convert(
             source, specimens.of('raw'), {}, ignore, size_bytes=1
         ),

@@ -54,7 +54,7 @@ def test_what_has_no_data_cannot_be_downloaded(server, images):
     queued = server.client().images.create(
         name='queued', disk_format='raw', container_format='bare'
     )
-    with pytest.raises(errors.GlanceUnavailable), images.download(queued.id):
+    with pytest.raises(errors.ImageDataMissing), images.download(queued.id):
         pass
     with pytest.raises(errors.ImageNotFound), images.download(UNKNOWN):
         pass

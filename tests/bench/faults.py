@@ -147,7 +147,7 @@ class Killed:
             'image_id': self._bed.image_id,
             'name': name,
             'size_bytes': self._bed.DISK_BYTES,
-            'pool': self._bed.POOL,
+            'pool': self._managers.pool,
             'instance_uuid': name.partition('_')[0],
             'project_id': PROJECT,
             'host': 'compute-1',

@@ -44,7 +44,7 @@ class Imports:
             options={
                 # A base that was dropped is retired that soon.
                 'DEFAULT': {'recovery_interval': 1},
-                'imports': {'pool': bed.POOL},
+                'imports': {'pool': bed.HOMES[_MANAGERS]},
             },
         )
         self.service = Service(bed, admin, _MANAGERS, processes=1)
@@ -76,7 +76,7 @@ class Imports:
         process.wait_until(
             lambda: not self._bases(), 'the end of the base', TIMEOUT_S
         )
-        self._admin.wait_reaped(self._bed.POOL)
+        self._admin.wait_reaped(self.service.pool)
 
     def memory(self) -> dict[str, float]:
         """Return the peaks of all imports, in MiB."""
@@ -88,7 +88,7 @@ class Imports:
     def _bases(self) -> list[str]:
         return [
             name
-            for name in self._admin.names(self._bed.POOL)
+            for name in self._admin.names(self.service.pool)
             if name.startswith(self.image_id)
         ]
 

@@ -28,6 +28,7 @@ class Service:
     ) -> None:
         self._bed = bed
         self._admin = admin
+        self.pool = bed.HOMES[database]
         conf = bed.managers[database].conf
         self._callers = [
             bed.child(
@@ -41,16 +42,19 @@ class Service:
         self,
         names: Sequence[str],
         threads: int,
-        pool: str = Testbed.POOL,
+        pool: str = '',
         **changes: Any,
     ) -> measuring.Block:
-        """Make disks of these names; *changes* are to the arguments."""
+        """Make disks of these names; *changes* are to the arguments.
+
+        In the managers' own pool, or in *pool*.
+        """
         calls = [
             {
                 'image_id': self._image_id(),
                 'name': name,
                 'size_bytes': self._bed.DISK_BYTES,
-                'pool': pool,
+                'pool': pool or self.pool,
                 'instance_uuid': name.partition('_')[0],
                 'project_id': PROJECT,
                 'host': 'compute-1',
@@ -62,12 +66,12 @@ class Service:
 
     def get(self, names: Sequence[str], threads: int) -> measuring.Block:
         """Ask for the disks of these names."""
-        return self.call('get_disk', _named(names, self._bed.POOL), threads)
+        return self.call('get_disk', _named(names, self.pool), threads)
 
     def remove(self, names: Sequence[str], threads: int) -> measuring.Block:
         """Delete the disks of these names."""
-        block = self.delete(names, threads, self._bed.POOL)
-        self._admin.wait_reaped(self._bed.POOL)
+        block = self.delete(names, threads, self.pool)
+        self._admin.wait_reaped(self.pool)
         return block
 
     def delete(

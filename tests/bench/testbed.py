@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import os
 import pathlib
 from typing import Any
+from typing import ClassVar
 
 from tests import stack
 from tests.bench import child
@@ -40,11 +42,22 @@ class Wishes:
 class Testbed(contextlib.ExitStack):
     """One cluster, one broker, a manager for each database, one image.
 
-    Each manager has a virtual host of its own in RabbitMQ, so that each
-    answers its own callers.
+    Managers of one database have a virtual host of their own in RabbitMQ, so
+    that they answer their own callers, and a pool of their own: one is of no
+    two lineages. Those on SQLite have ``POOL`` and those with other images.
     """
 
     POOL = 'vms'
+    HOMES: ClassVar[dict[str, str]] = {
+        'sqlite': POOL,
+        **{
+            name: f'vms-{name}'
+            for name in (
+                *('mariadb', 'imports'),
+                *('managers-1', 'managers-2', 'managers-4'),
+            )
+        },
+    }
     IMAGE_POOL = 'images'
     CHILDREN_POOL = 'children'
     SNAPSHOT = 'snap'
@@ -121,7 +134,11 @@ class Testbed(contextlib.ExitStack):
     @property
     def disk_pools(self) -> tuple[str, ...]:
         """The pools that the managers make disks in."""
-        return (self.POOL, *map(self.pool_of, self.wishes.scale.pools))
+        return (*self.HOMES.values(), *self._filled_pools)
+
+    @property
+    def _filled_pools(self) -> tuple[str, ...]:
+        return tuple(map(self.pool_of, self.wishes.scale.pools))
 
     @staticmethod
     def pool_of(count: int) -> str:
@@ -170,15 +187,21 @@ class Testbed(contextlib.ExitStack):
                 f'manager-{name}{suffix}',
                 url,
                 f'{broker.url}{name}',
+                self._pools_of(name),
                 options or {},
             )
         return url
+
+    def _pools_of(self, name: str) -> tuple[str, ...]:
+        home = self.HOMES[name]
+        return (home, *(self._filled_pools if home == self.POOL else ()))
 
     def _start_manager(
         self,
         name: str,
         database_url: str,
         transport_url: str,
+        pools: Sequence[str],
         more: Mapping[str, Mapping[str, object]],
     ) -> manager.Manager:
         options: dict[str, dict[str, object]] = {
@@ -188,7 +211,7 @@ class Testbed(contextlib.ExitStack):
             },
             'ceph': {
                 'clone_format': self.wishes.clone_format,
-                'disk_pools': ','.join(self.disk_pools),
+                'disk_pools': ','.join(pools),
             },
         }
         for section, values in more.items():

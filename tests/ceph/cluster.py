@@ -16,6 +16,7 @@ import rados
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.ceph.driver import PermitThrough
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
@@ -56,7 +57,7 @@ class RealCluster(fixtures.Fixture):
         super().__init__()
         self.driver: LibrbdDriver
         #: What the drivers ask before each act.
-        self.permit: Callable[[], None] = lambda: None
+        self.permit: PermitThrough = lambda connected_at: None
 
     def _setUp(self) -> None:
         self.ceph = stack.shared().ceph
@@ -90,7 +91,7 @@ class RealCluster(fixtures.Fixture):
             user or self.user,
             timeout_s,
             clone_format,
-            permit=lambda: self.permit(),
+            permit=lambda connected_at: self.permit(connected_at),
         )
         driver.connect()
         return driver
@@ -153,6 +154,13 @@ class RealCluster(fixtures.Fixture):
                 opened.protect_snap(name)
             return Snapshot(image, name, opened.snap_get_id(name))
 
+    def unmark_lineage(self, pool: str) -> None:
+        with (
+            self.ioctx(pool) as ioctx,
+            contextlib.suppress(rados.ObjectNotFound),
+        ):
+            ioctx.remove_object('rbdcloner.lineage')
+
     def drop_snapshot(self, snapshot: Snapshot) -> None:
         with self.opened(snapshot.image) as opened:
             opened.remove_snap_by_id(snapshot.id)
@@ -197,6 +205,17 @@ class RealCluster(fixtures.Fixture):
         with self.ioctx(pool) as ioctx, rados.WriteOpCtx() as operation:
             ioctx.set_omap(operation, (name,), (value,))
             ioctx.operate_write_op(operation, 'rbdcloner.unadopted')
+
+    def rename_image(self, image: Image, name: str) -> None:
+        with self.ioctx(image.pool, image.namespace) as ioctx:
+            rbd.RBD().rename(ioctx, image.name, name)
+
+    def migrate(self, image: Image, step: str) -> None:
+        """Take a step of the migration of *image* to its own pool and name."""
+        with self.ioctx(image.pool, image.namespace) as ioctx:
+            to = (ioctx, image.name) if step == 'prepare' else ()
+            act = getattr(rbd.RBD(), f'migration_{step}')
+            act(ioctx, image.name, *to)
 
     def trash_image(self, image: Image) -> None:
         with self.ioctx(image.pool, image.namespace) as ioctx:

@@ -188,6 +188,28 @@ class PoolTest(LibrbdTest):
         self.driver.clone(self.parent, missing, CloneFormat.V2, 22)
         self.assertIsNotNone(self.driver.find_image(missing))
 
+    def test_a_data_pool_that_the_key_may_not_use_is_named(self):
+        pool, data_pool = _cluster.disk_pool, _cluster.forbidden_pool
+        with _cluster.ioctx(pool) as ioctx:
+            key = 'rbd_default_data_pool'
+            rbd.RBD().config_set(ioctx, key, data_pool)
+            self.addCleanup(self._forget_data_pool, pool)
+        facts = self.driver.probe(pool)
+        self.assertTrue(facts.writable)
+        self.assertEqual(
+            (data_pool, False), (facts.data_pool, facts.data_usable)
+        )
+        with _cluster.ioctx(pool) as ioctx:
+            rbd.RBD().config_set(ioctx, key, _cluster.small_pool)
+        facts = self.driver.probe(pool)
+        self.assertEqual(
+            (_cluster.small_pool, True), (facts.data_pool, facts.data_usable)
+        )
+
+    def _forget_data_pool(self, pool):
+        with _cluster.ioctx(pool) as ioctx:
+            rbd.RBD().config_remove(ioctx, 'rbd_default_data_pool')
+
     def is_gone(self, pool):
         try:
             return not self.driver.probe(pool).exists
@@ -216,6 +238,27 @@ class PoolTest(LibrbdTest):
     def like(self, child):
         return dataclasses.replace(child, name=self.name('child'), id='')
 
+    def test_a_rollback_is_no_write_of_a_user(self):
+        """What Ceph records as the time of the last write says so."""
+        child = self.child()
+        with _cluster.opened(child) as image:
+            image.metadata_set('conf_rbd_mtime_update_interval', '1')
+        snapshot = self.driver.take_snapshot(child, 'then').snapshot
+        with self.driver.open(child) as opened:
+            opened.resize(16 * MIB)
+        resized_at = self.driver.find_image(child).modified_at
+        time.sleep(2.5)
+        with _cluster.opened(child) as image:
+            image.write(b'later!', 12 * MIB)
+        written_at = self.driver.find_image(child).modified_at
+        self.assertLess(resized_at, written_at)
+        time.sleep(2.5)
+        self.driver.rollback(snapshot)
+        facts = self.driver.find_image(child)
+        self.assertEqual(
+            (8 * MIB, written_at), (facts.size_bytes, facts.modified_at)
+        )
+
     def test_a_deferred_image_is_not_purged(self):
         child = self.child()
         with _cluster.ioctx(child.pool) as ioctx:
@@ -232,6 +275,8 @@ class PoolTest(LibrbdTest):
             self.move_as_parent(other, snapshot)
             # If this fails, Ceph has got better and looking.py may too.
             self.assertRaises(IndexError, list, rbd.RBD().trash_list(ioctx))
+        found = self.driver.trashed_images(child.pool)
+        self.assertEqual(other.name, found[other.id])
         self.driver.trash(child)
         self.driver.purge(child)
         self.assertIsNone(self.driver.find_image(child))

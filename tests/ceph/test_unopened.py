@@ -126,7 +126,7 @@ class UnopenedTest(testtools.TestCase):
         )
         rbd.RBD().rename(self.ioctx, self.image.name, 'rénamed')
         self.assertEqual('rénamed', unopened.name(self.ioctx, self.image.id))
-        self.driver.trash(self.image)
+        self.driver.trash(dataclasses.replace(self.image, name='rénamed'))
         self.assertEqual('', unopened.name(self.ioctx, self.image.id))
         self.assertEqual('', unopened.name(self.ioctx, 'no-such'))
 
@@ -154,5 +154,36 @@ class UnopenedTest(testtools.TestCase):
         to = dataclasses.replace(self.image, name=name, id='')
         to = dataclasses.replace(to, id=_cluster.id_of(to))
         self.assertTrue(unopened.is_bound(self.ioctx, to.id))
-        error = self.assertRaises(errors.CephRefused, self.driver.trash, to)
-        self.assertIn('migrated', str(error))
+        self.assertRaises(errors.RbdImageMigrating, self.driver.trash, to)
+
+    def test_a_demoted_image_is_told_from_a_silent_cluster(self) -> None:
+        """It is mirrored, and its primary is in another cluster."""
+        snapshot = self.driver.take_snapshot(self.image, 'before')
+        rbd.RBD().mirror_mode_set(self.ioctx, rbd.RBD_MIRROR_MODE_IMAGE)
+        self.addCleanup(
+            rbd.RBD().mirror_mode_set,
+            self.ioctx,
+            rbd.RBD_MIRROR_MODE_DISABLED,
+        )
+        with rbd.Image(self.ioctx, self.image.name) as image:
+            image.mirror_image_enable(rbd.RBD_MIRROR_IMAGE_MODE_SNAPSHOT)
+            self.addCleanup(self._promote)
+            image.mirror_image_demote()
+        for act in (
+            lambda: self.driver.trash(self.image),
+            lambda: self.driver.take_snapshot(self.image, 'after'),
+            lambda: self.driver.rollback(snapshot.snapshot),
+            lambda: self.driver.remove_snapshot(snapshot.snapshot),
+            lambda: self.driver.protect(snapshot.snapshot),
+            self._grow,
+        ):
+            self.assertRaises(errors.RbdImageDemoted, act)
+
+    def _grow(self) -> None:
+        with self.driver.open(self.image) as opened:
+            opened.resize(64 << 20)
+
+    def _promote(self) -> None:
+        with rbd.Image(self.ioctx, self.image.name) as image:
+            image.mirror_image_promote(True)
+            image.mirror_image_disable(True)

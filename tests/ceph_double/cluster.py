@@ -10,6 +10,7 @@ import threading
 from typing import Literal
 
 from rbdcloner import errors
+from rbdcloner.ceph.driver import PermitThrough
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Snapshot
@@ -26,6 +27,8 @@ ACTS = (
     'create',
     'clone',
     'tag',
+    'mark_delivered',
+    'mark_committed',
     'resize',
     'write',
     'take_snapshot',
@@ -39,9 +42,13 @@ ACTS = (
     'purge',
     'free_name',
     'strike_note',
+    'mark_lineage',
 )
 
 FSID = '4c9b0a4e-30c5-4d2b-9b0b-2a6f5a1f7c11'
+
+
+_pool_ids = itertools.count(1)
 
 
 @dataclasses.dataclass
@@ -49,6 +56,7 @@ class _Pool:
     access: Access = 'write'
     full: bool = False
     initialised: bool = True
+    id: int = dataclasses.field(default_factory=lambda: next(_pool_ids))
 
 
 @dataclasses.dataclass
@@ -66,12 +74,15 @@ class Cluster:
         #: Told of each elementary act, before and after it; may raise.
         self.on_act: Callable[[str, When], None] = lambda name, when: None
         #: Asked before each elementary act, as a driver's; may raise.
-        self.permit: Callable[[], None] = lambda: None
+        self.permit: PermitThrough = lambda connected_at: None
+        #: When this process connected, by the monotonic clock.
+        self.connected_at = 0.0
         #: The addresses of who was shut out.
         self.refused: set[str] = set()
         self._pools = {pool: _Pool() for pool in pools or ('images', 'vms')}
         self._images: dict[str, HeldImage] = {}
         self._notes: dict[str, dict[str, str]] = {}
+        self._lineage_marks: dict[str, str] = {}
         self._faults: dict[str, list[_Fault]] = {}
         self._dead_watchers: set[str] = set()
         self._numbers = itertools.count(1)
@@ -85,7 +96,17 @@ class Cluster:
         initialised: bool = True,
     ) -> None:
         """Make *pool*, or change what it allows."""
-        self._pools[pool] = _Pool(access, full, initialised)
+        made = _Pool(access, full, initialised)
+        if pool in self._pools:
+            made.id = self._pools[pool].id
+        self._pools[pool] = made
+
+    def rename_pool(self, pool: str, to: str) -> None:
+        """Give *pool* and all that is in it another name."""
+        self._pools[to] = self._pools.pop(pool)
+        for image in self._images.values():
+            if image.pool == pool:
+                image.pool = to
 
     def fail(
         self,
@@ -116,7 +137,7 @@ class Cluster:
     @contextlib.contextmanager
     def _told(self, name: str) -> Iterator[None]:
         self.on_act(name, 'before')
-        self.permit()
+        self.permit(self.connected_at)
         self._raise_fault(name, 'before')
         yield
         self._raise_fault(name, 'after')
@@ -166,6 +187,30 @@ class Cluster:
                 pool=image.pool,
                 image=image.name,
                 watchers=sorted(image.watchers),
+            )
+
+    def _image_to_write(self, image: Image) -> HeldImage:
+        """Find an image that the driver would open to write."""
+        held = self._image(image)
+        self._refuse_migrating(held)
+        if image.id and image.name not in ('', held.name):
+            raise errors.RbdImageRenamed(
+                pool=image.pool,
+                image=image.name,
+                id=image.id,
+                found=held.name,
+            )
+        return held
+
+    def _refuse_migrating(self, held: HeldImage) -> None:
+        if held.migrating:
+            raise errors.RbdImageMigrating(pool=held.pool, image=held.name)
+
+    def _refuse_replaced(self, image: Image) -> None:
+        found = self._named(image.pool, image.namespace).get(image.name, '')
+        if found not in ('', image.id):
+            raise errors.RbdImageReplaced(
+                pool=image.pool, image=image.name, id=image.id, found=found
             )
 
     def _image(self, image: Image) -> HeldImage:
@@ -306,6 +351,9 @@ class Cluster:
             image.tag,
             image.created_at,
             image.modified_at,
+            image.delivered,
+            image.committed,
+            image.writing,
         )
 
     def _snapshot_facts(

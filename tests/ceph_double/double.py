@@ -29,14 +29,37 @@ class DoubleOpenImage:
         self._ceph = ceph
         self._image = image
         self._watcher = ceph._new_watcher()
+        self._tagged = False
         image.watchers.append(self._watcher)
 
     def facts(self) -> ImageFacts:
-        return self._ceph._facts(self._image)
+        facts = self._ceph._facts(self._image)
+        if self._tagged:
+            return facts
+        return dataclasses.replace(
+            facts, tag='', delivered=False, committed=False, writing=False
+        )
 
     def tag(self, uuid: str) -> None:
         with self._ceph._act('tag', self._image.pool, takes_space=True):
-            self._image.tag = uuid
+            self._image.tag, self._image.delivered = uuid, False
+            self._image.committed = self._image.writing = False
+        self._tagged = True
+
+    def mark_delivered(self, uuid: str, writing: bool = False) -> None:
+        pool = self._image.pool
+        with self._ceph._act('mark_delivered', pool, takes_space=True):
+            self._image.tag, self._image.delivered = uuid, True
+            self._image.committed = False
+            self._image.writing = writing
+        self._tagged = True
+
+    def mark_committed(self, uuid: str) -> None:
+        pool = self._image.pool
+        with self._ceph._act('mark_committed', pool, takes_space=True):
+            self._image.tag, self._image.delivered = uuid, True
+            self._image.committed, self._image.writing = True, False
+        self._tagged = True
 
     def resize(self, size_bytes: int) -> None:
         if size_bytes == self._image.size_bytes:
@@ -94,6 +117,12 @@ class CephDouble(Others):
             full=held.full,
         )
 
+    def pool_id(self, pool: str) -> int:
+        with self._lock:
+            if pool not in self._pools:
+                raise errors.PoolNotFound(pool=pool)
+            return self._pools[pool].id
+
     def find_snapshot(
         self, pool: str, namespace: str, image: str, snapshot: str
     ) -> SnapshotFacts:
@@ -118,9 +147,17 @@ class CephDouble(Others):
             facts = self._snapshot_facts(*held.parent)
             return Descent(facts, held.clone_format)
 
+    def name_of(self, image: Image) -> str:
+        with self._look('name_of', image.pool):
+            held = self._images.get(image.id)
+            return '' if held is None or held.trashed else held.name
+
     def is_trashed(self, image: Image) -> bool:
         with self._look('is_trashed', image.pool):
-            return image.id in self.trashed(image.pool)
+            trashed = image.id in self.trashed(image.pool)
+            if trashed:
+                self._refuse_migrating(self._images[image.id])
+            return trashed
 
     def watchers(self, image: Image) -> list[str]:
         with self._look('watchers', image.pool):
@@ -152,6 +189,10 @@ class CephDouble(Others):
             known = self.named(pool)
             return {image_id: name for name, image_id in known.items()}
 
+    def trashed_images(self, pool: str) -> dict[str, str]:
+        with self._look('trashed_images', pool):
+            return self.trashed(pool)
+
     def snapshots(self, image: Image) -> list[SnapshotFacts]:
         with self._look('snapshots', image.pool):
             try:
@@ -182,6 +223,17 @@ class CephDouble(Others):
             if known.get(name) == text:
                 del known[name]
 
+    def lineage_mark(self, pool: str) -> str:
+        with self._look('lineage_mark', pool):
+            return self._lineage_marks.get(pool, '')
+
+    def mark_lineage(self, pool: str, before: str, mark: str) -> bool:
+        with self._act('mark_lineage', pool, takes_space=True):
+            if self._lineage_marks.get(pool, '') != before:
+                return False
+            self._lineage_marks[pool] = mark
+            return True
+
     def create(self, image: Image, size_bytes: int) -> None:
         with self._act('create', image.pool, takes_space=True):
             self._refuse_name(image.pool, image.namespace, image.name)
@@ -206,6 +258,12 @@ class CephDouble(Others):
             image, snapshot = self._snapshot(by_name)
             if clone_format == CloneFormat.V1:
                 self._refuse_v1(image, snapshot, child)
+            if order < image.order:
+                if (parent.image.id, parent.id) != (image.id, snapshot.id):
+                    raise errors.SnapshotNotFound(
+                        pool=image.pool, image=image.name, snapshot=parent.name
+                    )
+                raise errors.CephRefused(act='clone', reason='its order')
             self._refuse_name(child.pool, child.namespace, child.name)
             made = self._new_image(
                 child.pool,
@@ -221,7 +279,7 @@ class CephDouble(Others):
     def open(self, image: Image) -> DoubleOpenImage:
         with self._look('open', image.pool):
             self._require(image.pool, 'write', 'open')
-            return DoubleOpenImage(self, self._image(image))
+            return DoubleOpenImage(self, self._image_to_write(image))
 
     def free_name(self, image: Image) -> None:
         with self._act('free_name', image.pool):
@@ -235,7 +293,7 @@ class CephDouble(Others):
 
     def take_snapshot(self, image: Image, name: str) -> SnapshotFacts:
         with self._act('take_snapshot', image.pool):
-            held = self._image(image)
+            held = self._image_to_write(image)
             if held.trashed:
                 raise errors.RbdImageNotFound(
                     pool=image.pool, image=image.name
@@ -249,7 +307,7 @@ class CephDouble(Others):
     def remove_snapshot(self, snapshot: Snapshot) -> None:
         with self._act('remove_snapshot', snapshot.image.pool):
             try:
-                image = self._image(snapshot.image)
+                image = self._image_to_write(snapshot.image)
             except errors.RbdImageNotFound:
                 return
             where = {
@@ -266,7 +324,7 @@ class CephDouble(Others):
 
     def rollback(self, snapshot: Snapshot) -> None:
         with self._act('rollback', snapshot.image.pool):
-            image = self._image(snapshot.image)
+            image = self._image_to_write(snapshot.image)
             self._refuse_watchers(image)
             held = self._live(snapshot, self._by_id(image, snapshot))
             data = held.data if image.parent else data_of(held)
@@ -282,6 +340,7 @@ class CephDouble(Others):
                 held = self._image(image)
                 if held.parent is None:
                     return
+                self._image_to_write(image)
                 if not forced:
                     self._refuse_watchers(held)
                 self._require_space(image.pool)
@@ -292,12 +351,14 @@ class CephDouble(Others):
 
     def protect(self, snapshot: Snapshot) -> None:
         with self._act('protect', snapshot.image.pool):
+            self._image_to_write(snapshot.image)
             _image, held = self._snapshot(snapshot)
             held.protected = True
 
     def unprotect(self, snapshot: Snapshot) -> None:
         with self._act('unprotect', snapshot.image.pool):
             try:
+                self._image_to_write(snapshot.image)
                 image, held = self._snapshot(snapshot)
             except (
                 errors.RbdImageNotFound,
@@ -323,16 +384,21 @@ class CephDouble(Others):
 
     def trash(self, image: Image) -> None:
         with self._act('trash', image.pool):
-            held = self._image(image)
-            if not held.trashed:
-                self._refuse_watchers(held)
-                held.trashed = True
+            if image.id not in self._images:
+                self._refuse_replaced(image)
+            held = self._image_to_write(image)
+            if held.trashed:
+                self._refuse_replaced(image)
+                return
+            self._refuse_watchers(held)
+            held.trashed = True
 
     def restore(self, image: Image) -> None:
         with self._act('restore', image.pool):
             held = self._images.get(image.id)
             if held is None or not held.trashed:
                 return
+            self._refuse_migrating(held)
             self._require_space(image.pool)
             self._refuse_name(image.pool, image.namespace, image.name)
             held.name, held.trashed = image.name, False
@@ -342,6 +408,7 @@ class CephDouble(Others):
             held = self._images.get(image.id)
             if held is None:
                 return
+            self._refuse_migrating(held)
             if not held.trashed:
                 raise errors.CephRefused(
                     act=f'purge {image}', reason='it is not in the trash'

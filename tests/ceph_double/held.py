@@ -44,7 +44,11 @@ class HeldImage:
     parent: tuple['HeldImage', HeldSnapshot] | None = None
     clone_format: CloneFormat | None = None
     tag: str = ''
+    delivered: bool = False
+    committed: bool = False
+    writing: bool = False
     trashed: bool = False
+    migrating: bool = False
     created_at: datetime.datetime = dataclasses.field(default_factory=now)
     modified_at: datetime.datetime = dataclasses.field(default_factory=now)
     half_made: Half | None = None

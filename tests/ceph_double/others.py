@@ -7,6 +7,8 @@ And what a test looks at, past the driver's verbs.
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import dataclasses
+import datetime
 import functools
 
 from rbdcloner import errors
@@ -125,6 +127,48 @@ class Others(Cluster):
         with self._lock:
             self._notes.setdefault(pool, {})[name] = text
 
+    def rename_image(self, image: Image, name: str) -> None:
+        """Give *image* another name as anybody may."""
+        with self._lock:
+            self._refuse_name(image.pool, image.namespace, name)
+            self._image(image).name = name
+
+    def migrate(self, image: Image, step: str) -> None:
+        """Take a step of the migration of *image* to its own pool and name.
+
+        In the order prepare, execute, commit.
+        """
+        with self._lock:
+            source = self._image(image)
+            if step == 'prepare':
+                source.trashed = source.migrating = True
+                self._new_migrated(source)
+            elif step == 'commit':
+                target = self._image(dataclasses.replace(image, id=''))
+                target.migrating = False
+                del self._images[source.id]
+
+    def _new_migrated(self, source: HeldImage) -> None:
+        new = self._new_image(
+            source.pool,
+            source.namespace,
+            source.name,
+            source.size_bytes,
+            source.order,
+        )
+        new.migrating = True
+        new.parent, new.clone_format = source.parent, source.clone_format
+        new.data = dict(source.data)
+        new.snapshots = list(source.snapshots)
+        for child in self._images.values():
+            if child.parent and child.parent[0] is source:
+                child.parent = (new, child.parent[1])
+
+    def unmark_lineage(self, pool: str) -> None:
+        """Let *pool* lose the mark of its lineage, as a new pool has none."""
+        with self._lock:
+            self._lineage_marks.pop(pool, None)
+
     def trash_image(self, image: Image) -> None:
         """Move *image* to the trash as anybody may, whatever it has."""
         with self._lock:
@@ -139,10 +183,14 @@ class Others(Cluster):
         with self._lock:
             self._drop(self._image(image))
 
-    def write(self, image: Image, offset: int, data: bytes) -> None:
-        """Write *data* into *image*."""
+    def write(
+        self, image: Image, offset: int, data: bytes, later_s: float = 0
+    ) -> None:
+        """Write *data* into *image*, by its clock so much later than now."""
         with self._lock:
-            self._image(image).write(offset, data)
+            held = self._image(image)
+            held.write(offset, data)
+            held.modified_at += datetime.timedelta(seconds=later_s)
 
     def read(
         self, image: Image, offset: int, length: int, snapshot: str = ''

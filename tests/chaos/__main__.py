@@ -65,7 +65,16 @@ def _parse() -> argparse.Namespace:
         'on time too',
     )
     parser.add_argument(
-        '--database', choices=('mariadb', 'postgresql'), default='mariadb'
+        '--database',
+        choices=('mariadb', 'postgresql', 'sqlite'),
+        default='mariadb',
+    )
+    parser.add_argument(
+        '--only',
+        action='append',
+        default=[],
+        metavar='KIND',
+        help='of the kinds of faults, those alone that are named (repeated)',
     )
     parser.add_argument('--clone-format', type=int, choices=(1, 2), default=2)
     parser.add_argument('--callers', type=int, default=8, metavar='N')

@@ -41,7 +41,7 @@ class Disks:
     """One caller's disks, which others may have next."""
 
     def __init__(self, asker: Asker, hasty: Asker, guests: Guests) -> None:
-        self._asker = asker
+        self.asker = asker
         self._hasty = hasty
         self._guests = guests
         self._ledger = asker.ledger
@@ -112,13 +112,13 @@ class Disks:
             return self._hasty.ask(disk, 'create_disk', patience_s, **wanted)
         if self._chance.random() < _TWINS:
             return self._asked_twice(disk, wanted)
-        return self._asker.ask(disk, 'create_disk', **wanted)
+        return self.asker.ask(disk, 'create_disk', **wanted)
 
     def _asked_twice(self, disk: Disk, wanted: dict[str, Any]) -> Any:
         """Return what either of two was told who asked at once."""
         with futures.ThreadPoolExecutor(2) as threads:
             both = [
-                threads.submit(self._asker.ask, disk, 'create_disk', **wanted)
+                threads.submit(self.asker.ask, disk, 'create_disk', **wanted)
                 for _ in range(2)
             ]
         failures = [exc for one in both if (exc := one.exception())]
@@ -159,11 +159,11 @@ class Disks:
     def _deleted(self, disk: Disk) -> list[str]:
         """Have the disk deleted, by name or instance; what was."""
         if self._chance.random() < 0.5:
-            one = self._asker.ask(
+            one = self.asker.ask(
                 disk, 'delete_disk', name=disk.name, pool=POOL
             )
             return [one['uuid']]
-        several = self._asker.ask(
+        several = self.asker.ask(
             disk, 'delete_disks', instance_uuid=disk.instance_uuid
         )
         return [one['uuid'] for one in several]
@@ -194,11 +194,19 @@ class Disks:
     def create_snapshot(self, disk: Disk) -> None:
         """Take a snapshot that nobody has taken before."""
         name = f'back-{self._chance.getrandbits(32):08x}'
-        taken = self._answered(
-            disk, 'create_snapshot', name=disk.name, pool=POOL, snapshot=name
-        )
-        if taken is not None:
-            disk.snapshots[name] = disk.data
+        given = {'name': disk.name, 'pool': POOL, 'snapshot': name}
+        with contextlib.suppress(GaveUp):
+            try:
+                self.asker.ask(disk, 'create_snapshot', **given)
+            except errors.DiskSnapshotExists:
+                # A call before, whose answer was lost, has taken it, or has
+                # begun to and never will.
+                disk.note(f'may have a snapshot {name}')
+            except errors.Error as exc:
+                why = f'create_snapshot was refused: {exc.name}: {exc}'
+                self._ledger.surprise(_lost(exc), why, disk)
+            else:
+                disk.snapshots[name] = disk.data
 
     def remove_snapshot(self, disk: Disk) -> None:
         """Remove one of the disk's snapshots."""
@@ -209,7 +217,7 @@ class Disks:
         given = {'name': disk.name, 'pool': POOL, 'snapshot': name}
         with contextlib.suppress(GaveUp):
             try:
-                self._asker.ask(disk, 'remove_snapshot', **given)
+                self.asker.ask(disk, 'remove_snapshot', **given)
             except errors.Error as exc:
                 why = f'a removal was refused: {exc.name}: {exc}'
                 self._ledger.surprise(_lost(exc), why, disk)
@@ -238,7 +246,7 @@ class Disks:
         before = disk.possible
         disk.possible = [*before, data]
         try:
-            self._asker.ask(disk, method, pool=POOL, **given)
+            self.asker.ask(disk, method, pool=POOL, **given)
         except GaveUp:
             return
         except errors.Error as exc:
@@ -251,7 +259,7 @@ class Disks:
     def _answered(self, disk: Disk, method: str, **given: Any) -> Any:
         """Return the answer; None where there is none."""
         try:
-            return self._asker.ask(disk, method, **given)
+            return self.asker.ask(disk, method, **given)
         except GaveUp:
             return None
         except errors.Error as exc:

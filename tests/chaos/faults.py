@@ -20,7 +20,11 @@ import traceback
 
 import psutil
 
+from tests.chaos import backup
+from tests.chaos import moving
+from tests.chaos import outages
 from tests.chaos.ledger import Ledger
+from tests.chaos.outages import Disturb
 from tests.chaos.plan import Plan
 from tests.chaos.world import World
 from tests.stack import server
@@ -35,8 +39,6 @@ _LOOKS_EVERY_S = 0.2
 _AHEAD = 0.02
 #: What is left of the run when the last point is armed, and fault begun.
 _LAST = 0.9
-
-Disturb = Callable[[World, random.Random, threading.Event], bool]
 
 
 class Faults:
@@ -57,7 +59,10 @@ class Faults:
     def start(self) -> None:
         """Begin."""
         chance = self._plan.chance('faults')
-        kinds = list(itertools.islice(_dealt(chance), self._plan.faults))
+        of_all = kinds_for(self._plan)
+        kinds = list(
+            itertools.islice(_dealt(chance, of_all), self._plan.faults)
+        )
         for lane, known in (('servers', SERVERS), ('managers', MANAGERS)):
             chosen = [kind for kind in kinds if kind in known]
             self._wanted[lane] = len(chosen)
@@ -126,10 +131,24 @@ class Faults:
         return not self._stopping.is_set()
 
 
-def _dealt(chance: random.Random) -> Iterator[str]:
+def kinds_for(plan: Plan) -> list[str]:
+    """Return the kinds that a run has: SQLite has no server to disturb.
+
+    :raises ValueError: a kind was named that there is not.
+    """
+    if unknown := set(plan.only) - KINDS.keys():
+        raise ValueError(f'no kinds of faults: {sorted(unknown)}')
+    return [
+        kind
+        for kind in plan.only or sorted(KINDS)
+        if plan.database != 'sqlite' or not kind.startswith('database_')
+    ]
+
+
+def _dealt(chance: random.Random, kinds: list[str]) -> Iterator[str]:
     """Yield all kinds in one order, then in another, without an end."""
-    while True:
-        yield from chance.sample(sorted(KINDS), len(KINDS))
+    while kinds:
+        yield from chance.sample(kinds, len(kinds))
 
 
 # Servers
@@ -268,6 +287,9 @@ SERVERS: dict[str, Disturb] = {
     'database_cut_off': _database_cut_off,
     'osd_paused': _osd_paused,
     'osd_killed': _ended(_KILL, _ceph, 'osd'),
+    **outages.SERVERS,
+    **moving.SERVERS,
+    **backup.SERVERS,
 }
 MANAGERS: dict[str, Disturb] = {
     'worker_killed': _worker_killed,
@@ -276,5 +298,6 @@ MANAGERS: dict[str, Disturb] = {
     'manager_killed': _manager_killed,
     'manager_stopped': _manager_stopped,
     'manager_paused': _manager_paused,
+    **outages.MANAGERS,
 }
 KINDS = SERVERS | MANAGERS

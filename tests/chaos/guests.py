@@ -77,7 +77,7 @@ class Guests:
 
         :raises Unreadable: it could not be opened or written.
         """
-        self._ask(pool=pool, name=name, offset=offset, token=data.hex())
+        self.administer('write', pool, name, offset, data.hex())
 
     def pool(self, pool: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return the ids by name, and the trash's names by id.
@@ -99,6 +99,13 @@ class Guests:
             [Taken(*taken) for taken in answer.snapshots],
         )
 
+    def administer(self, act: str, pool: str, name: str, *more: Any) -> None:
+        """Do as an administrator does with ``rbd``; see ``_ACTS``.
+
+        :raises Unreadable: Ceph refuses.
+        """
+        self._ask(act=act, pool=pool, name=name, more=more)
+
     def close(self) -> None:
         """End those that are idle."""
         while not self._idle.empty():
@@ -113,6 +120,8 @@ class Guests:
                 guest.close()
                 guest = self._start()
                 answer = _answer(guest, request)
+        except (child.ChildError, OSError) as exc:
+            raise Unreadable(f'a guest ended: {exc}') from exc
         finally:
             self._idle.put(guest)
         if answer.failed:
@@ -146,12 +155,12 @@ def _prepare() -> Callable[..., Answer]:
             kept_open.popleft().close()
         return _looked(opened, rbd)
 
-    def act(
+    def do(
         pool: str,
         image_id: str = '',
         name: str = '',
-        offset: int = 0,
-        token: str = '',
+        act: str = '',
+        more: Sequence[Any] = (),
     ) -> Answer:
         if pool not in ioctxs:
             ioctxs[pool] = cluster.open_ioctx(pool)
@@ -160,13 +169,54 @@ def _prepare() -> Callable[..., Answer]:
                 return look(ioctxs[pool], image_id)
             if not name:
                 return _listed(ioctxs[pool], rbd.RBD())
-            with rbd.Image(ioctxs[pool], name) as opened:
-                opened.write(bytes.fromhex(token), offset)
+            _ACTS[act](rbd, ioctxs[pool], name, *more)
         except (rbd.Error, rados.Error) as exc:
             return Answer(failed=f'{type(exc).__name__}: {exc}')
         return Answer()
 
-    return act
+    return do
+
+
+def _write(
+    librbd: Any, ioctx: Any, name: str, offset: int, token: str
+) -> None:
+    with librbd.Image(ioctx, name) as opened:
+        opened.write(bytes.fromhex(token), offset)
+
+
+def _create(librbd: Any, ioctx: Any, name: str, token: str) -> None:
+    librbd.RBD().create(ioctx, name, UNIT, old_format=False)
+    _write(librbd, ioctx, name, 0, token)
+
+
+def _remove(librbd: Any, ioctx: Any, name: str, token: str) -> None:
+    """Remove an image that must hold *token* still."""
+    with librbd.Image(ioctx, name, read_only=True) as opened:
+        held = opened.read(0, TOKEN_BYTES).hex()
+    if held != token:
+        raise librbd.InvalidArgument(f'{name} holds {held}, not {token}')
+    librbd.RBD().remove(ioctx, name)
+
+
+def _remove_snapshot(librbd: Any, ioctx: Any, name: str, taken: str) -> None:
+    with librbd.Image(ioctx, name) as opened:
+        opened.remove_snap(taken)
+
+
+#: What a guest or an administrator does to an image.
+_ACTS: dict[str, Callable[..., None]] = {
+    'write': _write,
+    'create': _create,
+    'remove': _remove,
+    'remove_snapshot': _remove_snapshot,
+    'rename': lambda rbd, ioctx, *given: rbd.RBD().rename(ioctx, *given),
+    'prepare': lambda rbd, ioctx, name: rbd.RBD().migration_prepare(
+        ioctx, name, ioctx, name
+    ),
+    'execute': lambda rbd, *given: rbd.RBD().migration_execute(*given),
+    'commit': lambda rbd, *given: rbd.RBD().migration_commit(*given),
+    'abort': lambda rbd, *given: rbd.RBD().migration_abort(*given),
+}
 
 
 def _listed(ioctx: Any, librbd: Any) -> Answer:

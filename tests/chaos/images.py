@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import http.client
 import pathlib
 import tempfile
 import threading
@@ -11,6 +12,7 @@ import time
 from typing import Any
 
 from glanceclient import exc as glance_errors
+from keystoneauth1 import exceptions as session_errors
 
 from rbdcloner import errors
 from rbdcloner.model import GLANCE_NAME
@@ -32,6 +34,15 @@ _PAUSE_S = 0.5
 _CONFLICTS = 10
 #: So many cannot be cloned, and are imported.
 _PACKED = 0.4
+
+#: How a Glance fails whose servers are down: not all is glanceclient's own.
+FAILURES = (
+    glance_errors.ClientException,
+    session_errors.ClientException,
+    http.client.HTTPException,
+    StackError,
+    OSError,
+)
 
 #: Glance's database is SQLite here, and what it finds locked it does by half.
 _changing_glance = threading.Lock()
@@ -59,7 +70,7 @@ class Images:
                     if packed
                     else self._glance.upload('uploaded', data)
                 )
-        except (glance_errors.ClientException, StackError, OSError) as exc:
+        except FAILURES as exc:
             # Whatever Glance keeps of it is nobody's image here.
             self._ledger.failed(f'Glance {type(exc).__name__}')
             return
@@ -190,11 +201,7 @@ class Images:
                     answer = act()
             except glance_errors.HTTPNotFound:
                 return None
-            except (
-                glance_errors.ClientException,
-                StackError,
-                OSError,
-            ) as exc:
+            except FAILURES as exc:
                 thing.note(f'Glance {what}: {type(exc).__name__}: {exc}')
                 self._ledger.failed(f'Glance {type(exc).__name__}')
             else:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterator
 import dataclasses
+import time
 
 from rbdcloner import states
 from rbdcloner.db.lineage import Lineage
@@ -21,10 +22,13 @@ from rbdcloner.states import State
 from tests.chaos import quiet
 from tests.chaos.guests import Seen
 from tests.chaos.guests import Unreadable
+from tests.chaos.images import FAILURES
 from tests.chaos.report import Finding
 from tests.chaos.world import POOLS
 from tests.chaos.world import World
 
+_PATIENCE_S = 60
+_AGAIN_S = 1.0
 _MADE = (Purpose.EDGE, Purpose.GLANCE)
 
 
@@ -59,7 +63,7 @@ class Inventory:
         for one in self._lineage.page(Filters(), limit=quiet.ALL):
             every[one.image.pool, one.image.name].append(one)
         named, trashed = self._pools()
-        images = self._world.servers.glance.client().images.list()
+        in_glance = self._states_in_glance()
         return Found(
             rows,
             every,
@@ -70,8 +74,19 @@ class Inventory:
                 for pool in POOLS
                 for image_id in (*named[pool].values(), *trashed[pool])
             },
-            {one.id: one.status for one in images},
+            in_glance,
         )
+
+    def _states_in_glance(self) -> dict[str, str]:
+        client = self._world.servers.glance.client()
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return {one.id: one.status for one in client.images.list()}
+            except FAILURES:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_AGAIN_S)
 
     def left(self, rows: quiet.Rows) -> list[object]:
         """Return what is there when everything was deleted."""

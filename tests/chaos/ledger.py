@@ -18,6 +18,9 @@ from tests.unit.cloning.expected import Data
 
 UNIT = 4 * 2**20
 TOKEN_BYTES = 4
+_LOOKS_EVERY_S = 0.5
+#: Whoever has begun has taken something by then.
+_IDLE_LOOKS = 4
 
 
 class Known(enum.StrEnum):
@@ -93,15 +96,41 @@ class Ledger:
         self.begun = 0
         self._operations = operations
         self._tokens = itertools.count(1)
+        self._may_begin = threading.Event()
+        self._may_begin.set()
         self._lock = threading.Lock()
 
     def begin(self) -> bool:
         """Take one of the operations; False when there is none any more."""
+        self._may_begin.wait()
         with self._lock:
             if self.stopping.is_set() or self.begun >= self._operations:
                 return False
             self.begun += 1
             return True
+
+    @contextlib.contextmanager
+    def held(self, patience_s: float) -> Iterator[bool]:
+        """Have callers begin nothing; yield whether what they began is done.
+
+        In that time: they ask for long where something is down.
+        """
+        self._may_begin.clear()
+        deadline = time.monotonic() + patience_s
+        idle = 0
+        try:
+            while idle < _IDLE_LOOKS and time.monotonic() < deadline:
+                time.sleep(_LOOKS_EVERY_S)
+                idle = 0 if self._is_busy() else idle + 1
+            yield idle == _IDLE_LOOKS
+        finally:
+            self._may_begin.set()
+
+    def _is_busy(self) -> bool:
+        with self._lock:
+            # A disk whose name was claimed for another one stays busy.
+            newest = {one.name: one for one in self.disks}
+            return any(one.busy for one in (*newest.values(), *self.images))
 
     @property
     def progress(self) -> float:

@@ -18,7 +18,15 @@ from rbdcloner.db import transaction
 from tests.ceph_double import ACTS
 from tests.chaos import failpoints
 
-_OF_OPEN_IMAGES = ('tag', 'resize', 'write', 'take_snapshot', 'protect')
+_OF_OPEN_IMAGES = (
+    'tag',
+    'mark_delivered',
+    'mark_committed',
+    'resize',
+    'write',
+    'take_snapshot',
+    'protect',
+)
 
 
 def main() -> int:

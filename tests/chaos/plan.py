@@ -20,6 +20,8 @@ class Plan:
     timeout: int
     """Seconds after which nothing more is asked for."""
     keep: bool
+    only: list[str]
+    """The kinds of faults, in the place of all."""
 
     def chance(self, who: str) -> random.Random:
         """Return the dice of one who takes part, always the same ones."""

@@ -9,8 +9,6 @@ import dataclasses
 import time
 from typing import Any
 
-from rbdcloner.db import engine
-from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from tests.chaos import inventory
 from tests.chaos import promises
@@ -20,7 +18,6 @@ from tests.chaos.callers import Callers
 from tests.chaos.faults import Faults
 from tests.chaos.ledger import AnyThing
 from tests.chaos.ledger import Known
-from tests.chaos.ledger import Ledger
 from tests.chaos.plan import Plan
 from tests.chaos.report import Finding
 from tests.chaos.world import World
@@ -67,12 +64,11 @@ class Story:
         """Have everything happen; what came of it."""
         world = self._world
         world.start()
-        self._ledger = Ledger(self._plan.operations, world.servers.ceph.fsid)
+        self._ledger = world.ledger
         self._faults = Faults(self._plan, world, self._ledger)
         self._callers = Callers(self._plan, world, self._ledger, self._faults)
-        connected = engine.connect(world.database_url)
-        world.ending.callback(connected.dispose)
-        self._lineage = Lineage(connected)
+        world.disks = self._callers.first.disks
+        self._lineage = world.lineage
         self._inventory = inventory.Inventory(world, self._lineage)
         for _ in range(_IMAGES):
             self._callers.first.images.upload()

@@ -16,10 +16,15 @@ from typing import Self
 import psutil
 
 from rbdcloner import rpcapi
+from rbdcloner.db import engine
+from rbdcloner.db.lineage import Lineage
 from tests import stack
 from tests.bench import child
 from tests.chaos import failpoints
 from tests.chaos import guests
+from tests.chaos.disks import Disks
+from tests.chaos.ingress import Ingress
+from tests.chaos.ledger import Ledger
 from tests.chaos.plan import Plan
 from tests.stack import manager
 from tests.stack import process
@@ -30,6 +35,8 @@ WORKERS = 2
 _GUESTS = 4
 #: Shorter than the longest pause of the OSD.
 _CEPH_TIMEOUT_S = 10
+#: Where much else runs on the machine.
+_START_S = 240
 _LOOKS_EVERY_S = 1.0
 _SOON = {
     'workers': WORKERS,
@@ -46,7 +53,12 @@ class World:
     """
 
     servers: stack.Stack
+    ingress: Ingress
     database_url: str
+    lineage: Lineage
+    ledger: Ledger
+    #: A caller's way to them, for who disturbs.
+    disks: Disks
 
     def __init__(
         self, folder: pathlib.Path, plan: Plan, report: Callable[[str], None]
@@ -94,12 +106,22 @@ class World:
                 report=self._report,
             )
         )
+        self.ingress = self.ending.enter_context(
+            Ingress(
+                self.folder / 'stack', self.servers.glance.settings['port']
+            )
+        )
         self.database_url = self.database.create()
+        connected = engine.connect(self.database_url)
+        self.ending.callback(connected.dispose)
+        self.lineage = Lineage(connected)
+        self.ledger = Ledger(self.plan.operations, self.servers.ceph.fsid)
         self.points.prepare()
         for number in range(MANAGERS):
             self.managers.append(self._manager(number))
             self.ending.enter_context(self.managers[-1])
         for each in self.managers:
+            each.daemons[each.name].timeout_s = _START_S
             each.daemons[each.name].wait_ready()
         self.guests = guests.Guests(
             self.servers.ceph.conf, self.logs / 'guests.out', _GUESTS
@@ -122,6 +144,13 @@ class World:
                     'timeout': _CEPH_TIMEOUT_S,
                 },
                 'flatten': {'soft_depth': 3},
+                'glance': {
+                    'endpoint': self.ingress.url,
+                    'endpoint_override': self.ingress.url,
+                },
+                # What others remove here, they remove on purpose; what is in
+                # doubt is to be gone by the end.
+                'safety': {'brake_limit': 0, 'undo_delay': 5},
             },
             program=(sys.executable, '-m', 'tests.chaos.mortal'),
             env={
@@ -162,6 +191,7 @@ class World:
         :raises StackError: it does not.
         """
         self.points.disarm()
+        self.ingress.find_backend()
         for one in self.servers.servers.values():
             for daemon in one.daemons.values():
                 _resume(daemon)

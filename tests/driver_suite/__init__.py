@@ -9,6 +9,7 @@ do. Names are new in every test, so that one cluster serves them all.
 from tests.driver_suite.flattening import FlattenSuite
 from tests.driver_suite.looking import AboveSuite
 from tests.driver_suite.looking import ChildrenSuite
+from tests.driver_suite.looking import LineageMarkSuite
 from tests.driver_suite.looking import LookingSuite
 from tests.driver_suite.looking import NotesSuite
 from tests.driver_suite.making import CloneSuite
@@ -28,6 +29,7 @@ class WholeSuite(
     LookingSuite,
     CreateSuite,
     NotesSuite,
+    LineageMarkSuite,
     CloneSuite,
     OpenSuite,
     WriteSuite,

@@ -70,11 +70,14 @@ class LookingSuite(DriverSuite):
             (self.driver.children, snapshot),
             (self.driver.restore, image),
             (self.driver.is_trashed, image),
+            (self.driver.name_of, image),
             (self.driver.find_parent, image),
             (self.driver.notes, NOWHERE),
+            (self.driver.lineage_mark, NOWHERE),
             (self.driver.watchers, image),
             (self.driver.used_bytes, image),
             (self.driver.images, NOWHERE),
+            (self.driver.trashed_images, NOWHERE),
             (self.driver.snapshots, image),
             (self.driver.remove_snapshot, snapshot),
             (self.driver.rollback, snapshot),
@@ -84,6 +87,25 @@ class LookingSuite(DriverSuite):
         self.assertRaises(errors.PoolNotFound, self.clone, parent, image)
         create = self.driver.create
         self.assertRaises(errors.PoolNotFound, create, image, MIB)
+
+    def test_the_trash_of_a_pool_is_listed_whoever_filled_it(self):
+        parent = self.parent()
+        pool = self.cluster.disk_pool
+        other = self.cluster.add_image(pool, self.name('other'), MIB)
+        children = [self.child(parent) for _ in range(2)]
+        self.child(parent)
+        before = self.driver.trashed_images(pool)
+        self.cluster.trash_image(other)
+        for child in children:
+            self.driver.trash(child)
+        trashed = [other, *children]
+        self.assertEqual(
+            before | {each.id: each.name for each in trashed},
+            self.driver.trashed_images(pool),
+        )
+        for each in trashed:
+            self.driver.purge(each)
+        self.assertEqual(before, self.driver.trashed_images(pool))
 
     def test_looking_does_not_hold_an_image(self):
         child = self.child(self.parent())
@@ -145,6 +167,47 @@ class NotesSuite(DriverSuite):
             (found,) = self.driver.notes(self.pool).values()
             self.driver.strike_note(self.pool, 'odd', found)
             self.assertEqual({}, self.driver.notes(self.pool))
+
+
+class LineageMarkSuite(DriverSuite):
+    @property
+    def mark(self):
+        return self.driver.lineage_mark(self.cluster.disk_pool)
+
+    def mark_lineage(self, before, mark):
+        pool = self.cluster.disk_pool
+        self.addCleanup(self.cluster.unmark_lineage, pool)
+        return self.driver.mark_lineage(pool, before, mark)
+
+    def test_a_pool_has_no_lineage_mark_at_first(self):
+        self.assertEqual('', self.mark)
+
+    def test_a_lineage_mark_replaces_the_one_that_was_read(self):
+        self.assertTrue(self.mark_lineage('', 'first'))
+        self.assertFalse(self.mark_lineage('', 'other'))
+        self.assertFalse(self.mark_lineage('another', 'other'))
+        self.assertEqual('first', self.mark)
+        self.assertTrue(self.mark_lineage('first', 'second'))
+        self.assertEqual('second', self.mark)
+
+    def test_a_lineage_mark_is_of_one_pool(self):
+        self.mark_lineage('', 'ours')
+        other = self.cluster.image_pool
+        self.assertEqual('', self.driver.lineage_mark(other))
+
+    def test_a_pool_that_lost_its_lineage_mark_can_get_one(self):
+        self.mark_lineage('', 'first')
+        self.cluster.unmark_lineage(self.cluster.disk_pool)
+        self.assertEqual('', self.mark)
+        self.assertFalse(self.mark_lineage('first', 'second'))
+        self.assertTrue(self.mark_lineage('', 'second'))
+
+    def test_a_key_that_may_not_write_gives_no_lineage_mark(self):
+        pool = self.cluster.read_only_pool
+        self.assertRaises(
+            errors.CephForbidden, self.driver.mark_lineage, pool, '', 'ours'
+        )
+        self.assertEqual('', self.driver.lineage_mark(pool))
 
 
 class AboveSuite(DriverSuite):

@@ -91,6 +91,59 @@ class CloneSuite(DriverSuite):
         self.assertEqual('of-the-child', self.found(child).tag)
         self.assertEqual('of-the-parent', self.found(parent.image).tag)
 
+    def test_delivery_is_marked_on_the_image_alone(self):
+        parent = self.parent()
+        child = self.child(parent)
+        self.assertFalse(self.found(child).delivered)
+        with self.driver.open(child) as opened:
+            opened.tag('row')
+            self.assertFalse(opened.facts().delivered)
+        self.assertFalse(self.found(child).delivered)
+        with self.driver.open(child) as opened:
+            opened.mark_delivered('row')
+            self.assertTrue(opened.facts().delivered)
+        found = self.found(child)
+        self.assertEqual(('row', True), (found.tag, found.delivered))
+        with self.driver.open(child) as opened:
+            # Nobody asks Ceph for it.
+            self.assertEqual('', opened.facts().tag)
+        snapshot = self.cluster.add_snapshot(child, 'snap', protected=True)
+        self.assertFalse(self.found(self.child(snapshot)).delivered)
+        self.driver.trash(child)
+        self.assertTrue(self.found(child).delivered)
+        self.driver.restore(child)
+        with self.driver.open(child) as opened:
+            opened.tag('row')
+        self.assertFalse(self.found(child).delivered)
+
+    def test_commit_of_a_blank_disk_is_marked_on_the_image(self):
+        blank = self.image(self.name('blank'))
+        self.driver.create(blank, MIB)
+        with self.driver.open(blank) as opened:
+            opened.mark_delivered('row', writing=True)
+            self.assertFalse(opened.facts().committed)
+            self.assertTrue(opened.facts().writing)
+        found = self.found(blank)
+        self.assertEqual(
+            ('row', True, False, True),
+            (found.tag, found.delivered, found.committed, found.writing),
+        )
+        with self.driver.open(blank) as opened:
+            opened.mark_committed('row')
+            self.assertTrue(opened.facts().committed)
+        found = self.found(blank)
+        self.assertEqual(
+            ('row', True, True, False),
+            (found.tag, found.delivered, found.committed, found.writing),
+        )
+        with self.driver.open(blank) as opened:
+            opened.tag('row')
+        found = self.found(blank)
+        self.assertEqual(
+            ('row', False, False),
+            (found.tag, found.delivered, found.committed),
+        )
+
     def test_a_taken_name_is_not_touched(self):
         parent = self.parent()
         other = self.cluster.add_image(
@@ -162,6 +215,20 @@ class CloneSuite(DriverSuite):
         self.clone(parent, child, order=23)
         self.assertEqual(b'parent', self.cluster.read(child, 0, 6))
 
+    def test_another_image_with_bigger_objects_is_not_the_parent(self):
+        parent = self.parent()
+        image = parent.image
+        self.driver.unprotect(parent)
+        self.driver.remove_snapshot(parent)
+        self.remove(image)
+        again = self.cluster.add_image(image.pool, image.name, MIB, order=23)
+        now = self.cluster.add_snapshot(again, 'snap', protected=True)
+        child = self.image(self.name('child'))
+        self.assertRaises(errors.SnapshotNotFound, self.clone, parent, child)
+        self.assertIsNone(self.driver.find_image(child))
+        # That is another matter than an order which is too small.
+        self.assertRaises(errors.CephRefused, self.clone, now, child)
+
     def test_a_clone_can_be_cloned(self):
         first = self.child(self.parent())
         snapshot = self.cluster.add_snapshot(first, 'own', protected=True)
@@ -190,7 +257,7 @@ class OpenSuite(DriverSuite):
         child = self.child(self.parent())
         for wanted in (
             dataclasses.replace(child, id=''),
-            dataclasses.replace(child, name='forgotten'),
+            dataclasses.replace(child, name=''),
         ):
             with self.driver.open(wanted) as opened:
                 self.assertEqual(self.found(child), opened.facts())

@@ -15,9 +15,11 @@ class PermitSuite(DriverSuite):
         self.allowed = True
         self.asked = 0
         self.cluster.permit = self.permit
-        self.addCleanup(setattr, self.cluster, 'permit', lambda: None)
+        self.addCleanup(
+            setattr, self.cluster, 'permit', lambda connected_at: None
+        )
 
-    def permit(self):
+    def permit(self, connected_at):
         self.asked += 1
         if not self.allowed:
             raise errors.LeaseLost(name='image', expected='fence 1')
@@ -122,6 +124,7 @@ class RefusalSuite(DriverSuite):
             (self.driver.purge, made),
             (self.driver.restore, made),
             (self.driver.is_trashed, made),
+            (self.driver.name_of, made),
             (self.driver.find_parent, made),
             (self.driver.notes, pool),
             (self.driver.watchers, made),

@@ -34,18 +34,57 @@ class RemovalSuite(DriverSuite):
         by_name = dataclasses.replace(first, id='')
         second = self.clone(parent, by_name)
         self.assertNotEqual(first.id, second.id)
-        self.driver.trash(first)
+        replaced = errors.RbdImageReplaced
+        self.assertRaises(replaced, self.driver.trash, first)
+        self.assertTrue(self.driver.is_trashed(first))
         self.assertEqual(second, self.found(by_name).image)
         self.driver.purge(first)
-        self.assertRaises(errors.RbdImageNotFound, self.driver.trash, first)
+        self.assertRaises(replaced, self.driver.trash, first)
         self.driver.purge(first)
         self.assertEqual(second, self.found(by_name).image)
 
-    def test_trash_goes_by_id_where_the_name_is_old(self):
+    def test_an_image_that_was_renamed_is_left_alone(self):
         child = self.child(self.parent())
-        self.driver.trash(dataclasses.replace(child, name='forgotten'))
+        old = self.cluster.add_snapshot(child, 'old')
+        self.cluster.rename_image(child, self.name('renamed'))
+        renamed = errors.RbdImageRenamed
+        for act in (
+            lambda: self.driver.trash(child),
+            lambda: self.open(child),
+            lambda: self.driver.take_snapshot(child, 'new'),
+            lambda: self.driver.rollback(old),
+            lambda: self.driver.remove_snapshot(old),
+            lambda: self.driver.flatten(child, go_on),
+        ):
+            self.assertRaises(renamed, act)
+        facts = self.found(child)
+        self.assertTrue(facts.parent_image_id)
+        self.assertEqual(
+            [old.id], [s.snapshot.id for s in self.driver.snapshots(child)]
+        )
+        # Another image has the name by now.
+        other = self.clone(self.parent(), dataclasses.replace(child, id=''))
+        self.assertRaises(renamed, self.driver.trash, child)
+        self.assertEqual(other, self.found(other).image)
+
+    def test_an_image_that_is_being_migrated_is_left_alone(self):
+        child = self.child(self.parent())
+        self.cluster.write(child, 0, b'child!')
         by_name = dataclasses.replace(child, id='')
-        self.assertIsNone(self.driver.find_image(by_name))
+        migrating = errors.RbdImageMigrating
+        self.cluster.migrate(child, 'prepare')
+        for step in ('execute', 'commit'):
+            for image in (child, self.found(by_name).image):
+                self.assertRaises(migrating, self.driver.trash, image)
+                self.assertRaises(migrating, self.open, image)
+            self.assertRaises(migrating, self.driver.purge, child)
+            self.assertRaises(migrating, self.driver.restore, child)
+            self.assertRaises(migrating, self.driver.is_trashed, child)
+            self.cluster.migrate(child, step)
+        self.assertIsNone(self.driver.find_image(child))
+        self.assertRaises(errors.RbdImageReplaced, self.driver.trash, child)
+        self.assertEqual(b'child!', self.cluster.read(by_name, 0, 6))
+        self.remove(self.found(by_name).image)
 
     def test_purge_destroys(self):
         child = self.child(self.parent())
@@ -128,6 +167,18 @@ class RetirementSuite(DriverSuite):
         self.assertTrue(self.driver.is_trashed(child))
         self.driver.purge(child)
         self.assertFalse(self.driver.is_trashed(child))
+
+    def test_an_image_says_which_name_it_has(self):
+        child = self.child(self.parent())
+        other = dataclasses.replace(child, name='other')
+        self.assertEqual(child.name, self.driver.name_of(other))
+        self.driver.trash(child)
+        self.assertEqual('', self.driver.name_of(child))
+        self.driver.restore(other)
+        self.assertEqual('other', self.driver.name_of(child))
+        self.driver.trash(other)
+        self.driver.purge(other)
+        self.assertEqual('', self.driver.name_of(child))
 
     def test_restoring_twice_is_restoring(self):
         parent = self.parent()

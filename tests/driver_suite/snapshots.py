@@ -122,11 +122,6 @@ class SnapshotSuite(DriverSuite):
             for moment in told:
                 self.assertLess(abs(moment - now), hour, zone)
 
-    def test_a_snapshot_is_taken_by_the_images_id(self):
-        disk = self.disk()
-        old = dataclasses.replace(disk, name='forgotten')
-        self.assertEqual(disk, self.snapshot(old).image)
-
     def test_no_snapshot_is_taken_of_what_is_not_there(self):
         disk = self.disk()
         self.driver.trash(disk)

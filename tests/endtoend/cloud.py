@@ -14,10 +14,8 @@ from typing import Any
 from typing import ClassVar
 import uuid
 
-from glanceclient import exc
 import rbd
 import sqlalchemy as sa
-import tenacity
 
 from rbdcloner import rpcapi
 from tests import openstack
@@ -103,16 +101,8 @@ class CloudTest(looking.LookingTest):
     def delete_everything(self) -> None:
         """Delete every server and every image, as their users do."""
         self.client.delete(*self.client.servers())
-        # Glance refuses while anybody has the image open to write, as librbd
-        # may when it purges a child; a user asks again.
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(exc.HTTPConflict),
-            wait=tenacity.wait_fixed(1),
-            stop=tenacity.stop_after_delay(_PATIENCE_S),
-            reraise=True,
-        )
         for image in self.cloud.glance.client().images.list():
-            retrying(self.client.delete_image, image.id)
+            self.client.delete_image(image.id)
 
     def assert_no_error_in_the_logs(self) -> None:
         """Assert that no nova-compute logged one since the test began."""

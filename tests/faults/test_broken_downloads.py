@@ -14,7 +14,8 @@ from tests.faults.test_broken_glance import serving
 
 DATA = 'application/octet-stream'
 PIECE_BYTES = 1 << 20
-REFUSAL = {'error': {'message': SECRET}}
+#: As Glance words it: its 404 counts only if it names the image.
+REFUSAL = {'error': {'message': f'{IMAGE_ID}: {SECRET}'}}
 
 
 def whole(images):
@@ -78,7 +79,6 @@ def test_data_is_data_whatever_glance_calls_it(kind):
         (cut, 'the connection broke'),
         (cut_in_a_chunk, 'the connection broke'),
         (stalled, 'the connection broke'),
-        (empty, 'its answer makes no sense'),
         (packed, 'its answer makes no sense'),
         (replying(b'x', 206, DATA), 'its answer makes no sense'),
         (replying({'a': SECRET}, 300), 'its answer makes no sense'),
@@ -97,6 +97,16 @@ def test_what_is_not_the_data_is_no_answer_soon(answer, reason):
     assert caught.value.kwargs == {'reason': reason}
 
 
+def test_download_without_data_is_named():
+    with (
+        serving(empty) as (images, asked),
+        pytest.raises(errors.ImageDataMissing) as caught,
+    ):
+        whole(images)
+    assert caught.value.kwargs == {'image_id': IMAGE_ID}
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     ('status', 'error'),
     [
@@ -106,7 +116,8 @@ def test_what_is_not_the_data_is_no_answer_soon(answer, reason):
     ],
 )
 def test_a_refused_download_or_copy_is_named(status, error):
-    with serving(replying(REFUSAL, status)) as (images, _asked):
+    refusing = replying(REFUSAL, status, request_id='req-1')
+    with serving(refusing) as (images, _asked):
         for ask in (whole, lambda images: images.copy_to(IMAGE_ID, 'fast')):
             with pytest.raises(error) as caught:
                 ask(images)

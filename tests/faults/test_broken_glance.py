@@ -36,12 +36,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
-    def send(self, body, status=200, kind='application/json'):
+    def send(self, body, status=200, kind='application/json', request_id=''):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header('Content-Length', str(len(data)))
         if kind:
             self.send_header('Content-Type', kind)
+        if request_id:
+            self.send_header('x-openstack-request-id', request_id)
         self.end_headers()
         self.wfile.write(data)
 
@@ -62,8 +64,8 @@ def serving(answer):
         server.server_close()
 
 
-def replying(body, status=200, kind='application/json'):
-    return lambda handler: handler.send(body, status, kind)
+def replying(body, status=200, kind='application/json', request_id=''):
+    return lambda handler: handler.send(body, status, kind, request_id)
 
 
 def reset(handler):
@@ -148,7 +150,6 @@ def test_a_broken_glance_is_unavailable_soon_and_keeps_secrets(answer, reason):
 @pytest.mark.parametrize(
     ('status', 'error'),
     [
-        (404, errors.ImageNotFound),
         (401, errors.GlanceForbidden),
         (403, errors.GlanceForbidden),
     ],
@@ -161,6 +162,26 @@ def test_a_refusal_is_named(status, error):
     ):
         images.get(IMAGE_ID)
     assert 'SECRET' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('body', 'request_id', 'error'),
+    [
+        (f'No image found with ID {IMAGE_ID}', 'req-1', errors.ImageNotFound),
+        (f'No image found with ID {IMAGE_ID}', '', errors.GlanceUnavailable),
+        ('default backend - 404', '', errors.GlanceUnavailable),
+        (
+            'The resource could not be found.',
+            'req-1',
+            errors.GlanceUnavailable,
+        ),
+    ],
+)
+def test_404_counts_only_if_glance_names_the_image(body, request_id, error):
+    page = f'<html><body>{body}</body></html>'.encode()
+    answer = replying(page, 404, 'text/html', request_id)
+    with serving(answer) as (images, _asked), pytest.raises(error):
+        images.get(IMAGE_ID)
 
 
 @pytest.mark.parametrize(

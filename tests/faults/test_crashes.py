@@ -7,6 +7,7 @@ import contextlib
 from typing import Any
 
 import fixtures
+import rados
 import rbd
 
 from rbdcloner.ceph.librbd import LibrbdDriver
@@ -116,6 +117,9 @@ class WatchedDriver:
             with self._ioctx(pool) as ioctx:
                 for name in self.named(pool):
                     _remove(ioctx, name)
+                # The next world has a lineage of its own.
+                with contextlib.suppress(rados.ObjectNotFound):
+                    ioctx.remove_object('rbdcloner.lineage')
 
     @contextlib.contextmanager
     def _ioctx(self, pool: str) -> Iterator[Any]:
@@ -141,7 +145,7 @@ def _remove(ioctx: Any, name: str) -> None:
 
 
 class WatchedImage:
-    """An open image that tells of tag and resize."""
+    """An open image that tells of tag, mark and resize."""
 
     def __init__(self, watched: WatchedDriver, opening: Any) -> None:
         self._watched = watched
@@ -160,6 +164,14 @@ class WatchedImage:
     def tag(self, uuid: str) -> None:
         self._watched.on_act('tag', 'before')
         self._opened.tag(uuid)
+
+    def mark_delivered(self, uuid: str, writing: bool = False) -> None:
+        self._watched.on_act('mark_delivered', 'before')
+        self._opened.mark_delivered(uuid, writing)
+
+    def mark_committed(self, uuid: str) -> None:
+        self._watched.on_act('mark_committed', 'before')
+        self._opened.mark_committed(uuid)
 
     def resize(self, size_bytes: int) -> None:
         self._watched.on_act('resize', 'before')

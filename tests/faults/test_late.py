@@ -115,7 +115,70 @@ class LateTest(service.ServiceTest):
         refused = self.assertRaises(
             errors.CreationOutdated, self.send, 'create_disk', **asked
         )
-        known = refused.kwargs['deletion']
+        known = refused.kwargs['later']
         self.send('create_disk', after=known, **asked)
         self.assert_said_late('delete_disk: ok')
         self.assertEqual('ready', self.send('get_disk', **named)['state'])
+
+    def test_rollback_delivered_late_leaves_what_was_written_since(
+        self,
+    ) -> None:
+        disk, named = self.disk_with_a_snapshot()
+        late = {**named, 'snapshot': 'then'}
+        self.send_late('rollback_disk', **late)
+        known = self.last_number(disk)
+        self.send('remove_snapshot', after=known, **late)
+        known = self.last_number(disk)
+        self.send('create_snapshot', after=known, **late)
+        self.write(disk, 0, b'since')
+        self.assert_said_late('rollback_disk: RequestOutdated')
+        self.assertEqual(b'since', self.read(disk, 0, 5))
+
+    def test_rollback_delivered_again_leaves_what_was_written_since(
+        self,
+    ) -> None:
+        disk, named = self.disk_with_a_snapshot()
+        again = {**named, 'snapshot': 'then'}
+        call_id = uuid.uuid4().hex
+        known = self.last_number(disk)
+        self.send('rollback_disk', call_id, known, **again)
+        self.write(disk, 0, b'since')
+        self.send_late('rollback_disk', call_id, **again)
+        self.assert_said_late('rollback_disk: ok')
+        self.assertEqual(b'since', self.read(disk, 0, 5))
+
+    def test_removal_delivered_late_leaves_the_next_snapshot(self) -> None:
+        disk, named = self.disk_with_a_snapshot()
+        late = {**named, 'snapshot': 'then'}
+        self.send_late('remove_snapshot', **late)
+        self.send('remove_snapshot', after=self.last_number(disk), **late)
+        self.send('create_snapshot', after=self.last_number(disk), **late)
+        self.assert_said_late('remove_snapshot: RequestOutdated')
+        known = self.last_number(disk)
+        self.send('rollback_disk', after=known, **late)
+
+    def test_resize_delivered_late_leaves_the_next_disk(self) -> None:
+        asked = self.asked()
+        self.send('create_disk', **asked)
+        named = {'name': asked['name'], 'pool': 'vms'}
+        size_bytes = asked['size_bytes']
+        self.send_late('resize_disk', **named, size_bytes=2 * size_bytes)
+        self.send('delete_disk', **named)
+        known = self.last_number(asked)
+        self.send('create_disk', after=known, **asked)
+        self.assert_said_late('resize_disk: RequestOutdated')
+        disk = self.send('get_disk', **named)
+        self.assertEqual(size_bytes, disk['size_bytes'])
+
+    def disk_with_a_snapshot(self) -> tuple[Any, dict[str, Any]]:
+        disk = self.create()
+        named = {'name': disk['name'], 'pool': 'vms'}
+        self.send('create_snapshot', **named, snapshot='then')
+        return disk, named
+
+    def last_number(self, disk: Any) -> int:
+        """Return the number of the last request for the disk's name."""
+        ((number,),) = self.select(
+            f"SELECT max(id) FROM deletions WHERE name = '{disk['name']}'"  # noqa: S608
+        )
+        return int(number)

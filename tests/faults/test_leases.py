@@ -27,9 +27,10 @@ PATIENCE_S = 60
 class Lone:
     """A worker in a process of its own; see ``lone_worker``."""
 
-    def __init__(self, conf: Any) -> None:
+    def __init__(self, conf: Any, *mode: str) -> None:
+        program = [sys.executable, '-m', 'tests.functional.lone_worker']
         self._process = subprocess.Popen(
-            [sys.executable, '-m', 'tests.functional.lone_worker', str(conf)],
+            [*program, str(conf), *mode],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -54,7 +55,7 @@ class Lone:
     def answer(self) -> list[str]:
         """Return what it says of a request, its answer the last."""
         said = [self.said()]
-        while said[-1] in ('in', 'out'):
+        while said[-1] in ('in', 'connected', 'out'):
             said.append(self.said())
         return said
 
@@ -99,6 +100,30 @@ class StoppedTest(service.ServiceTest):
             if inside == 3:
                 return
         self.assertGreater(inside, 0, 'no stop fell into a clone')
+
+    def test_a_paused_machine_does_nothing_with_an_old_permit(self) -> None:
+        """Its clock stands still, and its connection is blocklisted."""
+        worker = Lone(self.manager.conf, 'machine')
+        try:
+            asked = self.asked()
+            worker.ask(**asked)
+            self.assertEqual('in', worker.said())
+            self.assertEqual('cloned', worker.said())
+            worker.stop()
+            disk = self.create(**asked)
+            left = self.in_rados()
+            worker.go_on()
+            # Another thread of it connects anew.
+            self.assertEqual(
+                ['connected', 'out', 'LeaseLost'], worker.answer()
+            )
+            self.assertEqual(left, self.in_rados())
+            self.assertEqual(
+                [(disk['name'], 'ready')],
+                self.rows(f"name = '{disk['name']}'"),
+            )
+        finally:
+            worker.end()
 
     def _stopped_once(self) -> bool:
         worker = Lone(self.manager.conf)

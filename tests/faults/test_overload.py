@@ -2,15 +2,21 @@
 """More requests than a worker can do."""
 
 from concurrent import futures
+import http.server
+import threading
 import time
+from typing import Any
+from typing import ClassVar
 import uuid
 
 import oslo_messaging as messaging
+import requests
 from testtools import matchers
 
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner import rpcapi
+from tests import stack
 from tests.faults import slow_program
 from tests.functional import service
 from tests.stack import manager
@@ -35,6 +41,44 @@ class SlowManager(manager.Manager):
                 env={'TMPDIR': str(self.folder)},
             )
         ]
+
+
+class SlowProxy:
+    """Answers as Glance does, ``delay_s`` later."""
+
+    def __init__(self, upstream: str) -> None:
+        self.delay_s = 0.0
+        self.waiting = 0
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                proxy.waiting += 1
+                time.sleep(proxy.delay_s)
+                proxy.waiting -= 1
+                answer = requests.get(upstream + self.path, timeout=30)
+                self.send_response(answer.status_code)
+                for name, value in answer.headers.items():
+                    if name.lower().startswith(('x-', 'content-type')):
+                        self.send_header(name, value)
+                self.send_header('Content-Length', str(len(answer.content)))
+                self.end_headers()
+                self.wfile.write(answer.content)
+
+            def log_message(self, *arguments: Any) -> None:
+                """Write nothing: the manager's log has the same."""
+
+        self._server = http.server.ThreadingHTTPServer(
+            ('127.0.0.1', 0), Handler
+        )
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever).start()
+        self.url = f'http://127.0.0.1:{self._server.server_port}'
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class OverloadTest(service.ServiceTest):
@@ -75,6 +119,47 @@ class FairnessTest(OverloadTest):
 
     def delete(self, disk: rpcapi.Disk) -> rpcapi.Disk:
         return self.api.delete_disk(self.ctxt, disk['name'], disk['pool'])
+
+
+class SlowGlanceTest(OverloadTest):
+    """Creations that all wait for Glance."""
+
+    proxy: ClassVar[SlowProxy]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.proxy = SlowProxy(stack.shared().glance.url)
+        cls.addClassCleanup(cls.proxy.close)
+        url = cls.proxy.url
+        cls.options = {
+            **OverloadTest.options,
+            'glance': {'endpoint': url, 'endpoint_override': url},
+        }
+        super().setUpClass()
+
+    def test_disks_are_deleted_and_read_meanwhile(self) -> None:
+        disks = [self.create() for _ in range(4)]
+        self.proxy.delay_s = 5
+        self.addCleanup(setattr, self.proxy, 'delay_s', 0)
+        # It takes Glance as long to say that it has no such image.
+        creations = [
+            self.threads.submit(self.create, image_id=str(uuid.uuid4()))
+            for _ in range(100)
+        ]
+        process.wait_until(lambda: self.proxy.waiting >= 8, 'requests')
+        for disk in disks:
+            began = time.monotonic()
+            found = self.api.get_disk(self.ctxt, disk['name'], 'vms')
+            self.assertEqual(disk['uuid'], found['uuid'])
+            gone = self.api.delete_disk(self.ctxt, disk['name'], 'vms')
+            self.assertEqual('retired', gone['state'])
+            self.assertThat(
+                time.monotonic() - began, matchers.LessThan(CREATED_S)
+            )
+        self.assertFalse(all(each.done() for each in creations))
+        self.proxy.delay_s = 0
+        for each in creations:
+            self.assertIsInstance(each.exception(), errors.ImageNotFound)
 
 
 class WaitingTest(OverloadTest):
@@ -124,16 +209,16 @@ class WaitingTest(OverloadTest):
                 for _ in range(100)
             ]
             process.wait_until(
-                lambda: sum(each.done() for each in sent) >= 100 - 16 - 32,
+                lambda: sum(each.done() for each in sent) >= 100 - 11 - 23,
                 'refusals',
                 20,
             )
         finally:
             self.servers.ceph.resume('osd')
         failed = [each.exception() for each in sent if each.exception()]
-        self.assertThat(failed, matchers.HasLength(100 - 16 - 32))
+        self.assertThat(failed, matchers.HasLength(100 - 11 - 23))
         self.assertEqual(
-            {('ServiceBusy', 32)},
+            {('ServiceBusy', 23)},
             {
                 (each.name.removesuffix('_Remote'), each.kwargs['waiting'])
                 for each in failed

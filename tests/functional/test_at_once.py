@@ -13,12 +13,16 @@ import rbd
 from rbdcloner import errors
 from rbdcloner.cmd import compose
 from rbdcloner.model import DiskRequest
+from rbdcloner.model import Order
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 from tests.functional import service
 
 #: Pairs of workers' threads, each with a parent of its own.
 PAIRS = 4
 ROUNDS = 250
+
+_ASKED = Warrant(Order.CALLER, 'a test', 'a request')
 
 
 class CreateAndReleaseTest(service.ServiceTest):
@@ -57,7 +61,7 @@ class CreateAndReleaseTest(service.ServiceTest):
             image.set_snap('snap')
             engine = creator.manager.engine
             request = self._request(image_id)
-            engine.remove(engine.create_disk(request))
+            engine.remove(engine.create_disk(request), _ASKED)
             barrier = threading.Barrier(2)
             for _ in range(ROUNDS):
                 releasing = thread.submit(
@@ -71,7 +75,7 @@ class CreateAndReleaseTest(service.ServiceTest):
                 self.assertEqual(
                     [('vms', disk.image.name)], list(image.list_children())
                 )
-                engine.remove(disk)
+                engine.remove(disk, _ASKED)
                 creator.reaper.sweep()
 
     def _request(self, image_id: str) -> DiskRequest:

@@ -19,6 +19,7 @@ import psutil
 from testtools import matchers
 
 from rbdcloner import errors
+from rbdcloner import rpcapi
 from tests.functional import service
 from tests.stack import process
 
@@ -86,6 +87,26 @@ class WhereTest(ClientTest):
             answers = list(pool.map(lambda _: api.ping(self.ctxt), range(160)))
         self.assertEqual(
             [self.servers.ceph.fsid] * 160, [each['fsid'] for each in answers]
+        )
+
+    def test_closed_client_has_no_connection_and_can_be_used(self) -> None:
+        before = self._connections()
+        api = self.manager.client()
+        api.ping(self.ctxt)
+        self.assertGreater(self._connections(), before)
+        for _ in range(2):
+            api.close()
+            self.assert_becomes(before, self._connections)
+        self.assertIn('fsid', api.within(60).ping(self.ctxt))
+        api.close()
+        self.assert_becomes(before, self._connections)
+
+    def _connections(self) -> int:
+        """Return how many connections to the broker this process has."""
+        port = self.servers.rabbitmq.settings['port']
+        return sum(
+            bool(each.raddr) and each.raddr.port == port
+            for each in psutil.Process().net_connections('tcp')
         )
 
     def test_client_works_on_both_sides_of_a_fork(self) -> None:
@@ -213,6 +234,87 @@ class BrokerTest(ClientTest):
         self.assertEqual(
             self.servers.ceph.fsid, self.api.ping(self.ctxt)['fsid']
         )
+
+
+class AlarmTest(ClientTest):
+    """RabbitMQ takes no messages, and still sends heartbeats."""
+
+    #: Longer than RabbitMQ is silent: by a timeout less than that
+    #: oslo.messaging itself ends a publish.
+    TIMEOUT_S = 70
+
+    def test_calls_return_by_their_deadline(self) -> None:
+        api = self.manager.client(timeout_s=self.TIMEOUT_S)
+        cold = self.manager.client(timeout_s=5)
+        api.ping(self.ctxt)
+        with (
+            self.servers.rabbitmq.memory_alarm(),
+            futures.ThreadPoolExecutor(8) as pool,
+        ):
+            began = time.monotonic()
+            calls = [pool.submit(api.ping, self.ctxt) for _ in range(4)]
+            for client in (cold, cold, api.within(5)):
+                started = time.monotonic()
+                self.assert_unavailable(pool.submit(client.ping, self.ctxt))
+                self.assertThat(
+                    time.monotonic() - started, matchers.LessThan(5 + 3)
+                )
+            for call in calls:
+                self.assert_unavailable(call)
+            took = time.monotonic() - began
+        self.assertThat(took, matchers.LessThan(self.TIMEOUT_S + 3))
+        for client in (api, cold):
+            self.assertEqual(
+                self.servers.ceph.fsid, client.ping(self.ctxt)['fsid']
+            )
+
+    def test_call_is_answered_when_the_alarm_is_over(self) -> None:
+        self.api.ping(self.ctxt)
+        with futures.ThreadPoolExecutor(1) as pool:
+            with self.servers.rabbitmq.memory_alarm():
+                call = pool.submit(self.create)
+                time.sleep(8)
+                self.assertFalse(call.done())
+            self.assertEqual('ready', call.result()['state'])
+
+    def test_silence_is_told_soon(self) -> None:
+        api = rpcapi.API.from_conf(
+            self.manager.load_conf(), timeout_s=60, silence_s=8
+        )
+        api.ping(self.ctxt)
+        began = time.monotonic()
+        with self.servers.rabbitmq.memory_alarm():
+            self.assertRaises(errors.ServiceUnavailable, api.ping, self.ctxt)
+            took = time.monotonic() - began
+        self.assertThat(took, matchers.LessThan(8 + 6 + 3))
+
+    def assert_unavailable(self, call: 'futures.Future[Any]') -> None:
+        raised = self.assertRaises(errors.ServiceUnavailable, call.result)
+        # By our clock or by amqp's, whose timeout is as long.
+        self.assertRegex(str(raised), 'broker does not answer|timed out')
+
+
+class RefusedTest(ClientTest):
+    """RabbitMQ refuses the client, and will for ever."""
+
+    def test_refusals_are_told_at_once(self) -> None:
+        url = self.servers.rabbitmq.url
+        password = self.servers.rabbitmq.settings['password']
+        for wrong, said in (
+            (url.replace(password, 'guessed'), 'ACCESS_REFUSED'),
+            (f'{url}elsewhere', 'vhost elsewhere not found'),
+            (f'{url}?amqp_auto_delete=true', 'auto_delete'),
+        ):
+            with self.subTest(said):
+                api = rpcapi.API.from_conf(self.manager.load_conf(), wrong)
+                began = time.monotonic()
+                raised = self.assertRaises(
+                    errors.ConfigurationError, api.ping, self.ctxt
+                )
+                took = time.monotonic() - began
+                self.assertThat(took, matchers.LessThan(ANSWERED_S))
+                self.assertIn(said, str(raised))
+                self.assertNotIn(password, str(raised))
 
 
 class StoppedTest(ClientTest):

@@ -2,6 +2,7 @@
 """Disks made, grown and deleted through RabbitMQ, on real servers."""
 
 from concurrent import futures
+import gzip
 import inspect
 import uuid
 
@@ -159,6 +160,46 @@ class DisksTest(service.ServiceTest):
         self.assertEqual(len(GOLDEN), verdict['size_bytes'])
         self.assertEqual([], verdict['refusals'])
 
+    def test_hidden_image_is_cloneable(self) -> None:
+        image = self.servers.glance.upload('hidden', GOLDEN, os_hidden=True)
+        self.assertTrue(
+            self.api.is_cloneable(self.ctxt, image.id)['cloneable']
+        )
+        disk = self.create(image_id=image.id)
+        self.assertEqual(GOLDEN, self.read(disk, 0, len(GOLDEN)))
+
+    def test_image_in_a_container_is_not_cloneable(self) -> None:
+        image = self.servers.glance.upload(
+            'packed', gzip.compress(GOLDEN), container_format='compressed'
+        )
+        self.assert_not_cloneable(image.id, 'not-bare', 'compressed container')
+
+    def test_image_without_data_is_not_cloneable(self) -> None:
+        image = self.servers.glance.upload('empty', b'')
+        self.assertEqual('active', image.status)
+        self.assert_not_cloneable(image.id, 'empty', 'has no data')
+
+    def assert_not_cloneable(
+        self, image_id: str, refusal: str, reason: str
+    ) -> None:
+        """Assert that the image is refused, whether imports are allowed."""
+        verdict = self.api.is_cloneable(self.ctxt, image_id)
+        self.assertFalse(verdict['cloneable'])
+        self.assertEqual(
+            [refusal], [each['reason'] for each in verdict['refusals']]
+        )
+        self.assertIn(reason, verdict['import']['reason'])
+        self.assertRaises(
+            errors.ImageNotCloneable, self.create, image_id=image_id
+        )
+        refused = self.assertRaises(
+            errors.ImageUnfit,
+            self.create,
+            image_id=image_id,
+            import_='allowed',
+        )
+        self.assertIn(reason, str(refused))
+
     def test_ping_tells_version_workers_and_cluster(self) -> None:
         answer = self.api.ping(self.ctxt)
         self.assertEqual(self.servers.ceph.fsid, answer['fsid'])
@@ -190,8 +231,8 @@ class DisksOnPostgreSQLTest(DisksTest):
 class SignaturesTest(testtools.TestCase):
     def test_each_method_of_the_client_has_its_twin(self) -> None:
         clients = _signatures(rpcapi.API)
-        # Of the client alone: how long it waits.
-        del clients['within']
+        # Of the client alone: how long it waits, and its connections.
+        del clients['within'], clients['close']
         self.assertEqual(clients, _signatures(manager.Manager))
         self.assertThat(clients, matchers.Not(matchers.HasLength(0)))
 

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from rbdcloner import errors
+from rbdcloner.cmd import preflight
 from rbdcloner.images import glance
 from tests import stack
 from tests.stack import glance as glance_server
@@ -92,6 +93,43 @@ def test_a_deleted_image_and_one_that_never_was_are_unknown(server, images):
     for image_id in (made.id, UNKNOWN):
         with pytest.raises(errors.ImageNotFound):
             images.get(image_id)
+
+
+def test_private_image_of_another_project_proves_sight(server, images):
+    server.upload('theirs', b'x', visibility='private', owner='them')
+    server.upload('ours', b'x', visibility='private', owner='service')
+    images.confirm_sight()
+    server.grant('member', 'reader', 'service')
+    try:
+        with pytest.raises(errors.GlanceHidesImages):
+            images.confirm_sight()
+    finally:
+        server.grant('admin', 'service')
+
+
+def problems(server):
+    """Return what the checks of this service say of a Glance."""
+    conf = sessions.configured(
+        auth_type='none', endpoint_override=server.url, timeout=10
+    )
+    return [str(each) for each in preflight.glance_problems(conf)]
+
+
+def test_checks_name_the_role_that_is_missing(tmp_path):
+    """Of a cloud without private images, whose administrator sees all."""
+    hiding = {'DEFAULT': {'show_image_direct_url': False}}
+    closed = started(tmp_path / 'stack', conf=hiding, policy=CLOSED_POLICY)
+    with closed as empty:
+        asking(empty).confirm_sight()
+        assert problems(empty) == []
+        empty.upload('public', b'x')
+        (said,) = problems(empty)
+        assert 'the role service' in said
+        empty.grant('member', 'reader', 'service')
+        (said,) = problems(empty)
+        assert 'the role admin' in said
+        with pytest.raises(errors.GlanceHidesImages):
+            asking(empty).confirm_sight()
 
 
 def beside(server, folder, policy, **options):

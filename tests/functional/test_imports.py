@@ -84,7 +84,7 @@ class ImportTest(ImportsCase):
         disk = self.begin()
         self.assertEqual('importing', disk['state'])
         self.assertIsNone(disk['parent'])
-        self.assertEqual(disk['uuid'], self.tag(disk))
+        self.assertEqual(f'{disk["uuid"]} writing', self.tag(disk))
         data = os.urandom(MIB)
         self.write_by_id(disk, data)
         for _ in range(2):

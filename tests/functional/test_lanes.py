@@ -115,6 +115,22 @@ def test_failure_without_a_report_shows_the_last_output(lane_of, text):
     assert result.failures.strip()
 
 
+@pytest.mark.parametrize('text', [PASSES, FAILS, FAILS_ONCE])
+def test_logs_of_the_servers_are_kept_where_a_test_failed(
+    lane_of, tmp_path, monkeypatch, text
+):
+    monkeypatch.setattr(lanes, '_LOGS', tmp_path / 'logs')
+    lane = lane_of(text)
+    log = lane._stack.folder / 'log' / 'glance.out'
+    log.parent.mkdir(parents=True)
+    (lane._stack.folder / 'stack.json').write_text('{}')
+    log.write_text('it refused')
+    lane.run()
+    kept = [each.read_text() for each in tmp_path.glob('logs/*/glance.out')]
+    assert kept == ([] if text is PASSES else ['it refused'])
+    assert not lane._stack.folder.exists()
+
+
 def test_suite_that_passes_has_no_failures(lane_of):
     (result,) = lane_of(PASSES).run()
     assert not result.failures

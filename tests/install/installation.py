@@ -77,6 +77,8 @@ class Installation:
         others = hosts.values(self.servers, 'postgresql')
         env.write_text(document.with_values(env.read_text(), others))
         copy(env, self.home)
+        # The pools are this database's now.
+        self.servers.ceph.forget_lineage()
         self._carry_out('postgresql', 'manager')
 
     def _carry_out(self, *wanted: str) -> None:

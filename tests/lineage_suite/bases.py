@@ -125,6 +125,37 @@ class TestBase(Claims):
         assert ready.id != wanted.id
         assert want(lineage) == ready
 
+    def test_last_request_for_an_image_is_recorded_within_seconds(
+        self, lineage, engine
+    ):
+        first = want(lineage)
+        assert first.asked_at == first.created_at
+        assert want(lineage).asked_at == first.asked_at
+        age(engine, tables.bases, asked_at=60)
+        old = lineage.base(first.uuid).asked_at
+        for state in (BaseState.WANTED, BaseState.RUNNING):
+            want(lineage)
+            base = lineage.base(first.uuid)
+            assert (base.state, base.asked_at > old) == (state, True)
+            assert base.updated_at >= first.updated_at
+            lineage.next_base('me', 30, 10)
+            age(engine, tables.bases, asked_at=60)
+
+    def test_nobody_has_to_ask_for_what_an_administrator_wants(self, lineage):
+        wanted = want(lineage)
+        lineage.want_base(FSID, 'a-qcow2', CHECKSUM, 5, again=True)
+        want(lineage)
+        assert lineage.base(wanted.uuid).asked_at is None
+        other = lineage.want_base(FSID, 'another', CHECKSUM, 5, again=True)
+        assert other.asked_at is None
+
+    def test_running_import_is_abandoned_with_its_slot(self, lineage):
+        base = run(lineage)
+        ended = lineage.abandon_base(base, 'why')
+        assert (ended.state, ended.slot) == (BaseState.DROPPED, None)
+        with pytest.raises(errors.RowMoved):
+            lineage.abandon_base(base, 'why')
+
     def test_an_image_that_changed_is_another(self, lineage):
         first = want(lineage)
         second = want(lineage, checksum='md5:0')

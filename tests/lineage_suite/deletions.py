@@ -2,13 +2,18 @@
 """What is claimed of deletions and of creations that come too late."""
 
 import dataclasses
+import datetime
+import uuid
 
 import pytest
 
 from rbdcloner import errors
 from rbdcloner import states
+from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
+from rbdcloner.model import ImageFacts
 from rbdcloner.model import Kind
+from rbdcloner.model import Order
 from rbdcloner.states import State
 from tests.lineage_suite.claims import FSID
 from tests.lineage_suite.claims import Claims
@@ -41,7 +46,7 @@ class TestDeletion(Claims):
         number = delete()
         with pytest.raises(errors.CreationOutdated) as refused:
             reserve(after=0)
-        assert refused.value.kwargs['deletion'] == number
+        assert refused.value.kwargs['later'] == number
         assert reserve(after=number).state is State.RESERVED
 
     def test_who_does_not_say_what_he_knows_is_not_refused(
@@ -67,7 +72,7 @@ class TestDeletion(Claims):
         for name in 'a_disk', 'another':
             with pytest.raises(errors.CreationOutdated) as refused:
                 reserve(name=name, after=0)
-            assert refused.value.kwargs['deletion'] == number
+            assert refused.value.kwargs['later'] == number
         assert reserve(after=0, instance_uuid='other')
 
     def test_it_concerns_an_image_of_its_name_only(self, lineage, ready):
@@ -129,14 +134,13 @@ class TestDeletion(Claims):
     ):
         first = ready()
         ready('b_disk.swap')
-        other = reserve(name='c_disk')
+        reserve(name='c_disk')
         given = ('call', FSID, first.instance_uuid)
-        begun, others = lineage.begin_deletions(*given, '_disk', 'me', 30)
+        begun, number = lineage.begin_deletions(*given, '_disk', 'me', 30)
         assert [each.id for each in begun] == [first.id]
         assert (begun[0].state, begun[0].owner) == (State.DELETING, 'me')
-        assert others == [other]
         assert lineage.begin_deletions(*given, '', 'me', 30) is None
-        assert lineage.note_deletion(*given[:1], ALL, given[2]) > 0
+        assert lineage.note_deletion(*given[:1], ALL, given[2]) == number
 
     def test_it_does_not_begin_with_any_other(self, lineage, ready, reserve):
         number = lineage.note_deletion('first', DISK)
@@ -179,3 +183,64 @@ class TestDeletion(Claims):
                 and deleted.state in states.LIVE
             )
             assert seen or isinstance(created, errors.CreationOutdated)
+
+
+class TestDeferral(Claims):
+    """A deletion that came while the database did not know every disk."""
+
+    @pytest.fixture
+    def order(self, lineage):
+        """Return which call is to delete DISK, made before or after *now*."""
+
+        def call(made_after_s=-60, image=DISK, instance='instance'):
+            made_at = lineage.now() + datetime.timedelta(seconds=made_after_s)
+            found = lineage.deferred_order(image, instance, made_at)
+            return found and found.request
+
+        return call
+
+    def test_it_concerns_what_was_made_before_it(self, lineage, order):
+        lineage.defer_deletion(lineage.note_deletion('call', DISK))
+        assert order() == 'call'
+        assert order(60) is None
+
+    def test_what_was_not_deferred_concerns_nothing(self, lineage, order):
+        lineage.note_deletion('call', DISK)
+        assert order() is None
+
+    def test_of_an_instance_it_concerns_the_disks_that_end_so(
+        self, lineage, order
+    ):
+        number = lineage.note_deletion('call', ALL, 'instance')
+        for _ in range(2):
+            lineage.defer_deletion(number, 'k.rescue')
+        assert order() is None
+        rescue = dataclasses.replace(DISK, name='a_disk.rescue')
+        assert order(image=rescue) == 'call'
+        assert order(image=rescue, instance='another') is None
+
+    def test_it_is_not_forgotten_until_it_has_ended(self, lineage, order):
+        lineage.defer_deletion(lineage.note_deletion('call', DISK))
+        assert lineage.forget_deletions(-1) == 0
+        lineage.end_deferrals()
+        assert order() is None
+        assert lineage.forget_deletions(-1) == 1
+
+    def test_adopted_disk_is_to_be_deleted(self, lineage):
+        lineage.defer_deletion(lineage.note_deletion('call', DISK))
+        made_at = lineage.now() - datetime.timedelta(seconds=60)
+        facts = ImageFacts(
+            dataclasses.replace(DISK, id='i'),
+            2**20,
+            None,
+            str(uuid.uuid4()),
+            made_at,
+            made_at,
+            delivered=True,
+        )
+        adopted = lineage.adopt_tagged(
+            facts, Kind.DISK, None, CloneFormat.V2, trashed=False
+        )
+        assert adopted.state is State.DELETING
+        warrant = lineage.warrant_of(adopted)
+        assert (warrant.order, warrant.request) == (Order.CALLER, 'call')

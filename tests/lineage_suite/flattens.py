@@ -13,10 +13,12 @@ from rbdcloner.model import FlattenReason
 from rbdcloner.states import FlattenState
 from rbdcloner.states import State
 from tests.lineage_suite.claims import EXPIRED
+from tests.lineage_suite.claims import THREADS
 from tests.lineage_suite.claims import Claims
 from tests.lineage_suite.claims import finish
 from tests.lineage_suite.claims import found
 from tests.lineage_suite.claims import retire
+from tests.lineage_suite.claims import together
 
 
 class TestFlatten(Claims):
@@ -218,3 +220,31 @@ class TestDuty(Claims):
                 sa.select(tables.duties.c.name, tables.duties.c.owner)
             )
             assert set(rows) == {('survey', 'me'), ('reap', 'other')}
+
+    def test_leases_are_trusted_after_one_lease_of_answers(self, lineage):
+        assert not lineage.may_take_over('me', 1.2)
+        assert not _asked(lineage, 0.4)
+        assert _asked(lineage, 1.4)
+
+    def test_after_a_silence_everybody_gets_one_lease(self, lineage):
+        lineage.may_take_over('me', 1.2)
+        assert _asked(lineage, 1.4)
+        time.sleep(1.2)
+        # A worker that was started a moment ago is told the same.
+        assert not lineage.may_take_over('new', 1.2)
+        assert not lineage.may_take_over('me', 1.2)
+        assert not _asked(lineage, 0.4)
+        assert _asked(lineage, 1.4)
+
+    def test_a_first_answer_is_recorded_by_one_of_many(self, lineage):
+        asked = [lambda: lineage.may_take_over('me', 60)] * THREADS
+        assert together(*asked) == [False] * THREADS
+
+
+def _asked(lineage, for_s):
+    """Ask again and again; the last answer."""
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        answer = lineage.may_take_over('me', 1.2)
+        time.sleep(0.05)
+    return answer

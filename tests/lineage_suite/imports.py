@@ -91,7 +91,7 @@ class TestImport(Claims):
             lineage.move(
                 clone, State.IMPORTING, image_id='i', after=0, call='a-call'
             )
-        number = caught.value.kwargs['deletion']
+        number = caught.value.kwargs['later']
         finish(lineage, clone)
         with pytest.raises(errors.CreationOutdated):
             begin(after=0)

@@ -231,6 +231,21 @@ class TestUnneeded(Claims):
         assert lineage.unneeded_parents(0, 10) == [planned]
         assert lineage.unneeded_parents(2 * DAY_S, 10) == []
 
+    def test_a_parent_that_was_put_off_comes_last(
+        self, lineage, engine, ready, image_of
+    ):
+        names = [f'image{number}' for number in range(3)]
+        images = [image_of(ready(f'of-{name}'), name) for name in names]
+        for image in images:
+            lineage.detach(image)
+        edges = [image.parent for image in images]
+        _age(engine, edges)
+        first, *_ = lineage.unneeded_parents(60, 10)
+        lineage.put_off_parent(first)
+        found = [each.id for each in lineage.unneeded_parents(60, 10)]
+        assert found == [each.id for each in edges if each.id != first.id]
+        assert lineage.unneeded_parents(0, 10)[-1].id == first.id
+
 
 def _age(engine: sa.Engine, parents: list[Parent]) -> None:
     """Make rows a day older."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server that does not answer as it should is named, and soon."""
 
+import contextlib
 import socket
 import time
 
@@ -114,6 +115,34 @@ def test_a_wrong_password_is_named(url):
 
 def test_a_missing_database_is_named(url):
     assert 'no such database' in refusal(url, database='missing')
+
+
+@contextlib.contextmanager
+def full(url):
+    """Take all connections of a server."""
+    engine = sa.create_engine(
+        url, isolation_level='AUTOCOMMIT', poolclass=sa.pool.NullPool
+    )
+    with engine.connect() as administrator, contextlib.ExitStack() as held:
+        before = administrator.scalar(sa.text('SELECT @@max_connections'))
+        # The least that there is.
+        administrator.execute(sa.text('SET GLOBAL max_connections = 10'))
+        try:
+            with contextlib.suppress(sa.exc.OperationalError):
+                while True:
+                    held.enter_context(engine.connect())
+            yield
+        finally:
+            administrator.execute(
+                sa.text(f'SET GLOBAL max_connections = {before}')
+            )
+
+
+def test_a_server_without_a_connection_left_is_named():
+    url = shared().databases['mariadb'].create()
+    with full(url):
+        assert 'max_connections' in refusal(url)
+    assert db_engine.connect(url).connect().scalar(sa.text('SELECT 1')) == 1
 
 
 def test_waiting_for_a_connection_ends(url):

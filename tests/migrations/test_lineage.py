@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lineage suite on every database engine, as an operator has it."""
 
+from tests.lineage_suite.absences import TestAbsence
+from tests.lineage_suite.absences import TestSafety
 from tests.lineage_suite.bases import TestBase
 from tests.lineage_suite.bases import TestBaseImage
 from tests.lineage_suite.bases import TestWithoutBases
+from tests.lineage_suite.changes import TestChange
 from tests.lineage_suite.clones import TestAbandoned
 from tests.lineage_suite.clones import TestFind
 from tests.lineage_suite.clones import TestHold
 from tests.lineage_suite.clones import TestMove
 from tests.lineage_suite.clones import TestPage
 from tests.lineage_suite.clones import TestReserve
+from tests.lineage_suite.deletions import TestDeferral
 from tests.lineage_suite.deletions import TestDeletion
 from tests.lineage_suite.flattens import TestDuty
 from tests.lineage_suite.flattens import TestFlatten
+from tests.lineage_suite.generations import TestAdoptTagged
+from tests.lineage_suite.generations import TestGeneration
 from tests.lineage_suite.imports import TestAdoptDisk
 from tests.lineage_suite.imports import TestImport
 from tests.lineage_suite.leases import TestLease
@@ -24,19 +30,27 @@ from tests.lineage_suite.retiring import TestReserveImage
 from tests.lineage_suite.retiring import TestTree
 from tests.lineage_suite.snapshots import TestSnapshot
 from tests.lineage_suite.snapshots import TestUnneeded
+from tests.lineage_suite.warrants import TestDoubt
+from tests.lineage_suite.warrants import TestWarrant
 from tests.lineage_suite.workers import TestHeld
 from tests.lineage_suite.workers import TestWorker
 
 __all__ = [
     'TestAbandoned',
+    'TestAbsence',
     'TestAdoptDisk',
     'TestAdoptImage',
+    'TestAdoptTagged',
     'TestBase',
     'TestBaseImage',
+    'TestChange',
+    'TestDeferral',
     'TestDeletion',
+    'TestDoubt',
     'TestDuty',
     'TestFind',
     'TestFlatten',
+    'TestGeneration',
     'TestHeld',
     'TestHold',
     'TestImport',
@@ -48,9 +62,11 @@ __all__ = [
     'TestReapable',
     'TestReserve',
     'TestReserveImage',
+    'TestSafety',
     'TestSnapshot',
     'TestTree',
     'TestUnneeded',
+    'TestWarrant',
     'TestWithoutBases',
     'TestWorker',
 ]

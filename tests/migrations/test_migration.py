@@ -21,6 +21,8 @@ from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.states import State
 
+_SAFETY = ('absences', 'brakes', 'pools', 'warrants')
+
 
 @pytest.fixture
 def empty(url):
@@ -248,11 +250,25 @@ def _shape(engine, names):
     }
 
 
+_OF_LINEAGE = {'lineage', 'marked_pools', 'deferred_deletions'}
+
+
 @pytest.mark.parametrize(
     ('revision', 'new'),
     [
-        ('0002', {'workers', 'deletions', 'recreations', 'bases'}),
-        ('0003', {'bases'}),
+        (
+            '0002',
+            {
+                'workers',
+                'deletions',
+                'recreations',
+                'bases',
+                'changes',
+                *_SAFETY,
+                *_OF_LINEAGE,
+            },
+        ),
+        ('0003', {'bases', 'changes', *_SAFETY, *_OF_LINEAGE}),
     ],
 )
 def test_what_the_release_before_has_stays_as_it_was(empty, revision, new):

@@ -8,6 +8,7 @@ from nova.compute import task_states
 from nova.virt.libvirt import driver as novas_driver
 import rbd
 
+from rbdcloner.nova import asking
 from rbdcloner.nova import driver
 from rbdcloner.nova import rbd_utils
 from tests.functional.service import GOLDEN
@@ -53,6 +54,64 @@ class ChangeTest(compute.ComputeTest):
         disk.remove_snap(RESIZED)
         self.assertEqual(8 * MIB, self.row()['size_bytes'])
         self.assertEqual(GOLDEN[:7], self.read(self.row(), 0, 7))
+
+    def test_server_does_not_start_from_a_disk_that_is_rolling_back(
+        self,
+    ) -> None:
+        disk = self.disk()
+        self.boot(disk)
+        disk.disk_info_mapping = {
+            'type': 'disk',
+            'bus': 'virtio',
+            'dev': 'vda',
+        }
+        # A manager cannot be stopped in a rollback from here.
+        with mock.patch.object(
+            asking.Disk, '_state', return_value='rolling-back'
+        ):
+            self.assertRaises(
+                exception.NovaException, disk.libvirt_info, 'none', {}
+            )
+            self.assertTrue(disk.exists())
+        info = disk.libvirt_info('none', {})
+        self.assertEqual(f'vms/{disk.rbd_name}', info.source_name)
+
+    def test_resize_after_a_lost_confirmation_goes_back_to_its_own_data(
+        self,
+    ) -> None:
+        disk = self.disk()
+        self.boot(disk)
+        disk.create_snap(RESIZED)
+        disk.resize_image(16 * MIB)
+        self.write(self.row(), 0, b'of months')
+        disk.create_snap(RESIZED)
+        self.write(self.row(), 0, b'after the')
+        disk.rollback_to_snap(RESIZED)
+        self.assertEqual(b'of months', self.read(self.row(), 0, 9))
+        self.assertEqual(16 * MIB, self.row()['size_bytes'])
+        disk.remove_snap(RESIZED)
+
+    def test_resize_does_not_go_back_to_what_others_took(self) -> None:
+        disk = self.disk()
+        self.boot(disk)
+        with self.pool() as ioctx, rbd.Image(ioctx, disk.rbd_name) as image:
+            image.create_snap(RESIZED)
+        self.write(self.row(), 0, b'of months')
+        disk.create_snap(RESIZED)
+        disk.rollback_to_snap(RESIZED)
+        self.assertEqual(b'of months', self.read(self.row(), 0, 9))
+
+    def test_resize_after_one_without_a_manager_goes_back_to_its_own_data(
+        self,
+    ) -> None:
+        disk = self.disk()
+        self.boot(disk)
+        disk.create_snap(RESIZED)
+        disk._take_snapshot_alone(RESIZED)
+        self.write(self.row(), 0, b'of months')
+        disk.create_snap(RESIZED)
+        disk.rollback_to_snap(RESIZED)
+        self.assertEqual(b'of months', self.read(self.row(), 0, 9))
 
     def test_rollback_needs_its_snapshot(self) -> None:
         disk = self.disk()

@@ -3,9 +3,12 @@
 
 import json
 from typing import Any
+from unittest import mock
+import uuid
 
 from nova import exception
 from nova.compute import vm_states
+from nova.storage import rbd_utils as novas_rbd
 from nova.virt.libvirt import driver as novas
 import rados
 
@@ -156,6 +159,86 @@ class PreferTest(ModeTest):
         compute.delete_disks(self.instance)
         self.assertFalse(config.exists())
         self.assertFalse(disk.exists())
+
+    def test_note_precedes_the_image_that_nova_makes(self) -> None:
+        seen: dict[str, Any] = {}
+
+        def look(made: str) -> None:
+            # Nova's own code is about to make the image.
+            self.assertFalse(rbd_utils.RBDDriver().exists(made))
+            seen[made] = self.noted().get(made)
+
+        self.alone()
+        disk, config = self.disk(), self.disk('disk.config')
+        clone = novas_rbd.RBDDriver.clone
+        import_image = novas_rbd.RBDDriver.import_image
+
+        # Nova's code is not replaced, only looked at just before it acts.
+        def cloned(driver: Any, *args: Any, **kwargs: Any) -> None:
+            look(disk.rbd_name)
+            clone(driver, *args, **kwargs)
+
+        def imported(driver: Any, *args: Any, **kwargs: Any) -> None:
+            look(config.rbd_name)
+            import_image(driver, *args, **kwargs)
+
+        with (
+            mock.patch.object(novas_rbd.RBDDriver, 'clone', cloned),
+            mock.patch.object(novas_rbd.RBDDriver, 'import_image', imported),
+        ):
+            self.boot(disk)
+            config.import_file(self.instance, self.file(b'x'), 'disk.config')
+        whose = {
+            'instance_uuid': self.instance.uuid,
+            'project_id': self.instance.project_id,
+            'host': 'here',
+        }
+        self.assertEqual(
+            {
+                disk.rbd_name: whose
+                | {'image_id': self.image_id, 'making': 'yes'},
+                config.rbd_name: whose | {'image_id': '', 'making': 'yes'},
+            },
+            seen,
+        )
+        self.assertEqual(
+            {
+                disk.rbd_name: whose | {'image_id': self.image_id},
+                config.rbd_name: whose | {'image_id': ''},
+            },
+            self.noted(),
+        )
+        self.back()
+        compute.delete_disks(self.instance)
+
+    def test_making_that_fails_leaves_no_note(self) -> None:
+        self.alone()
+        disk = self.disk()
+        self.assertRaises(
+            exception.ImageNotFound,
+            *(disk.direct_fetch, self.context, str(uuid.uuid4()), 8 * MIB),
+        )
+        self.assertEqual({}, self.noted())
+
+    def test_disk_that_is_not_resized_is_noted_as_whole(self) -> None:
+        self.alone()
+        disk = self.disk()
+        self.assertRaises(
+            exception.FlavorDiskSmallerThanImage,
+            *(disk.direct_fetch, self.context, self.image_id, MIB),
+        )
+        self.assertNotIn('making', self.noted()[disk.rbd_name])
+        self.back()
+        compute.delete_disks(self.instance)
+
+    def test_note_of_another_making_is_not_struck(self) -> None:
+        ceph = rbd_utils.RBDDriver()
+        ceph.note_unadopted('disk', {'host': 'another'})
+        ceph.strike_unadopted('disk', {'host': 'here'})
+        self.assertEqual({'disk': {'host': 'another'}}, self.noted())
+        for _twice in range(2):
+            ceph.strike_unadopted('disk', {'host': 'another'})
+        self.assertEqual({}, self.noted())
 
     def test_manager_is_asked_when_there_is_one(self) -> None:
         self.boot(self.disk())

@@ -10,10 +10,15 @@ import sys
 
 CANNOT_PASS = {
     'test_imagebackend': [
+        'test_clone_copy_not_configured',
+        'test_clone_copy_to_store',
+        'test_clone_copy_to_store_failed',
+        'test_clone_without_needed_copy',
         'test_direct_snapshot',
         'test_direct_snapshot_cleans_up_on_failures',
         'test_import_file',
         'test_import_file_not_found',
+        'test_parent_compatible',
     ],
     'test_rbd': [
         'test_cleanup_volumes',

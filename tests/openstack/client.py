@@ -13,6 +13,8 @@ from tests.openstack import servers
 from tests.stack import glance
 from tests.stack import process
 
+_UNFINISHED = ('pending', 'processing')
+
 
 class Client(servers.Servers):
     """Nova's and Glance's API; an image is its id, too."""
@@ -41,8 +43,26 @@ class Client(servers.Servers):
         return self._images.client().images.get(image_id)
 
     def delete_image(self, image_id: str) -> None:
-        """Delete an image; Glance may refuse."""
+        """Delete an image, once Glance has read what it was told of."""
+        self.await_checksums()
         self._images.delete(image_id)
+
+    def await_checksums(self) -> None:
+        """Return when Glance computes no checksum of a new location.
+
+        Glance 33 answers a deletion with HTTP 500 ("Operation file for %s
+        does not exist, cannot cancel") where it is about to begin that or has
+        just ended: the image says that it is being read, and the file by
+        which the reader is to be stopped is not there yet, or not any more.
+        """
+        tasks = self._images.client().tasks
+        process.wait_until(
+            lambda: (
+                not any(each.status in _UNFINISHED for each in tasks.list())
+            ),
+            "the end of Glance's tasks",
+            servers.TIMEOUT_S,
+        )
 
     # Hosts
 
@@ -128,7 +148,8 @@ class Client(servers.Servers):
         self.wait(server_id, 'SHELVED_OFFLOADED')
 
     def unshelve(self, server_id: str) -> None:
-        """Run a shelved server again."""
+        """Run a shelved server again; Nova deletes its image."""
+        self.await_checksums()
         self._act(server_id, 'unshelve')
         self.wait(server_id, 'ACTIVE')
 

@@ -3,6 +3,7 @@
 
 What a suite prints is kept until it ends: lines of two would mix. So is what
 commands on another release print, of which a lane runs one after the other.
+The servers' logs, which go with them, are kept where a test failed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import dataclasses
 import os
 import pathlib
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +36,7 @@ _LAST = 6000  # characters
 _FAILURES = 10  # told at the end of the run, of a suite
 _RUN_AGAIN = 3  # so many failed tests of a suite at the most
 _OF_A_FAILURE = 1200  # characters
+_LOGS = family.ROOT / '.venv' / 'logs'
 _printing = threading.Lock()
 
 
@@ -125,12 +128,23 @@ class Lane:
         return results
 
     def _result(self, suite: Suite) -> Result:
-        return self._shown(
+        result = self._shown(
             suite.name,
             lambda output: (
                 self._without_servers(suite) or self._run(suite, output)
             ),
         )
+        if result.failures or result.unreliable:
+            self._keep_logs(suite)
+        return result
+
+    def _keep_logs(self, suite: Suite) -> None:
+        """Copy what the suite's servers logged; the last run's copy goes."""
+        kept = _LOGS / pathlib.Path(suite.name.replace(' ', '-')).name
+        shutil.rmtree(kept, ignore_errors=True)
+        chosen = self._openstack if suite.needs_openstack else self._stack
+        if chosen.copy_logs(kept):
+            _say(f'=== {suite.name}: the logs of its servers are in {kept}\n')
 
     def _release_result(self, command: releases.Command) -> Result:
         return self._shown(

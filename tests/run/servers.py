@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pathlib
 import secrets
+import shutil
 import subprocess
 import sys
 
@@ -42,6 +43,14 @@ class Servers:
         if self._starter.wait():
             self._members.require_life()
             raise StackError('the servers did not start')
+
+    def copy_logs(self, destination: pathlib.Path) -> bool:
+        """Copy what the servers have logged so far; tell whether any did."""
+        logs = self.folder / 'log'
+        if not logs.is_dir():
+            return False
+        shutil.copytree(logs, destination, dirs_exist_ok=True)
+        return True
 
     def end(self) -> None:
         """End every server, also while they start or if none was started."""

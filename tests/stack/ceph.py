@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent import futures
 import contextlib
 import json
@@ -175,6 +176,21 @@ class Ceph(server.Server):
             self._init_pool(pool)
 
     # Use
+
+    def forget_lineage(self, pools: Sequence[str] = ()) -> None:
+        """Let no pool belong to a lineage: a new database takes them all.
+
+        Or of these *pools* none.
+        """
+        import rados
+
+        with self.connection() as connection:
+            for pool in pools or connection.list_pools():
+                with (
+                    connection.open_ioctx(pool) as ioctx,
+                    contextlib.suppress(rados.ObjectNotFound),
+                ):
+                    ioctx.remove_object('rbdcloner.lineage')
 
     @contextlib.contextmanager
     def connection(self, user: str = 'client.admin') -> Iterator[Any]:

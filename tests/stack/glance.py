@@ -34,11 +34,14 @@ _CALLER = {
     'X-IDENTITY-STATUS': 'Confirmed',
     'X-USER-ID': 'rbdcloner',
     'X-PROJECT-ID': 'service',
-    'X-ROLES': 'admin,service',
 }
-_GUNICORN = f"""
+#: Read anew for each request, so that a test can revoke a role.
+_GUNICORN = """
+import pathlib
+
 def pre_request(worker, request):
-    request.headers.extend({list(_CALLER.items())!r})
+    roles = pathlib.Path({roles!r}).read_text()
+    request.headers.extend([*{caller!r}, ('X-ROLES', roles)])
 """
 
 
@@ -83,6 +86,16 @@ class Glance(server.Server):
         """A line for each request that was answered."""
         return self.stack_folder / 'log' / f'{self.name}-access.log'
 
+    def grant(self, *roles: str) -> None:
+        """Let who asks have these roles from now on, and no others."""
+        written = self._roles.with_suffix('.new')
+        written.write_text(','.join(roles))
+        written.rename(self._roles)
+
+    @property
+    def _roles(self) -> pathlib.Path:
+        return self.folder / 'roles'
+
     def _program(self, name: str) -> pathlib.Path:
         return pathlib.Path(self.settings['venv']) / 'bin' / name
 
@@ -124,7 +137,12 @@ class Glance(server.Server):
         (self.folder / 'paste.ini').write_text(
             paste.read_text().replace(' unauthenticated-context', ' context')
         )
-        (self.folder / 'gunicorn.py').write_text(_GUNICORN)
+        self.grant('admin', 'service')
+        (self.folder / 'gunicorn.py').write_text(
+            _GUNICORN.format(
+                roles=str(self._roles), caller=list(_CALLER.items())
+            )
+        )
         (self.folder / 'policy.yaml').write_text(self._policy)
         (self.folder / 'glance-api.conf').write_text(self._conf_text())
         self._run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import os
 import pathlib
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 from oslo_config import cfg
 from oslo_context import context
+import sqlalchemy
 
 from rbdcloner import conf as options
 from rbdcloner import rpcapi
@@ -68,8 +70,10 @@ class Manager(server.Server):
         return self.daemons[self.name].log.read_text()
 
     def client(self, timeout_s: float = 60) -> rpcapi.API:
-        """Return a client of this cloud's managers."""
-        return rpcapi.API.from_conf(self.load_conf(), timeout_s=timeout_s)
+        """Return a client of this cloud's managers, closed in the end."""
+        api = rpcapi.API.from_conf(self.load_conf(), timeout_s=timeout_s)
+        self.addCleanup(api.close)
+        return api
 
     def load_conf(self) -> cfg.ConfigOpts:
         """Return the process's options, read from this manager's file.
@@ -126,6 +130,33 @@ class Manager(server.Server):
             connected = engine.connect(self._database_url)
             migration.upgrade(connected)
             connected.dispose()
+        if self._is_new():
+            import rados  # a Debian module: only a test with Ceph needs it
+
+            # A Ceph that is down belongs to nobody.
+            with contextlib.suppress(rados.TimedOut):
+                self._servers.ceph.forget_lineage(self._disk_pools())
+
+    def _disk_pools(self) -> list[str]:
+        """Return the pools that the options name, if they name any."""
+        named = self._all_options()['ceph'].get('disk_pools', '')
+        return [pool for pool in str(named).split(',') if pool]
+
+    def _is_new(self) -> bool:
+        """Tell whether the database has never had a manager.
+
+        What was on the cluster before belonged to another one.
+        """
+        connected = sqlalchemy.create_engine(self._database_url)
+        marked = sqlalchemy.text('SELECT count(*) FROM marked_pools')
+        try:
+            with connected.connect() as connection:
+                return not connection.scalar(marked)
+        except sqlalchemy.exc.SQLAlchemyError:
+            # It has no schema yet, or an older one; or it is not there.
+            return True
+        finally:
+            connected.dispose()
 
     def _all_options(self) -> dict[str, dict[str, Any]]:
         cluster = self._servers.ceph
@@ -138,6 +169,8 @@ class Manager(server.Server):
             'database': {'connection': self._database_url},
             'ceph': {'conf': cluster.conf, 'user': 'rbdcloner'},
             'imports': {'scratch_dir': self.folder / 'scratch'},
+            # Most tests are about what comes back, not about how late.
+            'safety': {'absence_delay': 0},
         }
         if 'glance' in self._servers.servers:
             url = self._servers.glance.url

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import os
 import pathlib
 import secrets
@@ -111,6 +113,15 @@ class RabbitMQ(server.Server):
             said = done.stdout + done.stderr
             raise process.StackError(f'rabbitmqctl {arguments}: {said}')
         return done.stdout
+
+    @contextlib.contextmanager
+    def memory_alarm(self) -> Iterator[None]:
+        """Let the broker take no messages, as when its memory is used up."""
+        self.ctl('set_vm_memory_high_watermark', '0.0000001')
+        try:
+            yield
+        finally:
+            self.ctl('set_vm_memory_high_watermark', '0.4')
 
     def close_all_connections(self) -> None:
         """Make the broker drop every client's connection."""

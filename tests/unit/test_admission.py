@@ -10,16 +10,18 @@ import testtools
 from rbdcloner import admission
 from rbdcloner import errors
 
+DELETIONS, CREATIONS = 'deletions', 'creations'
+
 _numbers = itertools.count()
 
 
 def request(
-    gives_way: bool = False, call_id: str = '', age_s: float = 0
+    kind: str = '', call_id: str = '', age_s: float = 0
 ) -> admission.Request:
     """Return a request whose caller waits for 5 s, received *age_s* ago."""
     now = admission.time.monotonic()
     return admission.Request(
-        call_id or f'call {next(_numbers)}', 5, gives_way, None, now - age_s
+        call_id or f'call {next(_numbers)}', 5, kind, None, now - age_s
     )
 
 
@@ -28,12 +30,12 @@ class AdmissionTest(testtools.TestCase):
         super().setUp()
         self.room = admission.Admission(threads=4, places=8)
 
-    def enter(self, count: int, gives_way: bool = False) -> list[bool]:
-        return [self.room.enter(request(gives_way)) for _ in range(count)]
+    def enter(self, count: int, kind: str = '') -> list[bool]:
+        return [self.room.enter(request(kind)) for _ in range(count)]
 
-    def refused(self, gives_way: bool = False) -> errors.ServiceBusy:
+    def refused(self, kind: str = '') -> errors.ServiceBusy:
         error = self.assertRaises(
-            errors.ServiceBusy, self.room.enter, request(gives_way)
+            errors.ServiceBusy, self.room.enter, request(kind)
         )
         self.assertTrue(error.retryable)
         return error
@@ -60,32 +62,37 @@ class AdmissionTest(testtools.TestCase):
         self.assertIsNone(self.room.leave(waiting[1]))
         self.assertTrue(self.room.enter(request()))
 
-    def test_deletions_leave_a_thread_and_places_to_others(self) -> None:
-        begun = self.enter(3 + 6, gives_way=True)
-        self.assertEqual([True] * 3 + [False] * 6, begun)
-        self.refused(gives_way=True)
-        self.assertEqual([True] + [False] * 2, self.enter(3))
-        self.refused()
+    def test_kind_leaves_threads_and_places_to_others(self) -> None:
+        for kind, other in (DELETIONS, CREATIONS), (CREATIONS, DELETIONS):
+            with self.subTest(kind):
+                self.room = admission.Admission(threads=4, places=8)
+                begun = self.enter(2 + 5, kind)
+                self.assertEqual([True] * 2 + [False] * 5, begun)
+                self.refused(kind)
+                self.assertEqual([True] + [False] * 2, self.enter(3, other))
+                self.refused(other)
+                self.assertEqual([True, False], self.enter(2))
+                self.refused()
 
     def test_creation_overtakes_deletions_that_have_no_thread(self) -> None:
-        self.enter(3 + 2, gives_way=True)
-        creation, later = request(), request()
-        self.room.enter(creation)
-        self.room.enter(later)
+        self.enter(2 + 2, DELETIONS)
+        creation, later = request(CREATIONS), request(CREATIONS)
+        self.assertTrue(self.room.enter(creation))
+        self.assertFalse(self.room.enter(later))
         self.assertIs(later, self.room.leave(creation))
 
     def test_deletion_waits_until_a_deletion_is_done(self) -> None:
-        deletions = [request(gives_way=True) for _ in range(4)]
+        deletions = [request(DELETIONS) for _ in range(3)]
         for each in deletions:
             self.room.enter(each)
-        creation = request()
+        creation = request(CREATIONS)
         self.room.enter(creation)
         self.assertIsNone(self.room.leave(creation))
-        self.assertIs(deletions[3], self.room.leave(deletions[0]))
+        self.assertIs(deletions[2], self.room.leave(deletions[0]))
 
     def test_lone_thread_does_deletions_too(self) -> None:
         self.room = admission.Admission(threads=1, places=1)
-        self.assertEqual([True, False], self.enter(2, gives_way=True))
+        self.assertEqual([True, False], self.enter(2, DELETIONS))
 
     def test_call_that_is_sent_again_waits_once(self) -> None:
         busy = [request() for _ in range(4)]
@@ -103,7 +110,7 @@ class AdmissionTest(testtools.TestCase):
     def test_calls_without_an_id_are_different_calls(self) -> None:
         self.enter(4)
         nameless = [
-            admission.Request('', math.inf, False, None) for _ in range(8)
+            admission.Request('', math.inf, '', None) for _ in range(8)
         ]
         for each in nameless:
             self.assertFalse(self.room.enter(each))
@@ -121,7 +128,7 @@ class AdmissionTest(testtools.TestCase):
         def work() -> None:
             for number in range(300):
                 entered: admission.Request | None
-                entered = request(gives_way=number % 2 == 0)
+                entered = request(('', DELETIONS, CREATIONS)[number % 3])
                 try:
                     begun = self.room.enter(entered)
                 except errors.ServiceBusy:

@@ -38,6 +38,9 @@ class Endpoint:
     def destroy(self, ctxt: dict[str, Any], name: str = '') -> str:
         return self.work(ctxt, name)
 
+    def make(self, ctxt: dict[str, Any], name: str = '') -> str:
+        return self.work(ctxt, name)
+
     def hello(self, ctxt: dict[str, Any]) -> str:
         return 'hello'
 
@@ -90,14 +93,16 @@ class ServerTest(wire.WireTest):
         answers = [each for each in sent if each.exception() is None]
         self.assertThat(answers, matchers.HasLength(5))
 
-    def test_creation_is_answered_amid_deletions(self) -> None:
+    def test_reads_are_answered_amid_deletions_and_creations(self) -> None:
         self.begin(threads=4, places=8)
-        sent = self.send('destroy', 30)
-        self.failures(sent, 30 - 3 - 6)
+        deletions = self.send('destroy', 30)
+        self.failures(deletions, 30 - 2 - 5)
+        creations = self.send('make', 30)
+        self.failures(creations, 30 - 1 - 2)
         for _ in range(20):
             (hello,) = self.send('hello', 1)
             self.assertEqual('hello', hello.result(20))
-        self.assertThat(self.endpoint.begun, matchers.HasLength(3))
+        self.assertThat(self.endpoint.begun, matchers.HasLength(2 + 1))
 
     def test_request_that_waited_too_long_is_not_begun(self) -> None:
         self.begin(threads=1, places=8)

@@ -38,7 +38,7 @@ class WireTest(testtools.TestCase):
             endpoint,
             'host',
             admission.Admission(threads, places),
-            {'destroy'},
+            {'creations': {'make'}, 'removals': {'destroy'}},
         )
         server.start(override_pool_size=threads)
         self.addCleanup(server.wait)

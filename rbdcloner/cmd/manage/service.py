@@ -8,6 +8,7 @@ import datetime
 from typing import Any
 
 from cliff import columns as formattable
+from cliff import command
 from cliff import lister
 
 from rbdcloner import errors
@@ -17,6 +18,8 @@ from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import roster
 from rbdcloner.cmd.manage.roster import Condition
 from rbdcloner.cmd.manage.roster import Manager
+from rbdcloner.db.lineage import Lineage
+from rbdcloner.model import Brake
 from rbdcloner.model import Worker
 
 
@@ -97,6 +100,9 @@ class List(app.OfManage, lister.Lister):
 
     def afterwards(self, parsed_args: argparse.Namespace) -> int:
         """Tell persons what is not as it should be."""
+        age = self.app.lineage.age()
+        if age is not None and age.stopped:
+            self.say(str(errors.DatabaseOutdated(reason=age.stopped)))
         if not any(manager.workers for manager in self._found):
             self.say(
                 'No manager is recorded: none of this release was started.'
@@ -107,7 +113,38 @@ class List(app.OfManage, lister.Lister):
         if parsed_args.formatter == 'table':
             for problem in _problems(self._found):
                 self.say(problem)
+        for brake in _engaged(self.app.lineage):
+            since = columns.moment(brake.engaged_at)
+            self.say(
+                f'The brake is engaged since {since}: {brake.reason}. Nothing '
+                'is removed for being missing until "rbdcloner-manage service '
+                'release-brake", or until it is back.'
+            )
         return 0
+
+
+class ReleaseBrake(app.OfManage, command.Command):
+    """Let what is missing end, however much it is.
+
+    The brake is engaged when a look finds too much missing in Ceph or Glance;
+    "service list" says what. Before it is released, see that the pools are
+    the right ones, and that Glance has all of its images: what is missing at
+    the next look is taken for removed, and a pool that has another id than it
+    had for the right one.
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Release it."""
+        engaged = _engaged(self.app.lineage)
+        self.app.lineage.release_brakes()
+        for brake in engaged:
+            self.say(f'The brake is released: {brake.reason}.')
+        if not engaged:
+            self.say('No brake is engaged.')
+
+
+def _engaged(lineage: Lineage) -> list[Brake]:
+    return [brake for brake in lineage.brakes() if not brake.released]
 
 
 def _count(manager: Manager, wanted: Condition) -> int:

@@ -3,8 +3,10 @@
 
 import contextlib
 import dataclasses
+import uuid
 
 from rbdcloner import errors
+from rbdcloner.model import Request
 from rbdcloner.states import State
 from tests.unit.cloning import service
 from tests.unit.cloning.expected import Data
@@ -190,15 +192,17 @@ class Callers(Machine):
         self, disk: int, name: str, who: int, trouble: Trouble
     ) -> None:
         known = pick(self.expected.disks, disk)
-        with self.refused_only_if(known.lost):
+        request = Request(uuid.uuid4().hex)
+        with self.refused_only_if(known.lost or name in known.snapshots):
             self.do(
                 who,
                 trouble,
                 lambda p: p.snapshots.create_snapshot(
-                    'vms', known.request.name, name
+                    'vms', known.request.name, name, request
                 ),
             )
-            known.snapshots.setdefault(name, known.data)
+            assert name not in known.snapshots
+            known.snapshots[name] = known.data
 
     @with_a('disks')
     @step(disk=NUMBER, name=NAME, who=WHO, trouble=TROUBLE)

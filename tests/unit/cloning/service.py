@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import datetime
 import hashlib
 import itertools
 import pathlib
@@ -29,11 +30,13 @@ from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.cloning import permits
+from rbdcloner.cloning.absent_images import AbsentImages
 from rbdcloner.cloning.base_import import BaseImporter
 from rbdcloner.cloning.base_upkeep import BaseUpkeep
 from rbdcloner.cloning.engine import Engine
 from rbdcloner.cloning.fencing import Fence
 from rbdcloner.cloning.flattening import Flattener
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.noted import Noted
@@ -44,6 +47,7 @@ from rbdcloner.cloning.survey import Survey
 from rbdcloner.cmd import compose
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db import migration
+from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -52,13 +56,16 @@ from rbdcloner.model import Filters
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import GlanceLocation
 from rbdcloner.model import Image
+from rbdcloner.model import Order
 from rbdcloner.model import Snapshot
+from rbdcloner.model import Warrant
 from rbdcloner.states import State
 from tests import ceph_double
 
 MIB = 2**20
 _PIECE_BYTES = MIB // 4
 PROJECT = uuid.uuid4().hex
+ASKED = Warrant(Order.CALLER, 'a test', 'a request')
 LEASE_S = 5.0
 
 _LEASES_END = (
@@ -69,6 +76,13 @@ _LEASES_END = (
     'UPDATE bases SET lease_expires_at = :then '
     'WHERE lease_expires_at IS NOT NULL',
 )
+#: No process here has the thread that records that the database answers.
+_ANSWERS_EVER = (
+    'INSERT INTO duties (name, owner, due_at) VALUES '
+    "('database answers', '', '2100-01-01 00:00:00.000000'), "
+    "('takeover', '', '2000-01-01 00:00:00.000000')"
+)
+_SILENCE = "UPDATE duties SET due_at = :then WHERE name = 'database answers'"
 _TIME_PASSES = (
     *_LEASES_END,
     'UPDATE clones SET retry_at = :then WHERE retry_at IS NOT NULL',
@@ -78,6 +92,7 @@ _TIME_PASSES = (
     "UPDATE clones SET updated_at = :then WHERE state = 'deleted'",
     'UPDATE parents SET updated_at = :then',
     "UPDATE clones SET created_at = :then WHERE state = 'ready'",
+    'UPDATE absences SET since = :then',
 )
 
 
@@ -85,16 +100,19 @@ class KnownImages:
     """Glance's answers; the real one is in the functional tests.
 
     ``remembered`` are old ones, given until they are forgotten. ``on_look``
-    is called when Glance is asked, ``on_piece`` in the middle of a download,
-    ``on_copy`` when an image is to be copied.
+    is called when Glance is asked, ``on_download`` before a download and
+    ``on_piece`` in the middle of it, ``on_copy`` when an image is to be
+    copied.
     """
 
     def __init__(self) -> None:
+        self.hides_images = False
         self.images: dict[str, GlanceImage] = {}
         self.data: dict[str, bytes] = {}
         self.forgotten: list[str] = []
         self.remembered: dict[str, GlanceImage] = {}
         self.on_look: Callable[[], object] = lambda: None
+        self.on_download: Callable[[], object] = lambda: None
         self.on_piece: Callable[[], object] | None = None
         self.on_copy: Callable[[str], object] = lambda image_id: None
 
@@ -108,6 +126,10 @@ class KnownImages:
         except KeyError:
             raise errors.ImageNotFound(image_id=image_id) from None
 
+    def confirm_sight(self) -> None:
+        if self.hides_images:
+            raise errors.GlanceHidesImages()
+
     def forget(self, image_id: str) -> None:
         self.forgotten.append(image_id)
         self.remembered.pop(image_id, None)
@@ -115,6 +137,7 @@ class KnownImages:
     @contextlib.contextmanager
     def download(self, image_id: str) -> Iterator[Iterator[bytes]]:
         self.get(image_id)
+        self.on_download()
         yield self._pieces(self.data[image_id])
 
     def copy_to(self, image_id: str, store: str) -> bool:
@@ -139,9 +162,11 @@ class Process:
     recovery: Recovery
     reaper: Reaper
     survey: Survey
+    absent_images: AbsentImages
     flattener: Flattener
     importer: BaseImporter
     upkeep: BaseUpkeep
+    generation: Generation
     lineage: Lineage
 
     def sweep_until_quiet(self, *but: State) -> None:
@@ -180,6 +205,8 @@ class Service(fixtures.Fixture):
         self,
         clone_format: CloneFormat = CloneFormat.V2,
         lease_s: float = LEASE_S,
+        absence_delay: int = 0,
+        brake_limit: int = 10,
         **flatten: int,
     ) -> None:
         self.clone_format = clone_format
@@ -188,6 +215,8 @@ class Service(fixtures.Fixture):
         options.register(self._conf)
         self._conf([])
         self._conf.set_override('clone_format', int(clone_format), 'ceph')
+        self._conf.set_override('absence_delay', absence_delay, 'safety')
+        self._conf.set_override('brake_limit', brake_limit, 'safety')
         for option, value in flatten.items():
             self._conf.set_override(option, value, 'flatten')
 
@@ -225,6 +254,8 @@ class Service(fixtures.Fixture):
             atexit.register(shutil.rmtree, folder)
             engine = db_engine.connect(f'sqlite:///{folder}/empty.sqlite')
             migration.upgrade(engine)
+            with engine.begin() as connection:
+                connection.execute(sa.text(_ANSWERS_EVER))
             engine.dispose()
             cls._template = folder / 'empty.sqlite'
         return cls._template
@@ -232,34 +263,46 @@ class Service(fixtures.Fixture):
     def process(
         self,
         on_commit: Callable[[], None] | None = None,
+        fsid: str = '',
         **imports: object,
     ) -> Process:
         """Return a new process; *on_commit* runs before each COMMIT.
 
-        *imports* are options of group [imports].
+        It finds the work of cluster *fsid*, by default of all. *imports* are
+        options of group [imports].
         """
         for option, value in imports.items():
             self._conf.set_override(option, value, 'imports')
         engine = self._connect()
         self.addCleanup(engine.dispose)
-        if on_commit:
-            event.listen(engine, 'commit', lambda _: on_commit())
-        lineage = Lineage(engine)
+        lineage = Lineage(engine).of_cluster(fsid)
         owner = f'process-{next(self._owners)}'
-        fence = Fence(lineage, owner, self.ceph.shut_out)
+        fence = Fence(lineage, owner, self._lease_s, self.ceph.shut_out)
         holder = Holder(lineage, owner, self._lease_s, fence)
         rooms = compose.rooms(self._conf, self.ceph, holder, self.glance)
+        # As a worker does when it starts.
+        rooms.generation.look()
+        if on_commit:
+            event.listen(engine, 'commit', lambda _: on_commit())
         return Process(
             engine=rooms.manager.engine,
             snapshots=rooms.manager.snapshots,
             imports=rooms.manager.imports,
             noted=rooms.noted,
-            recovery=dataclasses.replace(rooms.recovery, idle_s=0),
+            recovery=dataclasses.replace(
+                rooms.recovery,
+                idle_s=0,
+                rollbacks=dataclasses.replace(
+                    rooms.recovery.rollbacks, open_for_s=0
+                ),
+            ),
             reaper=rooms.reaper,
             survey=rooms.survey,
+            absent_images=rooms.absent_images,
             flattener=rooms.flattener,
             importer=rooms.importer,
             upkeep=rooms.upkeep,
+            generation=rooms.generation,
             lineage=lineage,
         )
 
@@ -355,9 +398,62 @@ class Service(fixtures.Fixture):
         """Let every lease run out and every pause end, without a wait."""
         self._make_past(*_TIME_PASSES)
 
+    def pass_time_without_callers(self) -> None:
+        """Let time pass in which nobody asked for an import."""
+        self._make_past(
+            'UPDATE bases SET asked_at = :then WHERE asked_at IS NOT NULL'
+        )
+
+    def pass_created(self) -> None:
+        """Let what is there have been made long ago."""
+        self._make_past(
+            "UPDATE clones SET created_at = :then WHERE state = 'ready'"
+        )
+
+    def execute(self, statement: str) -> None:
+        """Change the database past the service."""
+        engine = sa.create_engine(self._url)
+        with engine.begin() as connection:
+            connection.execute(sa.text(statement))
+        engine.dispose()
+
+    def back_up(self) -> None:
+        """Dump every row of the database."""
+        engine = sa.create_engine(self._url)
+        with engine.connect() as connection:
+            self._backup = {
+                table: [
+                    dict(row._mapping)
+                    for row in connection.execute(sa.select(table))
+                ]
+                for table in tables.Base.metadata.sorted_tables
+            }
+        engine.dispose()
+
+    def restore(self) -> None:
+        """Let the database have the rows of the backup, and no others."""
+        engine = sa.create_engine(self._url)
+        with engine.begin() as connection:
+            for table in reversed(tables.Base.metadata.sorted_tables):
+                connection.execute(sa.delete(table))
+            for table, rows in self._backup.items():
+                for row in rows:
+                    plain = {
+                        name: value.replace(tzinfo=None)
+                        if isinstance(value, datetime.datetime)
+                        else value
+                        for name, value in row.items()
+                    }
+                    connection.execute(sa.insert(table).values(plain))
+        engine.dispose()
+
     def end_leases(self) -> None:
         """Let every lease run out: nobody has renewed it for long."""
         self._make_past(*_LEASES_END)
+
+    def silence_database(self) -> None:
+        """Let nobody have recorded for long that the database answers."""
+        self._make_past(_SILENCE)
 
     def _make_past(self, *statements: str) -> None:
         long_ago = {'then': '2000-01-01 00:00:00.000000'}

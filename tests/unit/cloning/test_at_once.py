@@ -27,7 +27,9 @@ class CreateAndReleaseTest(testtools.TestCase):
             creator, releaser = world.process(), world.process()
             barrier = threading.Barrier(2)
             request = service.request(image_id)
-            creator.engine.remove(creator.engine.create_disk(request))
+            creator.engine.remove(
+                creator.engine.create_disk(request), service.ASKED
+            )
             creator.sweep_until_quiet()
 
             def create():
@@ -52,5 +54,5 @@ class CreateAndReleaseTest(testtools.TestCase):
                 self.assertEqual(
                     [disk.image], world.ceph.children(facts.snapshot)
                 )
-                creator.engine.remove(disk)
+                creator.engine.remove(disk, service.ASKED)
                 creator.reaper.sweep()

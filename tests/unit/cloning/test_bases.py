@@ -4,11 +4,13 @@
 import dataclasses
 import datetime
 import threading
+import time
 
 import testtools
 from testtools import matchers
 
 from rbdcloner import errors
+from rbdcloner.model import Filters
 from rbdcloner.model import Kind
 from rbdcloner.model import Way
 from rbdcloner.states import BaseState
@@ -284,6 +286,140 @@ class RefusalTest(BasesTest):
         self.run_import()
         self.assertIs(BaseState.DROPPED, self.base().state)
         self.assert_nothing_left()
+
+    def test_image_deleted_during_its_import_is_not_found(self) -> None:
+        before = self.service.glance.images[self.image_id]
+        pieces = self.service.glance.on_piece
+        self.service.glance.on_piece = lambda: self.service.glance.images.pop(
+            self.image_id, None
+        )
+        self.run_import()
+        self.service.glance.on_piece = pieces
+        self.assertIs(BaseState.DROPPED, self.base().state)
+        self.assertIn('ImageNotFound', self.base().reason)
+        self.assert_nothing_left()
+        # Callers are told so, whatever is remembered of the image.
+        self.service.glance.remembered[self.image_id] = before
+        self.assertRaises(
+            errors.ImageNotFound, self.engine.create_disk, self.request
+        )
+        self.assertThat(self.process.lineage.bases(), matchers.HasLength(1))
+
+    def test_image_deactivated_or_replaced_during_its_import_is_dropped(
+        self,
+    ) -> None:
+        for facts in ({'status': 'deactivated'}, {'checksum': 'md5:other'}):
+            self.image_id = self.service.add_elsewhere(DATA)
+            self.request = service.request(self.image_id, imports=True)
+            self.service.glance.on_piece = lambda facts=facts: (
+                self.service.change_image(self.image_id, **facts)
+            )
+            self.run_import()
+            self.assertIs(BaseState.DROPPED, self.base().state)
+        self.assert_nothing_left()
+
+    def test_whole_import_is_kept_while_glance_does_not_answer(self) -> None:
+        def is_down() -> None:
+            raise errors.GlanceUnavailable(reason='it is down')
+
+        def go_down() -> None:
+            self.service.glance.on_look = is_down
+
+        self.service.glance.on_piece = go_down
+        self.run_import()
+        self.assertIs(BaseState.READY, self.base().state)
+
+    def test_image_without_data_is_refused_and_leaves_no_row(self) -> None:
+        def has_none() -> None:
+            raise errors.ImageDataMissing(image_id=self.image_id)
+
+        self.service.glance.on_download = has_none
+        states = self.tries()
+        self.assertEqual([*[BaseState.WANTED] * 2, BaseState.REFUSED], states)
+        self.assertIn('ImageDataMissing', self.base().reason)
+        self.assertEqual([], self.images_of_bases())
+
+    def test_download_that_does_not_begin_leaves_no_row(self) -> None:
+        def break_off() -> None:
+            raise errors.GlanceUnavailable(reason='the connection broke')
+
+        self.service.glance.on_download = break_off
+        self.run_import()
+        self.assertIs(BaseState.WANTED, self.base().state)
+        self.assertEqual([], self.images_of_bases())
+
+    def test_data_that_begins_wrong_leaves_no_row(self) -> None:
+        self.service.change_data(self.image_id, b'QFI\xfb\0\0\0\3' + DATA)
+        self.assertEqual([BaseState.REFUSED], self.tries())
+        self.assertEqual([], self.images_of_bases())
+
+    def tries(self) -> list[BaseState]:
+        """Import until that ends; the states after each attempt."""
+        self.run_import()
+        states = [self.base().state]
+        while self.base().state is BaseState.WANTED:
+            self.service.pass_time()
+            self.process.importer.run_next()
+            states.append(self.base().state)
+        return states
+
+    def images_of_bases(self) -> list[object]:
+        """Return the rows of RBD images that were to be bases."""
+        return list(self.process.lineage.page(Filters(kind=Kind.BASE)))
+
+    def test_import_that_nobody_waits_for_ends_and_gives_its_slot_back(
+        self,
+    ) -> None:
+        def wait() -> None:
+            pieces.append(len(pieces))
+            self.service.pass_time_without_callers()
+            # Longer than the progress is kept to itself.
+            time.sleep(1.5)
+
+        pieces: list[int] = []
+        self.service.glance.on_piece = wait
+        self.run_import()
+        self.service.glance.on_piece = None
+        self.assert_abandoned()
+        self.assertThat(pieces, matchers.HasLength(1))
+        self.assert_nothing_left()
+        self.assertIs(State.READY, self.create().state)
+
+    def test_import_that_fails_and_that_nobody_waits_for_ends(self) -> None:
+        def is_down() -> None:
+            raise errors.GlanceUnavailable(reason='it is down')
+
+        self.service.glance.on_download = is_down
+        self.run_import()
+        self.assertIs(BaseState.WANTED, self.base().state)
+        self.service.pass_time_without_callers()
+        self.service.pass_time()
+        self.process.importer.run_next()
+        self.assert_abandoned()
+
+    def assert_abandoned(self) -> None:
+        base = self.base()
+        self.assertEqual((BaseState.DROPPED, None), (base.state, base.slot))
+        self.assertIn('no caller has asked for it', base.reason)
+
+    def test_import_that_callers_ask_for_or_an_administrator_goes_on(
+        self,
+    ) -> None:
+        for again in (False, True):
+            image_id = self.service.add_elsewhere(DATA)
+            self.request = service.request(image_id, imports=True)
+            self.assertRaises(
+                errors.ImageImporting, self.engine.create_disk, self.request
+            )
+            self.service.pass_time_without_callers()
+            image = self.service.glance.images[image_id]
+            self.process.lineage.want_base(
+                self.service.ceph.fsid, image_id, image.checksum, MIB, again
+            )
+            self.service.pass_time_without_callers() if again else None
+            self.process.importer.run_next()
+            (base,) = self.process.lineage.bases(glance_image_id=image_id)
+            self.assertIs(BaseState.READY, base.state)
 
     def test_stopped_process_puts_the_import_back(self) -> None:
         stopping = threading.Event()

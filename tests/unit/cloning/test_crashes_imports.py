@@ -3,6 +3,7 @@
 
 import json
 
+from rbdcloner import errors
 from rbdcloner.model import Clone
 from rbdcloner.model import DiskRequest
 from rbdcloner.states import State
@@ -70,12 +71,17 @@ class BeginTest(ImportCrashTest):
 
     def test_called_again_it_ends_in_one_empty_image(self) -> None:
         steps = self.each_death(_nothing, _begin, self.check)
-        self.assertEqual(['commit', 'create', 'tag', 'commit'], steps)
+        self.assertEqual(
+            ['commit', 'create', 'mark_delivered', 'commit'], steps
+        )
 
     def test_begun_anew_it_ends_in_another_empty_image(self) -> None:
         steps = self.each_death(_begun, _begin, self.check)
         self.assertEqual(
-            ['trash', 'commit', 'commit', 'create', 'tag', 'commit'],
+            [
+                *('trash', 'commit', 'commit'),
+                *('create', 'mark_delivered', 'commit'),
+            ],
             steps[-6:],
         )
 
@@ -119,7 +125,9 @@ class FinishTest(ImportCrashTest):
             self.assertEqual(b'half', world.ceph.read(ready.image, 0, 4))
 
         steps = self.each_death(_begun, _finish, check)
-        self.assertEqual(['commit', 'resize', 'commit'], steps)
+        self.assertEqual(
+            ['commit', 'resize', 'mark_committed', 'commit'], steps
+        )
 
     def test_not_called_again_it_is_a_disk_or_is_not(self) -> None:
         def check(world: Service, _: str) -> None:
@@ -131,9 +139,17 @@ class FinishTest(ImportCrashTest):
 
         self.each_death(_begun, _finish, check)
 
-    def test_begun_anew_instead_the_image_is_not_used(self) -> None:
+    def test_begun_anew_instead_only_a_committed_image_is_used(self) -> None:
         def check(world: Service, image_id: str) -> None:
             if self.states(world) == {'ready'}:
+                return
+            facts = world.ceph.find_image(world.child(NAME))
+            if facts.committed:
+                process = world.process()
+                self.assertRaises(errors.DiskExists, _begin, process, '')
+                self.assertEqual({'ready'}, self.states(world))
+                self.assertEqual(5 * MIB, facts.size_bytes)
+                self.assertEqual(b'half', world.ceph.read(facts.image, 0, 4))
                 return
             clone = _begin(world.process(), '')
             self.assertNotEqual(image_id, clone.image.id)
@@ -176,7 +192,9 @@ class AdoptTest(ImportCrashTest):
             self.assertEqual({}, world.ceph.trashed('vms'))
 
         steps = self.each_death(self.prepare, look, check)
-        self.assertEqual(['commit', 'commit', 'tag', 'strike_note'], steps)
+        self.assertEqual(
+            ['commit', 'commit', 'mark_delivered', 'strike_note'], steps
+        )
 
 
 class UnwantedTest(ImportCrashTest):

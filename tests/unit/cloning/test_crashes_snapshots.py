@@ -7,6 +7,7 @@ from rbdcloner.cloning import flattening
 from rbdcloner.model import Clone
 from rbdcloner.model import FlattenReason
 from rbdcloner.model import Parent
+from rbdcloner.model import Request
 from rbdcloner.states import FlattenState
 from rbdcloner.states import State
 from tests.unit.cloning import dying
@@ -34,8 +35,9 @@ def _child(world: Service, golden: str):
 
 
 def _create(process: Process, golden: str) -> Parent:
+    # Sent again it is the same request.
     return process.snapshots.create_snapshot(
-        'vms', tree.name_of(golden), 'then'
+        'vms', tree.name_of(golden), 'then', Request(golden)
     )
 
 

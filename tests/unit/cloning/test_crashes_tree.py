@@ -140,7 +140,8 @@ class SnapshotDiskTest(TreeCrashTest):
             [
                 *('commit', 'take_snapshot', 'commit'),
                 *('clone', 'tag', 'commit'),
-                *('take_snapshot', 'commit', 'protect', 'commit'),
+                *('take_snapshot', 'commit', 'protect'),
+                *('mark_delivered', 'commit'),
             ],
             steps,
         )

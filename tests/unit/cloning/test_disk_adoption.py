@@ -12,6 +12,7 @@ import fixtures
 import testtools
 
 from rbdcloner import errors
+from rbdcloner.db.reservation import EDGE_PREFIX
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
@@ -76,6 +77,30 @@ class AdoptTest(AdoptionCase):
         self.assertEqual('', clone.glance_image_id)
         self.assertIsNone(clone.lease_expires_at)
         self.assertEqual(clone.uuid, self.ceph.find_image(image).tag)
+        self.assert_deleted()
+
+    def test_bridge_snapshot_goes_with_the_disk(self) -> None:
+        """As a migration leaves it, which gives the disk another id."""
+        image = self.imported()
+        self.ceph.add_snapshot(image, f'{EDGE_PREFIX}{uuid.uuid4()}')
+        self.adopt()
+        self.assert_deleted()
+
+    def test_bridge_snapshot_with_a_child_stays_with_the_disk(self) -> None:
+        image = self.imported()
+        bridge = f'{EDGE_PREFIX}{uuid.uuid4()}'
+        held = self.ceph.add_snapshot(image, bridge, True)
+        child = self.service.child('a-child')
+        self.ceph.clone(held, child, self.clone_format, 22)
+        self.adopt()
+        self.process.engine.delete_disks(self.request.instance_uuid, '')
+        for _ in range(2):
+            self.service.pass_time()
+            self.process.reaper.sweep()
+        (facts,) = self.ceph.snapshots(image)
+        self.assertEqual((bridge, False), (facts.snapshot.name, facts.trashed))
+        self.ceph.remove_image(self.ceph.find_image(child).image)
+        self.service.pass_time()
         self.assert_deleted()
 
     def test_a_childs_parent_is_recorded(self) -> None:
@@ -370,7 +395,7 @@ class NotedTest(AdoptionCase):
         self.note()
 
         def change(act: str, when: str) -> None:
-            if (act, when) == ('tag', 'before'):
+            if (act, when) == ('mark_delivered', 'before'):
                 self.note(host='compute-2')
 
         self.ceph.on_act = change
@@ -385,6 +410,82 @@ class NotedTest(AdoptionCase):
         self.assertEqual([name], list(self.ceph.notes('vms')))
         self.process.noted.adopt_of(self.request.instance_uuid)
         self.assertEqual({}, self.ceph.notes('vms'))
+
+    def test_note_of_a_making_is_struck_once_a_row_has_the_disk(self) -> None:
+        image_id = self.service.add_image()
+        asked = service.request(image_id, name=self.request.name)
+        self.note(making='yes')
+        self.process.engine.create_disk(asked)
+        self.assertEqual(0, self.look())
+        self.assertEqual({}, self.ceph.notes('vms'))
+
+    def test_note_of_a_making_stays_where_the_row_has_no_disk(self) -> None:
+        """What has the name of a row's disk may be another image."""
+        image_id = self.service.add_image()
+        asked = service.request(image_id, name=self.request.name)
+        disk = self.process.engine.create_disk(asked)
+        self.ceph.remove_image(disk.image)
+        self.imported()
+        self.note(making='yes')
+        self.look()
+        self.assertEqual([self.request.name], list(self.ceph.notes('vms')))
+
+    def abandon_makers(self) -> None:
+        """Let each nova-compute that makes a disk be dead by now."""
+        self.process.noted.abandoned_after_s = 0
+
+    def test_note_of_an_image_that_was_never_made_is_struck(self) -> None:
+        log = self.useFixture(fixtures.FakeLogger(level=logging.WARNING))
+        self.note(making='yes')
+        for _twice in range(2):
+            self.look()
+            self.assertEqual([self.request.name], list(self.ceph.notes('vms')))
+        self.abandon_makers()
+        self.look()
+        self.assertEqual({}, self.ceph.notes('vms'))
+        self.assertIn(self.request.name, log.output)
+
+    def test_note_of_a_making_begins_anew_with_its_text(self) -> None:
+        self.process.noted.abandoned_after_s = 3600
+        self.note(making='yes')
+        self.look()
+        (known,) = self.process.noted._making_since
+        self.note(making='yes', host='another')
+        self.look()
+        self.assertNotIn(known, self.process.noted._making_since)
+
+    def test_image_that_nova_may_have_made_stays_with_its_note(self) -> None:
+        log = self.useFixture(fixtures.FakeLogger(level=logging.WARNING))
+        image = self.imported()
+        self.note(making='yes')
+        self.abandon_makers()
+        for _twice in range(2):
+            self.look()
+        self.assertEqual([self.request.name], list(self.ceph.notes('vms')))
+        self.assertEqual(image, self.ceph.find_image(image).image)
+        (line,) = log.output.splitlines()
+        self.assertIn('rbdcloner-manage disk adopt', line)
+
+    def test_note_of_a_dead_maker_does_not_shield_a_workers_remains(
+        self,
+    ) -> None:
+        def die(name: str, when: str) -> None:
+            if (name, when) == ('resize', 'before'):
+                raise service.Died(name)
+
+        image_id = self.service.add_image()
+        asked = service.request(image_id, name=self.request.name)
+        self.note(making='yes')
+        self.abandon_makers()
+        self.look()
+        self.ceph.on_act = die
+        with testtools.ExpectedException(service.Died):
+            self.process.engine.create_disk(asked)
+        self.ceph.on_act = lambda name, when: None
+        self.ceph.expire_watches()
+        self.service.end_leases()
+        process = self.service.process()
+        self.assertIs(State.READY, process.engine.create_disk(asked).state)
 
     def test_deletion_by_instance_finds_what_is_noted(self) -> None:
         self.imported(f'{self.request.instance_uuid}_disk')

@@ -90,11 +90,14 @@ def test_what_glance_quotes_is_unquoted(parts):
 
 
 @pytest.mark.parametrize(
-    ('urls', 'disk_format', 'expected'),
+    ('urls', 'formats', 'expected'),
     [
         ((), 'raw', [Refusal.NO_LOCATION]),
         ((GOOD,), 'raw', [Location(FSID, 'images', 'an-image', 'snap')]),
         ((GOOD,), 'qcow2', [Refusal.NOT_RAW]),
+        ((GOOD,), 'raw in ova', [Refusal.NOT_BARE]),
+        ((GOOD,), 'raw in compressed', [Refusal.NOT_BARE]),
+        ((GOOD,), 'raw in ', [Refusal.NOT_BARE]),
         (('rbd://other/p/i/s',), 'raw', [Refusal.OTHER_CLUSTER]),
         (('rbd://other/p/i/s',), 'qcow2', [Refusal.OTHER_CLUSTER]),
         (
@@ -109,8 +112,13 @@ def test_what_glance_quotes_is_unquoted(parts):
         ),
     ],
 )
-def test_every_location_is_judged_in_order(urls, disk_format, expected):
-    image = an_image(*urls, disk_format=disk_format)
+def test_every_location_is_judged_in_order(urls, formats, expected):
+    disk_format, inside, container = formats.partition(' in ')
+    image = an_image(
+        *urls,
+        disk_format=disk_format,
+        container_format=container if inside else 'bare',
+    )
     judged = list(eligibility.candidates(image, FSID))
     assert [found for _url, found in judged] == expected
     assert tuple(url for url, _found in judged) == (urls or ('',))
@@ -129,6 +137,7 @@ def test_every_refusal_has_a_code_and_a_sentence():
     'changes',
     [
         {'visibility': 'public'},
+        {'visibility': 'public', 'hidden': True},
         {'visibility': 'community'},
         {'visibility': 'private', 'owner': 'asker'},
         {'visibility': 'shared', 'owner': 'asker'},
@@ -145,7 +154,6 @@ def test_an_image_available_to_the_project_is_usable(changes):
         ({'status': 'queued'}, errors.ImageNotActive),
         ({'status': 'deactivated'}, errors.ImageNotActive),
         ({'status': ''}, errors.ImageNotActive),
-        ({'hidden': True}, errors.ImageHidden),
         ({'visibility': 'private'}, errors.ImageForbidden),
         ({'visibility': 'shared'}, errors.ImageForbidden),
         ({'visibility': ''}, errors.ImageForbidden),
@@ -212,7 +220,8 @@ class Looker:
 
     fsid = FSID
 
-    def __init__(self, **answers):
+    def __init__(self, size_bytes=1 << 30, **answers):
+        self._size_bytes = size_bytes
         self._answers = answers
 
     def find_snapshot(self, pool, namespace, image, snapshot):
@@ -222,7 +231,7 @@ class Looker:
         of = model.Image(FSID, pool, namespace, image, '1234')
         return model.SnapshotFacts(
             model.Snapshot(of, snapshot, answer),
-            size_bytes=1 << 30,
+            size_bytes=self._size_bytes,
             order=22,
             protected=True,
             trashed=False,
@@ -278,6 +287,11 @@ def test_what_ceph_refuses_has_a_name(error, reason):
     assert found.summary == f'{reason} ({at("bad")})'
 
 
+def test_snapshot_without_data_is_refused():
+    found = eligibility.judge(an_image(at('good')), Looker(0, good=7))
+    assert found.refusals == ((at('good'), Refusal.EMPTY),)
+
+
 @pytest.mark.parametrize(
     'error',
     [
@@ -301,5 +315,5 @@ def test_an_image_without_locations_says_so():
 
 def test_without_a_project_only_the_image_is_looked_at():
     eligibility.check_usable(an_image(visibility='private'))
-    with pytest.raises(errors.ImageHidden):
-        eligibility.check_usable(an_image(hidden=True))
+    with pytest.raises(errors.ImageNotActive):
+        eligibility.check_usable(an_image(status='queued'))

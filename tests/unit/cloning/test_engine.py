@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the engine promises, on the double and SQLite."""
 
+import dataclasses
 import threading
 
 import testtools
 from testtools import matchers
 
 from rbdcloner import errors
+from rbdcloner.cloning import changes
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Protector
+from rbdcloner.model import Request
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 from tests.unit.cloning import service
@@ -171,7 +174,7 @@ class CreateTest(EngineTest):
         self.assertNotEqual(first.image.id, second.image.id)
 
     def test_full_pool_leaves_nothing(self) -> None:
-        for act in ('clone', 'tag', 'resize'):
+        for act in ('clone', 'resize', 'mark_delivered'):
             self.ceph.fail(act, errors.OutOfSpace(pool='vms'))
             self.assertRaises(
                 errors.OutOfSpace, self.engine.create_disk, self.request
@@ -184,7 +187,7 @@ class CreateTest(EngineTest):
 
     def test_lost_answer_of_ceph_is_resolved_by_the_next_call(self) -> None:
         lost = errors.CephUnavailable(act='clone')
-        for act in ('clone', 'tag', 'resize'):
+        for act in ('clone', 'resize', 'mark_delivered'):
             for when in ('before', 'after'):
                 self.ceph.fail(act, lost, when=when)
                 self.assertRaises(
@@ -205,6 +208,16 @@ class CreateTest(EngineTest):
         clone = self.engine.create_disk(service.request(self.image_id))
         self.assertEqual(again.id, clone.parent.snapshot.image.id)
 
+    def test_replaced_parent_of_larger_objects_is_found_anew(self) -> None:
+        self.engine.create_disk(self.request)
+        old = self.service.parent_of(self.image_id)
+        self.ceph.remove_image(old.image)
+        again = self.ceph.add_image('images', self.image_id, MIB, order=23)
+        self.ceph.add_snapshot(again, 'snap', protected=True)
+        clone = self.engine.create_disk(service.request(self.image_id))
+        self.assertEqual(again.id, clone.parent.snapshot.image.id)
+        self.assertEqual(23, clone.parent.order)
+
     def test_image_removed_behind_our_back_is_named(self) -> None:
         self.engine.create_disk(self.request)
         self.ceph.remove_image(self.service.parent_of(self.image_id).image)
@@ -219,10 +232,74 @@ class CreateTest(EngineTest):
 class ResizeTest(EngineTest):
     def setUp(self) -> None:
         super().setUp()
+        self.snapshots = self.process.snapshots
         self.clone = self.engine.create_disk(self.request)
 
-    def resize(self, size_bytes: int):
-        return self.engine.resize_disk('vms', self.request.name, size_bytes)
+    def resize(self, size_bytes: int, request: Request = changes.UNNAMED):
+        return self.engine.resize_disk(
+            'vms', self.request.name, size_bytes, request
+        )
+
+    def go_back(self) -> None:
+        """Give the disk the size that it had first."""
+        self.snapshots.rollback_disk('vms', self.request.name, 'then')
+
+    def test_sent_again_it_lets_a_later_rollback_be(self) -> None:
+        self.snapshots.create_snapshot('vms', self.request.name, 'then')
+        request = Request('call', 2**40)
+        self.resize(5 * MIB, request)
+        self.go_back()
+        self.assertEqual(2 * MIB, self.resize(5 * MIB, request).size_bytes)
+        facts = self.ceph.find_image(self.clone.image)
+        self.assertEqual(2 * MIB, facts.size_bytes)
+
+    def test_sent_again_after_a_larger_one_it_is_answered(self) -> None:
+        request = Request('call', 0)
+        self.resize(5 * MIB, request)
+        grown = self.resize(8 * MIB)
+        self.assertEqual(grown, self.resize(5 * MIB, request))
+
+    def test_sent_again_after_a_refusal_it_is_done(self) -> None:
+        request = Request('call', 0)
+        self.ceph.fail('resize', errors.OutOfSpace(pool='vms'))
+        self.assertRaises(errors.OutOfSpace, self.resize, 5 * MIB, request)
+        self.assertEqual(5 * MIB, self.resize(5 * MIB, request).size_bytes)
+
+    def test_sent_again_after_a_lost_answer_of_ceph_it_is_done(self) -> None:
+        request = Request('call', 0)
+        lost = errors.CephUnavailable(act='resize')
+        self.ceph.fail('resize', lost)
+        self.assertRaises(
+            errors.CephUnavailable, self.resize, 5 * MIB, request
+        )
+        self.assertEqual(5 * MIB, self.resize(5 * MIB, request).size_bytes)
+
+    def test_late_it_lets_the_next_disk_of_the_name_be(self) -> None:
+        self.engine.delete_disk('vms', self.request.name)
+        self.engine.create_disk(self.request)
+        late = Request('late', 0)
+        refused = self.assertRaises(
+            errors.RequestOutdated, self.resize, 5 * MIB, late
+        )
+        row = self.engine.get_disk('vms', self.request.name)
+        self.assertEqual((State.READY, 2 * MIB), (row.state, row.size_bytes))
+        now = Request('now', refused.kwargs['later'])
+        self.assertEqual(5 * MIB, self.resize(5 * MIB, now).size_bytes)
+
+    def test_noted_it_lets_the_next_disk_of_the_name_be(self) -> None:
+        request = Request('call', 0)
+        self.resize(5 * MIB, request)
+        self.engine.delete_disk('vms', self.request.name)
+        self.engine.create_disk(self.request)
+        self.assertRaises(
+            errors.RequestOutdated, self.resize, 5 * MIB, request
+        )
+
+    def test_it_keeps_no_creation_from_being_repeated(self) -> None:
+        self.resize(5 * MIB)
+        request = dataclasses.replace(self.request, after=0)
+        again = self.engine.create_disk(request)
+        self.assertEqual(5 * MIB, again.size_bytes)
 
     def test_grows_the_image_and_the_row(self) -> None:
         self.assertEqual(5 * MIB, self.resize(5 * MIB).size_bytes)
@@ -249,6 +326,41 @@ class ResizeTest(EngineTest):
         )
 
 
+class LookTest(EngineTest):
+    """A disk's row says READY, and its image may not be there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clone = self.engine.create_disk(self.request)
+
+    def look(self):
+        return self.engine.look_at_disk('vms', self.request.name)
+
+    def assert_missing(self, found: str) -> None:
+        error = self.assertRaises(errors.DiskImageMissing, self.look)
+        self.assertIn(found, str(error))
+
+    def test_disk_that_is_there_is_ready(self) -> None:
+        self.assertEqual(self.clone, self.look())
+
+    def test_image_that_others_removed_is_not_ready(self) -> None:
+        self.ceph.remove_image(self.clone.image)
+        self.assert_missing('was removed')
+
+    def test_image_in_the_trash_is_not_ready(self) -> None:
+        self.ceph.trash_image(self.clone.image)
+        self.assert_missing('rbd trash restore')
+
+    def test_image_that_others_renamed_is_not_ready(self) -> None:
+        self.ceph.trash_image(self.clone.image)
+        self.ceph.restore(dataclasses.replace(self.clone.image, name='x'))
+        self.assert_missing('was renamed to x')
+
+    def test_deleted_disk_is_not_found(self) -> None:
+        self.engine.delete_disk('vms', self.request.name)
+        self.assertRaises(errors.DiskNotFound, self.look)
+
+
 class DeleteTest(EngineTest):
     def setUp(self) -> None:
         super().setUp()
@@ -256,6 +368,23 @@ class DeleteTest(EngineTest):
 
     def delete(self):
         return self.engine.delete_disk('vms', self.request.name)
+
+    def test_retired_disk_that_others_restored_is_theirs(self) -> None:
+        self.process.snapshots.create_snapshot(
+            'vms', self.request.name, 'then'
+        )
+        gone = self.delete()
+        self.ceph.restore(dataclasses.replace(gone.image, name='theirs'))
+        there = self.ceph.inventory()
+        self.process.sweep_until_quiet()
+        row = self.process.lineage.find(
+            gone.image.fsid, 'vms', '', self.request.name
+        )
+        self.assertEqual(
+            (State.DELETED, 'restored by others as theirs'),
+            (row.state, row.reason),
+        )
+        self.assertEqual(there, self.ceph.inventory())
 
     def test_nothing_is_left(self) -> None:
         self.assertIs(State.RETIRED, self.delete().state)
@@ -290,8 +419,9 @@ class DeleteTest(EngineTest):
     def test_image_put_under_the_name_later_is_never_touched(self) -> None:
         self.ceph.remove_image(self.clone.image)
         stranger = self.ceph.add_image('vms', self.request.name, MIB)
-        self.assertIs(State.RETIRED, self.delete().state)
-        self.process.sweep_until_quiet()
+        self.assertRaises(errors.RbdImageReplaced, self.delete)
+        self.service.pass_time()
+        self.process.recovery.sweep()
         self.assertEqual({stranger.name: stranger.id}, self.ceph.named('vms'))
 
     def test_open_disk_stays_and_is_removed_when_it_is_closed(self) -> None:

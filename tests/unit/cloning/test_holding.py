@@ -74,7 +74,7 @@ class LostLeaseTest(testtools.TestCase):
 
     def test_create(self) -> None:
         acts = self.each_loss(_image, _create)
-        self.assertEqual(['clone', 'tag', 'resize'], acts[-3:])
+        self.assertEqual(['clone', 'resize', 'mark_delivered'], acts[-3:])
 
     def test_resize(self) -> None:
         acts = self.each_loss(
@@ -93,7 +93,10 @@ class LostLeaseTest(testtools.TestCase):
             ),
         )
         self.assertEqual(
-            ['take_snapshot', 'clone', 'tag', 'take_snapshot', 'protect'],
+            [
+                *('take_snapshot', 'clone', 'tag'),
+                *('take_snapshot', 'protect', 'mark_delivered'),
+            ],
             acts,
         )
 
@@ -247,16 +250,44 @@ class HolderTest(testtools.TestCase):
             permits.permit()
         asked.assert_not_called()
 
+    def test_a_permit_does_not_outlive_its_connection(self) -> None:
+        """The clock stood still with the machine; another took the row."""
+        with self.holder.working_on(self.disk):
+            permits.permit(time.monotonic() - LEASE_S)
+            self.world.end_leases()
+            held = self.world.process().lineage.hold(
+                self.disk, 'other', 600, shut_out=()
+            )
+            self.world.ceph.connected_at = time.monotonic()
+            self.assertRaises(
+                errors.LeaseLost, self.world.ceph.trash, self.disk.image
+            )
+        self.assertIn(self.disk.image.name, self.world.ceph.named('vms'))
+        self.assertEqual([held.fence], [r.fence for r in self.lineage.held()])
+
+    def test_a_permit_is_confirmed_for_a_connection_once(self) -> None:
+        holder = holding.Holder(self.lineage, 'me', 60)
+        disk = holder.taken(self._taken_over)
+        with holder.working_on(disk):
+            connected_at = time.monotonic()
+            permits.permit(connected_at)
+            # That nothing is asked can be seen in no row.
+            with mock.patch.object(type(self.lineage), 'renew_all') as asked:
+                permits.permit(connected_at)
+        asked.assert_not_called()
+
     def test_without_a_database_nothing_uncertain_is_permitted(self) -> None:
         down = errors.DatabaseUnavailable(reason='down')
+        hold = self.holder.hold_on(
+            self.disk, lambda: self.lineage.renew_all({}, 'me', LEASE_S)
+        )
+        hold.patience_s = 0
         # A database cannot be stopped under SQLite.
         with (
             mock.patch.object(
                 type(self.lineage), 'renew_all', side_effect=down
             ),
-            permits.acting(
-                self.holder.hold_on(self.disk, self.lineage.renew_all)
-            ),
+            permits.acting(hold),
         ):
             self.wait_until(self._is_refused, 'it is permitted')
 
@@ -284,6 +315,47 @@ class HolderTest(testtools.TestCase):
         self.assertEqual({ADDRESS}, self.world.ceph.refused)
         self.assertEqual((), self.lineage.addresses_of(self.disk.owner))
         self.assertEqual(self.disk.fence + 1, held.fence)
+
+    def test_no_holder_is_blocklisted_after_a_silent_database(self) -> None:
+        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
+        self.world.end_leases()
+        self.world.silence_database()
+        other = self.world.process().engine.holder
+        self.assertRaises(errors.DiskBusy, other.hold, self.disk)
+        self.assertEqual(set(), self.world.ceph.refused)
+        # The holder lives, and renews its lease by then.
+        self.lineage.renew(self.disk, 60)
+        self.wait_until(self._leases_are_trusted, 'leases are not trusted')
+        self.assertRaises(errors.DiskBusy, other.hold, self.disk)
+        self.assertEqual(set(), self.world.ceph.refused)
+
+    def test_a_lease_after_a_silence_its_row_is_taken_over(self) -> None:
+        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
+        self.world.end_leases()
+        self.world.silence_database()
+        other = self.world.process().engine.holder
+        self.assertRaises(errors.DiskBusy, other.hold, self.disk)
+        self.wait_until(self._leases_are_trusted, 'leases are not trusted')
+        self.assertEqual(self.disk.fence + 1, other.hold(self.disk).fence)
+        self.assertEqual({ADDRESS}, self.world.ceph.refused)
+
+    def test_long_work_waits_for_the_database(self) -> None:
+        renew_all = self.lineage.renew_all
+        down = errors.DatabaseUnavailable(reason='down')
+        with (
+            self.holder.working_on(self.disk, long=True),
+            # A database cannot be stopped under SQLite.
+            mock.patch.object(
+                type(self.lineage), 'renew_all', side_effect=down
+            ) as failing,
+        ):
+            time.sleep(LEASE_S)
+            answers = threading.Timer(
+                LEASE_S, lambda: setattr(failing, 'side_effect', renew_all)
+            )
+            answers.start()
+            permits.permit()
+            answers.join()
 
     def test_who_let_go_is_not_shut_out(self) -> None:
         self.lineage.note_addresses(self.disk.owner, [ADDRESS])
@@ -327,6 +399,9 @@ class HolderTest(testtools.TestCase):
             self.assertEqual({ADDRESS}, self.world.ceph.refused)
             permits.permit()
 
+    def _leases_are_trusted(self) -> bool:
+        return self.lineage.may_take_over('me', LEASE_S)
+
     def _taken_over(self, owner: str, lease_s: float):
         self.lineage.let_go(self.disk, 'why')
         return self.lineage.hold(self.disk, owner, lease_s)
@@ -355,7 +430,7 @@ class TakeOverTest(testtools.TestCase):
         self.request = service.request(self.image_id)
 
     def die(self) -> None:
-        self.world.ceph.fail('tag', service.Died('killed'))
+        self.world.ceph.fail('resize', service.Died('killed'))
         self.assertRaises(
             service.Died,
             self.world.process().engine.create_disk,
@@ -377,7 +452,7 @@ class TakeOverTest(testtools.TestCase):
 
     def test_what_is_at_work_or_was_let_go_is_left_alone(self) -> None:
         process = self.world.process()
-        self.world.ceph.fail('tag', errors.CephUnavailable(act='tag'))
+        self.world.ceph.fail('resize', errors.CephUnavailable(act='resize'))
         self.assertRaises(
             errors.CephUnavailable, process.engine.create_disk, self.request
         )
@@ -424,7 +499,7 @@ def _to_flatten(world: Service) -> str:
 
 def _half_made(world: Service) -> str:
     image_id = _image(world)
-    world.ceph.fail('tag', service.Died('killed'))
+    world.ceph.fail('resize', service.Died('killed'))
     with contextlib.suppress(service.Died):
         _create(world.process(), image_id)
     world.ceph.expire_watches()

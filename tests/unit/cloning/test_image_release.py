@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an administrator does with images in use, and how it ends."""
 
+import dataclasses
+
 import testtools
 from testtools import matchers
 
@@ -57,6 +59,13 @@ class RestoreTest(ReleaseTest):
         self.release.restore(self.retired)
         created = tree.launch(self.process, self.image_id)
         self.assertEqual(self.disk.uuid, created.uuid)
+        self.assert_is_back()
+
+    def test_deletion_that_was_waited_for_does_not_go_on(self) -> None:
+        self.release.restore(self.retired)
+        self.process.recovery.sweep()
+        going = dataclasses.replace(self.retired, state=State.DELETING)
+        self.process.engine.see_out(going)
         self.assert_is_back()
 
     def test_it_can_be_deleted_meanwhile(self) -> None:

@@ -34,7 +34,7 @@ class ImportCase(testtools.TestCase):
             try:
                 return self.process.imports.begin(request)
             except errors.CreationOutdated as exc:
-                deletion = exc.kwargs['deletion']
+                deletion = exc.kwargs['later']
                 self.assertGreater(deletion, request.after)
                 request = dataclasses.replace(request, after=deletion)
 

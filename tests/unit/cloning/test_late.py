@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 import dataclasses
+from unittest import mock
 import uuid
 
 import testtools
@@ -44,15 +45,38 @@ class LateV1Test(testtools.TestCase):
         try:
             self.engine.create_disk(request)
         except errors.CreationOutdated as exc:
-            request = dataclasses.replace(
-                request, after=exc.kwargs['deletion']
-            )
+            request = dataclasses.replace(request, after=exc.kwargs['later'])
             self.engine.create_disk(request)
         return request
 
     def refused(self, act: Callable[..., object], *given: object) -> None:
         with testtools.ExpectedException(errors.CreationOutdated):
             act(*given)
+
+    def test_a_disk_that_is_ready_before_a_deletions_commit_goes(self) -> None:
+        """It was not yet there when the deletion looked."""
+        other = self.service.process()
+        begin = type(self.process.lineage).begin_deletions
+
+        def begin_late(*given: object) -> object:
+            answer = begin(*given)
+            # SQLite has one writer: until the COMMIT nobody else writes. So
+            # it comes after it, and is one that no deletion refuses.
+            late = dataclasses.replace(self.request, after=None)
+            other.engine.create_disk(late)
+            return answer
+
+        self.create()
+        self.engine.delete_disk('vms', self.request.name)
+        with mock.patch.object(
+            type(self.process.lineage),
+            'begin_deletions',
+            begin_late,
+        ):
+            self.engine.delete_disks(
+                self.request.instance_uuid, '', 'a-call', wait=False
+            )
+        self.assert_nothing_left()
 
     def assert_nothing_left(self) -> None:
         self.process.sweep_until_quiet()

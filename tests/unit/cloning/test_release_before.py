@@ -44,7 +44,7 @@ class ReleaseBeforeTest(testtools.TestCase):
         process.flattener.run_next()
         process.survey.look()
         process.snapshots.discard_snapshot(location)
-        process.engine.remove(disk)
+        process.engine.remove(disk, service.ASKED)
         process.sweep_until_quiet()
         self.assertEqual(
             [State.DELETED] * 2,

@@ -110,7 +110,7 @@ class RepairTest(testtools.TestCase):
         self.lost_and_repaired()
         for clone in self.process.engine.page(service.Filters(), 0, 100):
             clones.append(clone)
-            self.process.engine.remove(clone)
+            self.process.engine.remove(clone, service.ASKED)
         self.ceph.glance_delete(self.image)
         del self.service.glance.images[self.image_id]
         self.process.survey.look()

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots of disks: into Glance, and those that callers name."""
 
+import dataclasses
 import threading
 
+import fixtures
 import testtools
 from testtools import matchers
 
 from rbdcloner import errors
+from rbdcloner.cloning import changes
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
 from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
+from rbdcloner.model import Request
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 from tests.unit.cloning import service
@@ -141,7 +145,13 @@ class IntoGlanceTest(SnapshotsTest):
 
     def test_full_pool_leaves_nothing(self) -> None:
         there = self.ceph.inventory()
-        for act in ('take_snapshot', 'clone', 'tag', 'protect'):
+        for act in (
+            'take_snapshot',
+            'clone',
+            'tag',
+            'protect',
+            'mark_delivered',
+        ):
             self.ceph.fail(act, errors.OutOfSpace(pool='images'))
             self.assertRaises(
                 errors.OutOfSpace, tree.snapshot, self.process, self.image_id
@@ -150,7 +160,13 @@ class IntoGlanceTest(SnapshotsTest):
 
     def test_lost_answers_are_resolved_by_the_next_call(self) -> None:
         lost = errors.CephUnavailable(act='something')
-        acts = ('take_snapshot', 'clone', 'tag', 'protect')
+        acts = (
+            'take_snapshot',
+            'clone',
+            'tag',
+            'protect',
+            'mark_delivered',
+        )
         for act in acts:
             for when in ('before', 'after'):
                 self.ceph.fail(act, lost, when=when)
@@ -228,15 +244,107 @@ class DiscardTest(SnapshotsTest):
 class NamedTest(SnapshotsTest):
     """A snapshot that a caller names."""
 
-    def create(self, snapshot: str = 'first') -> Parent:
-        return self.snapshots.create_snapshot('vms', self.name, snapshot)
+    def create(
+        self, snapshot: str = 'first', request: Request = changes.UNNAMED
+    ) -> Parent:
+        return self.snapshots.create_snapshot(
+            'vms', self.name, snapshot, request
+        )
 
-    def remove(self, snapshot: str = 'first') -> None:
-        self.snapshots.remove_snapshot('vms', self.name, snapshot)
+    def remove(
+        self, snapshot: str = 'first', request: Request = changes.UNNAMED
+    ) -> None:
+        self.snapshots.remove_snapshot('vms', self.name, snapshot, request)
 
-    def test_created_again_it_is_the_same(self) -> None:
-        self.assertEqual(self.create(), self.create())
+    def test_created_again_by_the_same_request_it_is_the_same(self) -> None:
+        request = Request('call', 0)
+        self.assertEqual(
+            self.create(request=request), self.create(request=request)
+        )
         self.assertEqual({'first': False}, self.in_ceph())
+
+    def test_created_again_by_another_request_it_is_refused(self) -> None:
+        first = self.create(request=Request('one', 0))
+        self.assertRaises(errors.DiskSnapshotExists, self.create)
+        self.assertRaises(
+            errors.DiskSnapshotExists, self.create, request=Request('two', 0)
+        )
+        self.assertEqual([first], self.live())
+
+    def test_one_that_others_took_is_not_taken_for_ours(self) -> None:
+        self.ceph.add_snapshot(self.disk.image, 'first')
+        self.assertRaises(
+            errors.DiskSnapshotExists, self.create, request=Request('one', 0)
+        )
+        tree.settle(self.process)
+        self.assertEqual(({'first': False}, []), (self.in_ceph(), self.live()))
+
+    def test_one_that_others_removed_is_taken_anew(self) -> None:
+        first = self.create()
+        self.ceph.drop_snapshot(first.snapshot)
+        second = self.create()
+        self.assertNotEqual(first.id, second.id)
+        self.assertEqual([second], self.live())
+
+    def test_one_that_others_removed_from_under_a_child_is_taken_anew(
+        self,
+    ) -> None:
+        first = self.create()
+        child = self.service.child('other')
+        self.ceph.clone(first.snapshot, child, CloneFormat.V2, 22)
+        self.ceph.drop_snapshot(first.snapshot)
+        second = self.create()
+        self.assertIn('first', self.in_ceph())
+        self.remove()
+        self.assertEqual([first.id], [each.id for each in self.live()])
+        self.assertNotEqual(first.id, second.id)
+
+    def test_one_removed_since_is_not_taken_again_by_its_request(
+        self,
+    ) -> None:
+        request = Request('one', 0)
+        self.create(request=request)
+        self.remove()
+        self.assertRaises(errors.RequestOutdated, self.create, request=request)
+        self.assertEqual({}, self.in_ceph())
+
+    def test_removal_sent_again_lets_the_next_one_be(self) -> None:
+        self.create()
+        request = Request('gone', 2**40)
+        self.remove(request=request)
+        second = self.create()
+        self.remove(request=request)
+        self.assertEqual([second], self.live())
+        self.assertEqual({'first': False}, self.in_ceph())
+
+    def test_removal_that_comes_late_lets_the_next_one_be(self) -> None:
+        self.create()
+        self.remove()
+        second = self.create()
+        refused = self.assertRaises(
+            errors.RequestOutdated, self.remove, request=Request('late', 1)
+        )
+        self.assertEqual([second], self.live())
+        self.remove(request=Request('now', refused.kwargs['later']))
+        self.assertEqual([], self.live())
+
+    def test_late_removal_of_what_others_took_leaves_no_row(self) -> None:
+        self.create('other')
+        self.ceph.add_snapshot(self.disk.image, 'theirs')
+        known = self.live()
+        self.assertRaises(
+            errors.RequestOutdated, self.remove, 'theirs', Request('late', 0)
+        )
+        self.assertEqual(known, self.live())
+
+    def test_refused_removal_of_what_others_took_is_not_done_later(
+        self,
+    ) -> None:
+        theirs = self.ceph.add_snapshot(self.disk.image, 'theirs')
+        child = self.service.child('other')
+        self.ceph.clone(theirs, child, CloneFormat.V2, 22)
+        self.assertRaises(errors.DiskSnapshotInUse, self.remove, 'theirs')
+        self.assertIs(ParentState.ACTIVE, self.live()[0].state)
 
     def test_removed_it_is_gone_and_removed_again_nothing(self) -> None:
         self.create()
@@ -307,12 +415,79 @@ class NamedTest(SnapshotsTest):
 class RollbackTest(SnapshotsTest):
     def setUp(self) -> None:
         super().setUp()
+        self.log = self.useFixture(
+            fixtures.FakeLogger(
+                'rbdcloner', format='%(levelname)s %(message)s'
+            )
+        )
         self.ceph.write(self.disk.image, 0, b'old')
         self.target = self.snapshots.create_snapshot('vms', self.name, 'then')
         self.ceph.write(self.disk.image, 0, b'new')
 
-    def roll_back(self, snapshot: str = 'then'):
-        return self.snapshots.rollback_disk('vms', self.name, snapshot)
+    def roll_back(
+        self, snapshot: str = 'then', request: Request = changes.UNNAMED
+    ):
+        return self.snapshots.rollback_disk(
+            'vms', self.name, snapshot, request
+        )
+
+    def test_sent_again_it_leaves_what_was_written_since(self) -> None:
+        request = Request('call', 2**40)
+        first = self.roll_back(request=request)
+        self.ceph.write(self.disk.image, 0, b'NEW')
+        self.assertEqual(first, self.roll_back(request=request))
+        self.assertEqual(b'NEW', self.read())
+
+    def test_sent_again_after_a_refusal_it_is_done(self) -> None:
+        request = Request('call', 2**40)
+        with self.ceph.watch(self.disk.image):
+            self.assertRaises(
+                errors.DiskInUse, self.roll_back, request=request
+            )
+        self.roll_back(request=request)
+        self.assertEqual(b'old', self.read())
+
+    def test_ended_by_recovery_it_leaves_what_was_written_since(self) -> None:
+        request = Request('call', 2**40)
+        self.ceph.fail('rollback', errors.CephUnavailable(act='rollback'))
+        self.assertRaises(
+            errors.CephUnavailable, self.roll_back, request=request
+        )
+        tree.make_due(self.process)
+        self.process.recovery.sweep()
+        self.ceph.write(self.disk.image, 0, b'NEW')
+        self.roll_back(request=request)
+        self.assertEqual(b'NEW', self.read())
+
+    def test_overtaken_by_another_it_is_not_done(self) -> None:
+        request = Request('call', 2**40)
+        self.ceph.fail('rollback', errors.CephUnavailable(act='rollback'))
+        self.assertRaises(
+            errors.CephUnavailable, self.roll_back, request=request
+        )
+        self.roll_back()
+        self.ceph.write(self.disk.image, 0, b'NEW')
+        self.roll_back(request=request)
+        self.assertEqual(b'NEW', self.read())
+
+    def test_late_it_leaves_the_disk(self) -> None:
+        """Its caller knew of nothing that came after the snapshot."""
+        self.process.engine.resize_disk('vms', self.name, 3 * MIB)
+        refused = self.assertRaises(
+            errors.RequestOutdated, self.roll_back, request=Request('late', 1)
+        )
+        self.assertEqual((b'new', State.READY), (self.read(), self.state()))
+        self.roll_back(request=Request('now', refused.kwargs['later']))
+        self.assertEqual(b'old', self.read())
+
+    def test_late_it_does_not_go_to_a_newer_snapshot(self) -> None:
+        self.snapshots.remove_snapshot('vms', self.name, 'then')
+        self.snapshots.create_snapshot('vms', self.name, 'then')
+        self.ceph.write(self.disk.image, 0, b'NEW')
+        self.assertRaises(
+            errors.RequestOutdated, self.roll_back, request=Request('late', 1)
+        )
+        self.assertEqual(b'NEW', self.read())
 
     def read(self) -> bytes:
         return self.ceph.read(self.disk.image, 0, 3)
@@ -336,6 +511,47 @@ class RollbackTest(SnapshotsTest):
         self.assertRaises(errors.DiskSnapshotNotFound, self.roll_back, 'never')
         self.assertIs(State.READY, self.state())
 
+    def lose_row(self) -> None:
+        """Restore a backup of before the snapshot was taken."""
+        self.service.execute("DELETE FROM parents WHERE purpose = 'caller'")
+
+    def test_snapshot_without_a_row_is_gone_back_to(self) -> None:
+        self.lose_row()
+        self.roll_back()
+        self.assertEqual((b'old', State.READY), (self.read(), self.state()))
+
+    def test_snapshot_without_a_row_gets_one(self) -> None:
+        """Nobody takes another under its name, or takes it for others'."""
+        self.lose_row()
+        self.roll_back()
+        self.assertRaises(
+            errors.DiskSnapshotExists,
+            self.snapshots.create_snapshot,
+            'vms',
+            self.name,
+            'then',
+        )
+        self.snapshots.remove_snapshot('vms', self.name, 'then')
+        self.assertEqual({}, self.in_ceph())
+
+    def test_late_it_records_no_snapshot(self) -> None:
+        self.lose_row()
+        self.process.engine.resize_disk('vms', self.name, 3 * MIB)
+        self.assertRaises(
+            errors.RequestOutdated, self.roll_back, request=Request('late', 1)
+        )
+        self.assertEqual([], self.live())
+
+    def test_name_that_was_used_again_since_the_backup_is_the_new_one(
+        self,
+    ) -> None:
+        self.ceph.drop_snapshot(self.target.snapshot)
+        self.ceph.write(self.disk.image, 0, b'mid')
+        self.ceph.add_snapshot(self.disk.image, 'then')
+        self.ceph.write(self.disk.image, 0, b'new')
+        self.roll_back()
+        self.assertEqual((b'mid', State.READY), (self.read(), self.state()))
+
     def test_open_disk_stays_as_it_is(self) -> None:
         with self.ceph.watch(self.disk.image):
             self.assertRaises(errors.DiskInUse, self.roll_back)
@@ -346,19 +562,121 @@ class RollbackTest(SnapshotsTest):
         self.assertRaises(errors.SnapshotNotFound, self.roll_back)
         self.assertEqual((b'new', State.READY), (self.read(), self.state()))
 
-    def test_half_done_it_is_not_ready_while_somebody_has_it_open(
+    def recover(self) -> None:
+        tree.make_due(self.process)
+        self.process.recovery.sweep()
+
+    def assert_given_up(self, why: str) -> None:
+        row = tree.row(self.process, self.disk)
+        self.assertIs(State.READY, row.state)
+        self.assertIn(why, row.reason)
+        (line,) = (
+            line
+            for line in self.log.output.splitlines()
+            if line.startswith('ERROR') and 'is given up' in line
+        )
+        self.assertIn(f'vms/{self.name} ({self.disk.image.id})', line)
+
+    def test_half_done_under_a_user_it_is_given_up(self) -> None:
+        """A rollback after the shutdown would destroy what a guest wrote."""
+        self.fail_half_way()
+        with self.ceph.watch(self.disk.image) as address:
+            self.assertRaises(errors.DiskInUse, self.roll_back)
+            self.assertIs(State.ROLLING_BACK, self.state())
+            self.recover()
+            self.assert_given_up(f'open at {address}')
+            self.ceph.write(self.disk.image, 0, b'NEW')
+        self.recover()
+        self.assertEqual((b'NEW', State.READY), (self.read(), self.state()))
+        self.roll_back()
+        self.assertEqual(b'old', self.read())
+
+    def test_half_done_it_waits_while_a_worker_has_it_open(self) -> None:
+        self.fail_half_way()
+        with self.ceph.watch(self.disk.image) as address:
+            self.process.lineage.register_worker(
+                'another', 'host', 1, '1', '1.0'
+            )
+            self.process.lineage.note_addresses('another', [address])
+            self.recover()
+            self.assertIs(State.ROLLING_BACK, self.state())
+        self.recover()
+        self.assertEqual((b'old', State.READY), (self.read(), self.state()))
+
+    def test_half_done_it_waits_while_a_dead_worker_may_have_it_open(
         self,
     ) -> None:
         self.fail_half_way()
+        recovery = self.process.recovery
+        patient = dataclasses.replace(
+            recovery,
+            rollbacks=dataclasses.replace(recovery.rollbacks, open_for_s=60),
+        )
         with self.ceph.watch(self.disk.image):
-            self.assertRaises(errors.DiskInUse, self.roll_back)
-            self.assertIs(State.ROLLING_BACK, self.state())
             tree.make_due(self.process)
-            self.process.recovery.sweep()
+            patient.sweep()
             self.assertIs(State.ROLLING_BACK, self.state())
-        tree.make_due(self.process)
-        self.process.recovery.sweep()
+        self.recover()
         self.assertEqual((b'old', State.READY), (self.read(), self.state()))
+
+    def test_half_done_it_is_given_up_after_a_user_wrote(self) -> None:
+        self.fail_half_way()
+        self.ceph.write(self.disk.image, 0, b'NEW', later_s=600)
+        self.recover()
+        self.assert_given_up('was written to at')
+        self.assertEqual(b'NEW', self.read())
+
+    def test_given_up_its_request_is_never_done(self) -> None:
+        """A message can arrive after its caller has given it up."""
+        request = Request('call', 2**40)
+        self.ceph.fail('rollback', errors.CephUnavailable(act='rollback'))
+        self.assertRaises(
+            errors.CephUnavailable, self.roll_back, request=request
+        )
+        self.ceph.write(self.disk.image, 0, b'NEW', later_s=600)
+        for _twice in range(2):
+            self.assertRaises(
+                errors.RollbackAbandoned, self.roll_back, request=request
+            )
+        self.assertEqual((b'NEW', State.READY), (self.read(), self.state()))
+
+    def test_requested_anew_it_overwrites_what_a_user_wrote(self) -> None:
+        self.fail_half_way()
+        self.ceph.write(self.disk.image, 0, b'NEW', later_s=-600)
+        self.roll_back()
+        self.assertEqual((b'old', State.READY), (self.read(), self.state()))
+
+    def test_half_done_it_is_given_up_without_its_snapshot(self) -> None:
+        self.fail_half_way()
+        self.ceph.drop_snapshot(self.target.snapshot)
+        self.recover()
+        self.assert_given_up('then')
+        self.process.engine.resize_disk('vms', self.name, 3 * MIB)
+
+    def test_half_done_it_is_given_up_with_a_trashed_snapshot(self) -> None:
+        child = dataclasses.replace(self.disk.image, name='child', id='')
+        self.ceph.clone(self.target.snapshot, child, CloneFormat.V2, 22)
+        self.fail_half_way()
+        self.ceph.drop_snapshot(self.target.snapshot)
+        self.recover()
+        self.assert_given_up('then')
+
+    def test_half_done_it_is_given_up_without_its_image(self) -> None:
+        self.fail_half_way()
+        self.ceph.remove_image(self.disk.image)
+        self.recover()
+        self.assert_given_up(self.name)
+        self.process.survey.look()
+        self.assertIsNot(State.READY, self.state())
+
+    def test_order_is_logged_with_its_request(self) -> None:
+        self.roll_back(request=Request('req-7', 2**40))
+        (line,) = (
+            line
+            for line in self.log.output.splitlines()
+            if 'Destruction: roll back' in line
+        )
+        self.assertIn('caller (request req-7)', line)
 
     def test_half_done_it_is_not_ready_after_a_refusal(self) -> None:
         self.ceph.fail('rollback', errors.OutOfSpace(pool='vms'))
@@ -409,7 +727,7 @@ class RollbackTest(SnapshotsTest):
             if (name, when) == ('rollback', 'before'):
                 self.assertRaises(
                     errors.DiskBusy, other.snapshots.releaser.remove,
-                    self.target,
+                    self.target, service.ASKED,
                 )  # fmt: skip
 
         self.ceph.on_act = remove

@@ -64,7 +64,7 @@ class SurveyTest(testtools.TestCase):
 
     def test_a_notification_says_so_at_once(self):
         image = self.snapshot()
-        self.process.survey.image_deleted(image.name)
+        self.process.absent_images.image_deleted(image.name)
         self.assertIs(State.RETIRED, self.row(image.name).state)
 
     def test_an_image_that_is_being_registered_stays(self):
@@ -84,14 +84,14 @@ class SurveyTest(testtools.TestCase):
             locations=(),
         )
         self.process.survey.look()
-        self.process.survey.image_deleted(image.name)
+        self.process.absent_images.image_deleted(image.name)
         self.assertIs(State.READY, self.row(image.name).state)
 
     def test_an_image_that_is_destroyed_is_not_adopted(self):
         image = self.snapshot()
         snap = self.ceph.find_snapshot('images', '', image.name, 'snap')
         parent = self.process.lineage.find_parent(snap.snapshot)
-        self.process.survey.image_deleted(image.name)
+        self.process.absent_images.image_deleted(image.name)
         self.process.sweep_until_quiet()
         adopter = self.process.reaper.adopter
         self.assertIsNone(adopter.adopt_if_gone(parent))
@@ -178,7 +178,7 @@ class BaseTest(testtools.TestCase):
         self.assertIs(BaseState.DROPPED, now.state)
         self.assertIs(State.RETIRED, now.clone.state)
         self.importer.disk_of(self.importer.make())
-        process.engine.remove(self.disk)
+        process.engine.remove(self.disk, service.ASKED)
         process.sweep_until_quiet()
         self.assertNotIn(self.image().id, self.service.ceph.trashed('vms'))
 

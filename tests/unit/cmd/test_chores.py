@@ -32,7 +32,7 @@ class StoppingTest(testtools.TestCase):
         return [state for _name, state in self.service.rows()]
 
     def test_the_reaper_destroys_nothing(self) -> None:
-        self.process.engine.remove(self.disk)
+        self.process.engine.remove(self.disk, service.ASKED)
         self.assertEqual(0, self.process.reaper.sweep(self.stopping))
         self.assertEqual([State.RETIRED], self.states())
         self.assertEqual(1, self.process.reaper.sweep())

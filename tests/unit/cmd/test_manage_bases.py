@@ -386,7 +386,7 @@ def test_a_base_is_not_dropped_while_disks_need_it(world):
     )
     assert world.base() == base
     for disk in disks:
-        world.manager.engine.remove(disk)
+        world.manager.engine.remove(disk, service.ASKED)
     world.manager.sweep_until_quiet()
     assert world.run('drop', world.image_id).code == 0
 

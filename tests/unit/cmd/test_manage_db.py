@@ -97,6 +97,7 @@ def test_wrong_usage_has_its_own_code(database, lineage, arguments):
     [
         ['--help'],
         ['db', 'sync', '--help'],
+        ['db', 'restored', '--help'],
         ['lineage', 'list', '--help'],
         ['lineage', 'show', '--help'],
         ['lineage', 'tree', '--help'],

@@ -53,6 +53,15 @@ def begin(lineage, parent):
     return lineage.reserve(request, parent, CloneFormat.V2, 'me', 60)
 
 
+def test_database_that_is_older_than_its_pools_is_told(database, lineage, add):
+    add('me')
+    lineage.note_stopped('the database is older than pool vms')
+    ran = database.run('service', 'list')
+    assert ran.code == 0
+    assert 'the database is older than pool vms' in ran.err
+    assert 'rbdcloner-manage db restored' in ran.err
+
+
 def listed(database, *arguments):
     ran = database.run('service', 'list', '-f', 'json', *arguments)
     assert (ran.code, ran.err) == (0, '')
@@ -244,3 +253,29 @@ def test_a_database_without_a_schema_is_refused(database):
 )
 def test_a_duration_is_short(seconds, text):
     assert columns.duration(datetime.timedelta(seconds=seconds)) == text
+
+
+def engage(lineage):
+    lineage.engage_brake(conftest.FSID, 'survey', '30 of 40 are missing')
+
+
+def test_engaged_brake_is_told_with_what_to_do(database, lineage, add):
+    add('me')
+    assert 'brake' not in database.run('service', 'list').err
+    engage(lineage)
+    for form in ('table', 'json'):
+        said = database.run('service', 'list', '-f', form).err
+        assert 'The brake is engaged since' in said
+        assert '30 of 40 are missing' in said
+        assert 'service release-brake' in said
+
+
+def test_brake_is_released_once(database, lineage):
+    engage(lineage)
+    ran = database.run('service', 'release-brake')
+    assert (ran.code, ran.out) == (0, '')
+    assert 'released: 30 of 40 are missing' in ran.err
+    (brake,) = lineage.brakes()
+    assert brake.released
+    again = database.run('service', 'release-brake')
+    assert again.err == 'No brake is engaged.\n'

@@ -14,12 +14,13 @@ from rbdcloner import rpc
 from rbdcloner.cmd import presence
 from rbdcloner.db import tables
 
+LEASE_S = 7.0
 OURS = (rbdcloner.__version__, rpc.VERSION)
 
 
 @pytest.fixture
 def present(lineage):
-    return presence.Presence(lineage, 'me', 'a-host')
+    return presence.Presence(lineage, 'me', 'a-host', LEASE_S)
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_one_worker_of_a_host_speaks_for_all(lineage, warnings):
         lineage.register_worker(owner, 'a-host', 1, *OURS)
     lineage.register_worker('b', 'b-host', 1, '9.9', OURS[1])
     for owner in ('one', 'two', 'three'):
-        presence.Presence(lineage, owner, 'a-host').look()
+        presence.Presence(lineage, owner, 'a-host', LEASE_S).look()
     assert len(warnings()) == 1
 
 

@@ -10,6 +10,7 @@ import pathlib
 import random
 import struct
 import subprocess
+import uuid
 import zipfile
 
 from rbdcloner import model
@@ -235,6 +236,96 @@ def patched(path, offset, data):
         opened.seek(offset)
         opened.write(data)
     return path
+
+
+# What other makers write than qemu-img.
+
+
+def rewritten_vhd(path, creator, **fields):
+    """Have the footer of a VHD say who made it, and the geometry for that.
+
+    *fields* are others of :func:`vhd_footer`.
+    """
+    data = bytearray(path.read_bytes())
+    copies = {len(data) - 512} | ({0} if data[:8] == b'conectix' else set())
+    for offset in copies:
+        old = bytes(data[offset : offset + 512])
+        data[offset : offset + 512] = vhd_footer(old, creator, **fields)
+    path.write_bytes(data)
+    return path
+
+
+def vhd_footer(footer, creator, kind=None, size_bytes=None):
+    made = bytearray(footer)
+    made[28:32] = creator
+    if size_bytes is not None:
+        struct.pack_into('>Q', made, 48, size_bytes)
+    if kind is not None:
+        struct.pack_into('>I', made, 60, kind)
+    (size_bytes,) = struct.unpack_from('>Q', made, 48)
+    struct.pack_into('>HBB', made, 56, *vhd_geometry(size_bytes // 512))
+    struct.pack_into('>I', made, 64, 0)
+    struct.pack_into('>I', made, 64, ~sum(made) & 0xFFFFFFFF)
+    return bytes(made)
+
+
+def vhd_geometry(sectors):
+    """Return cylinders, heads and sectors, as the VHD's specification does."""
+    per_track = 17
+    tracks = sectors // 17
+    heads = max((tracks + 1023) // 1024, 4)
+    if tracks >= heads * 1024 or heads > 16:
+        per_track, heads, tracks = 31, 16, sectors // 31
+    if tracks >= heads * 1024:
+        per_track, heads, tracks = 63, 16, sectors // 63
+    return tracks // heads, heads, per_track
+
+
+VHDX_ITEMS = {
+    'file': uuid.UUID('caa16737-fa36-4d43-b3b6-33f0aa44e76b').bytes_le,
+    'sector': uuid.UUID('8141bf1d-a96f-4709-ba47-f233a8faab5f').bytes_le,
+}
+
+
+def with_vhdx_item(path, name, offset, value):
+    """Write a number into an item of a VHDX's metadata."""
+    data = path.read_bytes()
+    region = data.index(b'metadata', 0x40000)
+    entry = data.index(VHDX_ITEMS[name], region)
+    (begin,) = struct.unpack_from('<I', data, entry + 16)
+    return patched(path, region + begin + offset, struct.pack('<I', value))
+
+
+def with_vhdx_log(path):
+    """Leave in a VHDX's log what was not written to its place."""
+    log, data = b'log of an import', path.read_bytes()
+    for offset in (0x10000, 0x20000):
+        header = bytearray(data[offset : offset + 4096])
+        header[48:64] = log
+        (begin,) = struct.unpack_from('<Q', header, 72)
+        patched(path, offset, _with_crc32c(header))
+    entry = struct.pack(
+        *('<4sIIIQII16sQQ', b'loge', 0, 4096, 0, 1, 0, 0, log),
+        *(len(data), len(data)),
+    )
+    entry = _with_crc32c(bytearray(entry.ljust(4096, b'\0')))
+    return patched(path, begin, entry)
+
+
+def _with_crc32c(data):
+    struct.pack_into('<I', data, 4, 0)
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    struct.pack_into('<I', data, 4, crc ^ 0xFFFFFFFF)
+    return data
+
+
+def differing_vdi(path):
+    patched(path, 76, struct.pack('<I', 4))
+    return patched(path, 424, os.urandom(16))
 
 
 def zipped(data, folder):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What images are is seen from their bytes, whatever Glance says."""
 
+import dataclasses
 import struct
 
 import hypothesis
@@ -25,7 +26,7 @@ def pieces_of(data, size_bytes):
 def inspected(data, said, piece_bytes=MIB, limit_bytes=LIMIT_BYTES):
     """Return the disk that *data* is, or raise what is wrong with it."""
     image = specimens.of(said, len(data))
-    inspection.accept(image)
+    inspection.accept(dataclasses.replace(image, size_bytes=1))
     watcher = inspection.Inspection(image, limit_bytes)
     passed = list(watcher.watch(pieces_of(data, piece_bytes)))
     assert b''.join(passed) == data
@@ -149,6 +150,14 @@ def test_other_formats_are_refused_by_name(said):
         inspection.accept(specimens.of(said))
 
 
+def test_an_image_without_data_is_refused_by_name(tmp_path):
+    with pytest.raises(errors.ImageEmpty):
+        inspection.accept(specimens.of('raw', 0))
+    inspection.accept(specimens.of('raw', 1))
+    specimens.qemu_img('create', '-f', 'qcow2', tmp_path / 'image', 0)
+    refused(errors.ImageEmpty, (tmp_path / 'image').read_bytes(), 'qcow2')
+
+
 @pytest.mark.parametrize('container', ['', 'ovf', 'ova', 'compressed'])
 def test_containers_are_refused_by_name(container):
     image = specimens.of('qcow2', container_format=container)
@@ -246,26 +255,57 @@ def test_a_qcow2_with_a_data_file_is_unsafe(tmp_path, data_file):
 
 
 @pytest.mark.parametrize(('offset', 'data'), [(79, b'\x20'), (72, b'\x80')])
-def test_a_qcow2_with_unknown_features_is_unsafe(made, offset, data):
+def test_a_qcow2_with_unknown_features_is_not_supported(made, offset, data):
     strange = bytearray(made['qcow2'])
     strange[offset : offset + 1] = data
-    refused(errors.ImageUnsafe, bytes(strange), 'qcow2', 'features')
+    refused(errors.FeatureUnsupported, bytes(strange), 'qcow2', 'feature bit')
+
+
+def test_a_qcow2_with_extended_l2_entries_is_not_supported(tmp_path):
+    options = 'extended_l2=on,cluster_size=128k'
+    path = tmp_path / 'image'
+    specimens.qemu_img('create', '-f', 'qcow2', '-o', options, path, MIB)
+    data = path.read_bytes()
+    refused(errors.FeatureUnsupported, data, 'qcow2', 'extended L2')
+
+
+def test_a_vmdk_whose_descriptor_is_not_ascii_is_not_supported(made):
+    strange = made['vmdk'].replace(b'# Disk', b'# D\xefsk')
+    refused(errors.FeatureUnsupported, strange, 'vmdk', 'ASCII')
+
+
+def test_a_vhd_with_a_parent_is_not_supported_before_it_has_come(
+    made, tmp_path
+):
+    path = tmp_path / 'image'
+    path.write_bytes(made['vhd'])
+    specimens.rewritten_vhd(path, b'win ', kind=4)
+    image = specimens.of('vhd', 1 << 30)
+    watcher = inspection.Inspection(image, 1 << 50)
+    with pytest.raises(errors.FeatureUnsupported, match='differencing'):
+        next(watcher.watch([path.read_bytes()[:MIB]]))
+
+
+def test_a_vhd_that_grew_has_its_present_size(made):
+    grown = bytearray(made['vhd-forced'])
+    grown[40:48] = bytes(8)
+    assert inspected(bytes(grown), 'vhd').size_bytes == SIZE_BYTES
 
 
 @pytest.mark.parametrize('version', [0, 1, 4])
-def test_a_qcow2_of_another_version_is_unsafe(made, version):
+def test_a_qcow2_of_another_version_is_not_supported(made, version):
     strange = bytearray(made['qcow2'])
     strange[4:8] = struct.pack('>I', version)
-    refused(errors.ImageUnsafe, bytes(strange), 'qcow2', 'version')
+    refused(errors.FeatureUnsupported, bytes(strange), 'qcow2', 'version')
 
 
 # Others
 
 
 @pytest.mark.parametrize('version', [1, 2])
-def test_what_is_encrypted_is_unsafe(version):
+def test_what_is_encrypted_is_not_supported(version):
     data = b'LUKS\xba\xbe' + struct.pack('>H', version) + bytes(MIB)
-    refused(errors.ImageUnsafe, data, 'raw', 'encrypted')
+    refused(errors.FeatureUnsupported, data, 'raw', 'encryption')
 
 
 def test_a_format_that_nobody_uses_is_not_taken_for_raw(tmp_path):

@@ -116,10 +116,33 @@ def test_who_takes_room_at_once_does_not_take_it_twice(folder):
 
 
 def test_a_file_system_without_room_is_full_too(tmp_path):
-    free_bytes = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    disk = os.statvfs(tmp_path)
+    most = disk.f_blocks - (disk.f_bfree - disk.f_bavail)
+    needed = (most + disk.f_bavail) // 2
     room = scratch.Scratch(tmp_path, 1 << 60)
-    with pytest.raises(errors.ScratchFull), room.file('i', free_bytes * 2):
+    with (
+        pytest.raises(errors.ScratchFull),
+        room.file('i', needed * disk.f_frsize),
+    ):
         pass
+    assert images_in(tmp_path) == []
+
+
+def test_image_that_can_never_fit_is_told_apart(tmp_path):
+    disk = os.statvfs(tmp_path)
+    for limit_bytes, size_bytes in (
+        (MIB, MIB + 1),
+        (1 << 60, disk.f_blocks * disk.f_frsize + 1),
+    ):
+        room = scratch.Scratch(tmp_path, limit_bytes)
+        with (
+            pytest.raises(errors.ScratchTooSmall) as caught,
+            room.file('an-image', size_bytes),
+        ):
+            pass
+        assert isinstance(caught.value, errors.ImageUnfit)
+        assert not caught.value.retryable
+        assert caught.value.kwargs['limit_bytes'] < size_bytes
     assert images_in(tmp_path) == []
 
 
