@@ -8,7 +8,6 @@ this process: two of them, so that the second finds what the first left.
 from collections.abc import Iterator
 import contextlib
 import dataclasses
-import time
 from typing import Any
 import uuid
 
@@ -32,6 +31,7 @@ from rbdcloner.model import GlanceLocation
 from rbdcloner.states import State
 from tests import stack
 from tests.stack import database
+from tests.stack import process
 
 MIB = 2**20
 _DISKS = 3
@@ -119,7 +119,13 @@ class World:
 
     def sweep(self) -> None:
         """Recover and reap as a manager that is started does, repeatedly."""
-        with self.rooms('the second') as rooms:
+        owner = 'the second'
+        # What a manager's presence does; nothing is taken over before it.
+        process.wait_until(
+            lambda: self.lineage.may_take_over(owner, _LEASE_S),
+            'the leases to be worth something',
+        )
+        with self.rooms(owner) as rooms:
             recovery = dataclasses.replace(rooms.recovery, idle_s=0)
             for _ in range(_SWEEPS):
                 recovery.sweep()
@@ -170,7 +176,6 @@ def test_disks_of_reserved_rows_live_on(world: World) -> None:
     sizes = [2 * MIB] * (_DISKS - 1) + [4 * MIB]
     with rbd.Image(world.ioctx, made[0][0].image.name) as opened:
         world.restore([row for _disk, row in made])
-        time.sleep(_LEASE_S)
         world.sweep()
         for (disk, _row), size_bytes in zip(made, sizes, strict=True):
             world.assert_lives(disk, size_bytes)
