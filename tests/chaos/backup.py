@@ -139,14 +139,30 @@ def _repeat(world: World, disk: Disk, before: set[str]) -> None:
 
 
 def _remove_unknown_snapshots(world: World, backup: Backup) -> None:
-    """Remove what was taken since the backup, as the documents say."""
+    """Remove what callers took since the backup, as the documents say.
+
+    Of disks in the trash, too, and where the caller got no answer.
+    """
     for disk in world.ledger.disks_there():
         for name in disk.snapshots.keys() - backup.snapshots.get(disk, set()):
-            with contextlib.suppress(Unreadable):
-                world.guests.administer(
-                    'remove_snapshot', disks.POOL, disk.name, name
-                )
             del disk.snapshots[name]
+    known = sa.select(
+        tables.parents.c.image_id, tables.parents.c.snapshot_name
+    )
+    with world.lineage.writer.connect() as connection:
+        recorded = {tuple(row) for row in connection.execute(known)}
+    named, trashed = world.guests.pool(disks.POOL)
+    for image_id in (*named.values(), *trashed):
+        # Some are removed meanwhile.
+        with contextlib.suppress(Unreadable):
+            for taken in world.guests.look(disks.POOL, image_id).snapshots:
+                if (
+                    taken.name.startswith(disks.SNAPSHOT_PREFIX)
+                    and (image_id, taken.name) not in recorded
+                ):
+                    world.guests.administer(
+                        'remove_snapshot', disks.POOL, image_id, taken.name
+                    )
 
 
 SERVERS: dict[str, Disturb] = {'backup_restored': _backup_restored}

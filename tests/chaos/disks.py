@@ -21,6 +21,8 @@ from tests.unit.cloning.expected import PLACES
 from tests.unit.cloning.expected import Data
 
 POOL = 'vms'
+#: Of the snapshots that callers take.
+SNAPSHOT_PREFIX = 'back-'
 _MAX_UNITS = PLACES // 2
 _HASTY_S = (0.2, 2.0)
 _HASTE = 0.1
@@ -193,7 +195,7 @@ class Disks:
 
     def create_snapshot(self, disk: Disk) -> None:
         """Take a snapshot that nobody has taken before."""
-        name = f'back-{self._chance.getrandbits(32):08x}'
+        name = f'{SNAPSHOT_PREFIX}{self._chance.getrandbits(32):08x}'
         given = {'name': disk.name, 'pool': POOL, 'snapshot': name}
         with contextlib.suppress(GaveUp):
             try:

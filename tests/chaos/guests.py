@@ -102,6 +102,8 @@ class Guests:
     def administer(self, act: str, pool: str, name: str, *more: Any) -> None:
         """Do as an administrator does with ``rbd``; see ``_ACTS``.
 
+        Those that reach images in the trash take the id as *name*.
+
         :raises Unreadable: Ceph refuses.
         """
         self._ask(act=act, pool=pool, name=name, more=more)
@@ -198,8 +200,10 @@ def _remove(librbd: Any, ioctx: Any, name: str, token: str) -> None:
     librbd.RBD().remove(ioctx, name)
 
 
-def _remove_snapshot(librbd: Any, ioctx: Any, name: str, taken: str) -> None:
-    with librbd.Image(ioctx, name) as opened:
+def _remove_snapshot(
+    librbd: Any, ioctx: Any, image_id: str, taken: str
+) -> None:
+    with librbd.Image(ioctx, image_id=image_id) as opened:
         opened.remove_snap(taken)
 
 
