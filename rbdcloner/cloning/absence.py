@@ -11,8 +11,8 @@ import dataclasses
 
 from rbdcloner import errors
 from rbdcloner.cloning.brake import Brake
-from rbdcloner.cloning.parents import Images
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.images.interface import Images
 from rbdcloner.model import Clone
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import Kind

@@ -19,7 +19,6 @@ import itertools
 import pathlib
 import threading
 import time
-from typing import Protocol
 
 from rbdcloner import errors
 from rbdcloner.ceph import blocks
@@ -27,6 +26,7 @@ from rbdcloner.ceph.driver import Driver
 from rbdcloner.ceph.open_image import OpenImage
 from rbdcloner.images import conversion
 from rbdcloner.images.inspection import Inspection
+from rbdcloner.images.interface import Downloads
 from rbdcloner.images.scratch import Scratch
 from rbdcloner.images.verification import Verifier
 from rbdcloner.images.verification import verified
@@ -37,21 +37,6 @@ _MIB = 2**20
 
 #: Called with (bytes done, bytes in all); what it raises ends the import.
 Progress = Callable[[int, int], None]
-
-
-class Downloads(Protocol):
-    """What this room needs of Glance."""
-
-    def look(self, image_id: str) -> GlanceImage:
-        """Return the image as it is now."""
-
-    def download(
-        self, image_id: str
-    ) -> contextlib.AbstractContextManager[Iterator[bytes]]:
-        """Give the image's data in pieces."""
-
-    def copy_to(self, image_id: str, store: str) -> bool:
-        """Have Glance copy the image to a store; whether it began."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

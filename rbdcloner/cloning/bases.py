@@ -9,8 +9,8 @@ them wait for one import. A base that is there is a parent like any other.
 import dataclasses
 
 from rbdcloner import errors
+from rbdcloner.cloning import formats
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.images import inspection
 from rbdcloner.model import Base
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import Parent
@@ -111,7 +111,7 @@ class Bases:
         )
 
     def _check(self, image: GlanceImage) -> None:
-        inspection.accept(image)
+        formats.accept(image)
         reason = ''
         if not self.limit:
             reason = '"limit" in group [imports] is 0'
@@ -134,7 +134,7 @@ class Bases:
 
 def way(image: GlanceImage, glance_store: str) -> Way:
     """Return how the data of *image* is to come, the cheapest way there is."""
-    if image.disk_format not in inspection.STREAMED:
+    if image.disk_format not in formats.STREAMED:
         return Way.CONVERT
     here_or_failed = image.stores | image.not_copied_to
     if glance_store and image.stores and glance_store not in here_or_failed:

@@ -8,7 +8,6 @@ the engine then asks again after :meth:`Parents.forget`.
 
 from collections.abc import MutableMapping
 import threading
-from typing import Protocol
 
 import cachetools
 
@@ -26,6 +25,7 @@ from rbdcloner.cloning.headroom import Headroom
 from rbdcloner.cloning.releasing import Releaser
 from rbdcloner.cloning.repairing import Repairer
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.images.interface import Images
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import GlanceImage
@@ -37,22 +37,6 @@ from rbdcloner.model import SnapshotFacts
 
 _REMEMBERED_S = 60
 _REMEMBERED_IMAGES = 4096
-
-
-class Images(Protocol):
-    """What this room needs of Glance."""
-
-    def get(self, image_id: str, project_id: str = '') -> GlanceImage:
-        """Return the image, with its members if *project_id* may need them."""
-
-    def look(self, image_id: str) -> GlanceImage:
-        """Return the image as it is now, without members."""
-
-    def forget(self, image_id: str) -> None:
-        """Ask Glance again next time."""
-
-    def confirm_sight(self) -> None:
-        """Return if Glance shows every project's images: a 404 counts."""
 
 
 class Parents:

@@ -9,7 +9,6 @@ import os
 import pathlib
 import socket
 from typing import TYPE_CHECKING
-from typing import Protocol
 import uuid
 
 from oslo_config import cfg
@@ -27,7 +26,6 @@ from rbdcloner.cloning.absence import Absence
 from rbdcloner.cloning.absent_images import AbsentImages
 from rbdcloner.cloning.adopting import Adopter
 from rbdcloner.cloning.base_data import Data
-from rbdcloner.cloning.base_data import Downloads
 from rbdcloner.cloning.base_import import BaseImporter
 from rbdcloner.cloning.base_upkeep import BaseUpkeep
 from rbdcloner.cloning.bases import Bases
@@ -42,7 +40,6 @@ from rbdcloner.cloning.holding import Holder
 from rbdcloner.cloning.importing import Imports
 from rbdcloner.cloning.making import Maker
 from rbdcloner.cloning.noted import Noted
-from rbdcloner.cloning.parents import Images
 from rbdcloner.cloning.parents import Parents
 from rbdcloner.cloning.policy import Limits
 from rbdcloner.cloning.pool_identity import PoolIdentity
@@ -60,6 +57,8 @@ from rbdcloner.db.lineage import Lineage
 from rbdcloner.images import session
 from rbdcloner.images import verification
 from rbdcloner.images.glance import Glance
+from rbdcloner.images.interface import Downloads
+from rbdcloner.images.interface import Glances
 from rbdcloner.images.remembered import RememberingGlance
 from rbdcloner.images.scratch import Scratch
 from rbdcloner.manager import Manager
@@ -72,10 +71,6 @@ if TYPE_CHECKING:
 
 _MIB, _GIB = 2**20, 2**30
 _DAY_S = 24 * 3600
-
-
-class Glances(Images, Downloads, Protocol):
-    """What the rooms together need of Glance."""
 
 
 def lineage(conf: cfg.ConfigOpts) -> Lineage:

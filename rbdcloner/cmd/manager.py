@@ -20,9 +20,10 @@ def main() -> int:
     backend.init_backend(backend.BackendType.THREADING)
     with tempfile.TemporaryDirectory(prefix='rbdcloner-metrics-') as folder:
         os.environ['PROMETHEUS_MULTIPROC_DIR'] = folder
+        from rbdcloner.cmd import console
         from rbdcloner.cmd import serving
 
-        return serving.run(sys.argv[1:])
+        return serving.run(sys.argv[1:], console.run)
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ Whatever holds a connection is made in the worker, after the fork: librados
 does not survive one.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import logging
 import multiprocessing
@@ -28,13 +29,14 @@ from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner.cmd import chores
 from rbdcloner.cmd import compose
-from rbdcloner.cmd import console
 from rbdcloner.cmd import preflight
 from rbdcloner.cmd import presence
 from rbdcloner.cmd import reloading
 from rbdcloner.cmd import systemd
 
 LOG = logging.getLogger(__name__)
+
+Report = Callable[[str, Callable[[], int]], int]
 
 _PROGRAM = 'rbdcloner-manager'
 
@@ -160,13 +162,16 @@ class Exposition(service.ServiceBase):
         """Nothing: the launcher forks processes anew on SIGHUP."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run until SIGTERM; the exit code."""
+def run(arguments: Sequence[str], report: Report) -> int:
+    """Run until SIGTERM; the exit code.
+
+    *report* runs a function of a process and tells its errors to the operator.
+    """
     conf = cfg.CONF
     options.register(conf)
     options.load(conf, arguments)
     log.setup(conf, 'rbdcloner')
-    if not _fit_to_run(conf):
+    if not _fit_to_run(conf, report):
         return 1
     guru_meditation_report.TextGuruMeditation.setup_autorun(
         _Version, conf=conf
@@ -205,11 +210,11 @@ class _Version:
         return rbdcloner.__version__
 
 
-def _fit_to_run(conf: cfg.ConfigOpts) -> bool:
+def _fit_to_run(conf: cfg.ConfigOpts, report: Report) -> bool:
     """Check what the service needs, in a process that ends before we fork."""
 
     def check() -> None:
-        sys.exit(console.run(_PROGRAM, lambda: _report_problems(conf)))
+        sys.exit(report(_PROGRAM, lambda: _report_problems(conf)))
 
     child = multiprocessing.get_context('fork').Process(target=check)
     child.start()

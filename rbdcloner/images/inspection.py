@@ -36,11 +36,6 @@ from rbdcloner.images import features
 from rbdcloner.images import vhd
 from rbdcloner.model import GlanceImage
 
-#: What Glance calls the formats that are imported: as they are …
-STREAMED = frozenset({'raw'})
-#: … and by way of qemu-img.
-CONVERTED = frozenset({'qcow2', 'vmdk', 'vdi', 'vhd', 'vhdx', 'iso'})
-
 # Whoever looks at raw bytes may find a partition table, and in an ISO that
 # boots from a USB stick as well, and where a vhd has its data as it is.
 _MAY_ALSO_BE = {'raw': {'raw', 'gpt'}, 'iso': {'gpt'}, 'vhd': {'gpt'}}
@@ -82,25 +77,6 @@ class Disk:
 
     format: str
     size_bytes: int
-
-
-def accept(image: GlanceImage) -> None:
-    """Return if what Glance says of *image* allows to import it.
-
-    :raises FormatUnsupported: its format is none that is imported.
-    :raises ContainerUnsupported: its data is inside something else.
-    :raises ImageEmpty: it has none.
-    """
-    if image.disk_format not in STREAMED | CONVERTED:
-        raise errors.FormatUnsupported(
-            image_id=image.id, format=image.disk_format or 'unknown'
-        )
-    if image.container_format != 'bare':
-        raise errors.ContainerUnsupported(
-            image_id=image.id, container=image.container_format or 'unknown'
-        )
-    if not image.size_bytes:
-        raise errors.ImageEmpty(image_id=image.id)
 
 
 class Inspection:

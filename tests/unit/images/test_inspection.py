@@ -9,6 +9,7 @@ from hypothesis import strategies
 import pytest
 
 from rbdcloner import errors
+from rbdcloner.cloning import formats
 from rbdcloner.images import inspection
 from tests.unit.images import specimens
 from tests.unit.images.specimens import MIB
@@ -26,7 +27,7 @@ def pieces_of(data, size_bytes):
 def inspected(data, said, piece_bytes=MIB, limit_bytes=LIMIT_BYTES):
     """Return the disk that *data* is, or raise what is wrong with it."""
     image = specimens.of(said, len(data))
-    inspection.accept(dataclasses.replace(image, size_bytes=1))
+    formats.accept(dataclasses.replace(image, size_bytes=1))
     watcher = inspection.Inspection(image, limit_bytes)
     passed = list(watcher.watch(pieces_of(data, piece_bytes)))
     assert b''.join(passed) == data
@@ -72,7 +73,7 @@ def test_what_is_said_to_be_raw_and_is_not_differs(made, name):
     assert found.kwargs['found'] == said
 
 
-@pytest.mark.parametrize('said', sorted(inspection.CONVERTED))
+@pytest.mark.parametrize('said', sorted(formats.CONVERTED))
 def test_what_is_raw_is_nothing_else(made, said):
     found = refused(errors.FormatDiffers, made['raw'], said)
     assert found.kwargs['found'] == 'raw'
@@ -147,13 +148,13 @@ def test_text_that_is_no_vmdk_is_raw():
 @pytest.mark.parametrize('said', ['', 'ploop', 'ami', 'luks', 'gpt', 'qed'])
 def test_other_formats_are_refused_by_name(said):
     with pytest.raises(errors.FormatUnsupported, match=said or 'unknown'):
-        inspection.accept(specimens.of(said))
+        formats.accept(specimens.of(said))
 
 
 def test_an_image_without_data_is_refused_by_name(tmp_path):
     with pytest.raises(errors.ImageEmpty):
-        inspection.accept(specimens.of('raw', 0))
-    inspection.accept(specimens.of('raw', 1))
+        formats.accept(specimens.of('raw', 0))
+    formats.accept(specimens.of('raw', 1))
     specimens.qemu_img('create', '-f', 'qcow2', tmp_path / 'image', 0)
     refused(errors.ImageEmpty, (tmp_path / 'image').read_bytes(), 'qcow2')
 
@@ -164,7 +165,7 @@ def test_containers_are_refused_by_name(container):
     with pytest.raises(
         errors.ContainerUnsupported, match=container or 'unknown'
     ):
-        inspection.accept(image)
+        formats.accept(image)
 
 
 @pytest.mark.parametrize('said', ['raw', 'qcow2', 'vmdk'])
