@@ -21,9 +21,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix='rbdcloner-metrics-') as folder:
         os.environ['PROMETHEUS_MULTIPROC_DIR'] = folder
         from rbdcloner.cmd import console
-        from rbdcloner.cmd import serving
+        from rbdcloner.worker import process
 
-        return serving.run(sys.argv[1:], console.run)
+        return process.run(sys.argv[1:], console.run)
 
 
 if __name__ == '__main__':

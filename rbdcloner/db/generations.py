@@ -2,7 +2,7 @@
 """Which lineage this database has, and how old it is.
 
 What it is compared with is in the pools: see
-:mod:`rbdcloner.cloning.generation`. On the schema of the release before,
+:mod:`rbdcloner.safety.generation`. On the schema of the release before,
 nothing is known of it.
 """
 

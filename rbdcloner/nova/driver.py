@@ -19,7 +19,7 @@ from nova.virt.libvirt import migration
 from oslo_log import log as logging
 
 from rbdcloner import errors
-from rbdcloner.nova import asking
+from rbdcloner.nova import client
 from rbdcloner.nova import imagebackend
 from rbdcloner.nova import images
 from rbdcloner.nova import rbd_utils
@@ -136,7 +136,7 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
 
     def asked() -> None:
         try:
-            going = asking.service().ask_once(
+            going = client.service().ask_once(
                 'delete_disks',
                 instance_uuid=instance.uuid,
                 suffix=suffix or None,
@@ -157,17 +157,17 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
         known = {disk['name'] for disk in going if disk['state'] == 'deleting'}
         for name in _taken(ceph, instance.uuid, suffix):
             if name not in known:
-                _delete_others(asking.Disk(name, ceph.pool, instance))
+                _delete_others(client.Disk(name, ceph.pool, instance))
 
-    asking.either(asked, lambda: ceph.cleanup_alone(instance.uuid, suffix))
+    client.either(asked, lambda: ceph.cleanup_alone(instance.uuid, suffix))
 
 
-def _delete_others(disk: asking.Disk) -> None:
+def _delete_others(disk: client.Disk) -> None:
     """Free the name of a disk that others made."""
     with contextlib.suppress(errors.DiskNotFound):
         disk.ask('get_disk')
         try:
-            asking.service().ask_once(
+            client.service().ask_once(
                 'delete_disk', name=disk.name, pool=disk.pool
             )
         except errors.DiskInUse as exc:

@@ -15,12 +15,12 @@ from nova.virt.libvirt import imagebackend
 from oslo_log import log as logging
 
 from rbdcloner import errors
-from rbdcloner.nova import asking
+from rbdcloner.nova import client
 from rbdcloner.nova import conf
 from rbdcloner.nova import images
 from rbdcloner.nova import rbd_utils
-from rbdcloner.nova import writing
-from rbdcloner.nova.answers import as_novas
+from rbdcloner.nova import upload
+from rbdcloner.nova.exceptions import as_novas
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class Rbd(imagebackend.Rbd):
         self._refusal: exception.ImageUnacceptable | None = None
 
     @property
-    def _disk(self) -> asking.Disk:
-        return asking.Disk(self.rbd_name, self.driver.pool, self.instance)
+    def _disk(self) -> client.Disk:
+        return client.Disk(self.rbd_name, self.driver.pool, self.instance)
 
     # What there is
 
@@ -132,7 +132,7 @@ class Rbd(imagebackend.Rbd):
         if self._refusal:
             raise self._refusal
         try:
-            asking.either(
+            client.either(
                 lambda: self._create(image_id, max_size),
                 lambda: self._clone_alone(context, image_id, max_size),
             )
@@ -143,7 +143,7 @@ class Rbd(imagebackend.Rbd):
             self.direct_fetch(context, image_id, max_size, copy_to_store=False)
 
     def _create(self, image_id: str, size_bytes: int) -> None:
-        service = asking.service()
+        service = client.service()
         if not size_bytes:
             told = service.ask('is_cloneable', image_id=image_id)
             if not told['cloneable']:
@@ -217,22 +217,22 @@ class Rbd(imagebackend.Rbd):
         """Make the disk of a file, in the place of one that it has."""
         # What was not written to its end gives way by itself.
         if self.exists():
-            asking.either(
+            client.either(
                 lambda: self._disk.ask('delete_disk'),
                 lambda: self.driver.remove_image(self.rbd_name),
             )
         self._import(local_file)
 
     def _import(self, path: str, size: int | None = None) -> None:
-        begun = asking.either(
+        begun = client.either(
             lambda: self._begin(path, size),
             lambda: self._import_alone(path, size),
         )
         if begun is None:
             return
-        writing.write(self.driver, begun['image_id'], path)
+        upload.write(self.driver, begun['image_id'], path)
         with as_novas():
-            asking.service().ask(
+            client.service().ask(
                 'finish_import',
                 name=self.rbd_name,
                 pool=self.driver.pool,
@@ -245,7 +245,7 @@ class Rbd(imagebackend.Rbd):
         file_bytes = os.path.getsize(path)
         self.verify_base_size(path, size, base_size=file_bytes)
         try:
-            begun: dict[str, Any] = asking.service().ask(
+            begun: dict[str, Any] = client.service().ask(
                 'begin_import',
                 name=self.rbd_name,
                 size_bytes=max(size or 0, file_bytes),
@@ -313,7 +313,7 @@ class Rbd(imagebackend.Rbd):
 
     def resize_image(self, size: int) -> None:
         """Grow the disk."""
-        asking.either(
+        client.either(
             lambda: self._disk.ask('resize_disk', size_bytes=size),
             lambda: self.driver.resize(self.rbd_name, size),
         )
@@ -324,7 +324,7 @@ class Rbd(imagebackend.Rbd):
         It can: a manager keeps what a disk on record descends from, until it
         does not any more, and decides itself what is copied and when.
         """
-        asking.either(lambda: self._disk.ask('get_disk'), super().flatten)
+        client.either(lambda: self._disk.ask('get_disk'), super().flatten)
 
     def create_snap(self, name: str) -> None:
         """Take a snapshot of the disk, in the place of one so named.
@@ -334,7 +334,7 @@ class Rbd(imagebackend.Rbd):
         confirmation was lost: to go back to it would undo all that was
         written since.
         """
-        asking.either(
+        client.either(
             lambda: self._take_snapshot(name),
             lambda: self._take_snapshot_alone(name),
         )
@@ -358,7 +358,7 @@ class Rbd(imagebackend.Rbd):
 
     def remove_snap(self, name: str, ignore_errors: bool = False) -> None:
         """Remove a snapshot of the disk; nothing if it has none so named."""
-        asking.either(
+        client.either(
             lambda: self._disk.ask('remove_snapshot', snapshot=name),
             lambda: super(Rbd, self).remove_snap(name, ignore_errors),
         )
@@ -368,7 +368,7 @@ class Rbd(imagebackend.Rbd):
 
         :raises SnapshotNotFound: it has no such snapshot.
         """
-        asking.either(
+        client.either(
             lambda: self._disk.ask('rollback_disk', snapshot=name),
             lambda: super(Rbd, self).rollback_to_snap(name),
         )
@@ -392,7 +392,7 @@ class Rbd(imagebackend.Rbd):
                 image_id=image_id, reason=f'{image_format} is not raw'
             )
         return str(
-            asking.either(
+            client.either(
                 lambda: self._snapshot(image_id),
                 lambda: super(Rbd, self).direct_snapshot(
                     context,
@@ -431,7 +431,7 @@ class Rbd(imagebackend.Rbd):
             super().cleanup_direct_snapshot(location, False, ignore_errors)
             return
         try:
-            asking.either(
+            client.either(
                 lambda: self._discard(location['url']),
                 lambda: super(Rbd, self).cleanup_direct_snapshot(
                     location, True, ignore_errors
@@ -443,4 +443,4 @@ class Rbd(imagebackend.Rbd):
             LOG.warning('%s stays: %s', location['url'], exc)
 
     def _discard(self, url: str) -> None:
-        asking.service().ask('discard_snapshot', location=url)
+        client.service().ask('discard_snapshot', location=url)

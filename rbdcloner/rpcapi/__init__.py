@@ -10,11 +10,11 @@ from typing import Any
 
 from oslo_context import context
 
+from rbdcloner.rpcapi.blank_disks import WrittenDisks
 from rbdcloner.rpcapi.client import TIMEOUT_S as TIMEOUT_S
 from rbdcloner.rpcapi.client import Disk as Disk
 from rbdcloner.rpcapi.disks import Disks
 from rbdcloner.rpcapi.snapshots import Snapshots
-from rbdcloner.rpcapi.written import WrittenDisks
 
 
 class API(Disks, WrittenDisks, Snapshots):

@@ -8,7 +8,7 @@ import time
 from typing import ClassVar
 
 from rbdcloner import errors
-from rbdcloner.images import scratch
+from rbdcloner.imports import scratch
 from tests.bases import elsewhere
 from tests.bases.test_bases import MIB
 from tests.stack import process

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.images import glance
+from rbdcloner.glance import client
 from tests import stack
 from tests.bases import two_stores
 from tests.functional import test_glance
@@ -26,7 +26,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def images(server):
-    return glance.Glance(*sessions.of(server.url, 10))
+    return client.Glance(*sessions.of(server.url, 10))
 
 
 def copied(images, image_id, store):
@@ -83,5 +83,5 @@ def test_a_glance_that_does_not_copy_says_so():
     one = stack.shared().glance
     made = one.upload('not to be copied', os.urandom(SIZE_BYTES))
     assert 'copy-image' not in (one.folder / 'glance-api.conf').read_text()
-    assert not glance.Glance(*sessions.of(one.url, 10)).copy_to(made.id, 'rbd')
+    assert not client.Glance(*sessions.of(one.url, 10)).copy_to(made.id, 'rbd')
     one.delete(made.id)

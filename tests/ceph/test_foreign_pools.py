@@ -7,17 +7,17 @@ import pytest
 
 from rbdcloner import errors
 from rbdcloner.ceph.librbd import LibrbdDriver
-from rbdcloner.cloning.generation import Generation
-from rbdcloner.cloning.releasing import Releaser
-from rbdcloner.cloning.warrants import Gate
 from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.execution.parent_release import Releaser
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Order
 from rbdcloner.model import Protector
 from rbdcloner.model import Warrant
+from rbdcloner.safety.gate import Gate
+from rbdcloner.safety.generation import Generation
 from tests import stack
 from tests.ceph import keys
 

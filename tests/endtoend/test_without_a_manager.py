@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """No manager is there."""
 
-from rbdcloner.cmd import compose
+from rbdcloner.worker import wiring
 from tests import openstack
 from tests.endtoend.cloud import DATA
 from tests.endtoend.cloud import IMAGE
@@ -77,7 +77,7 @@ class RequireTest(CloudTest):
     def follow_notes(self) -> None:
         """Do at once what a manager does within a minute."""
         conf = self.manager.load_conf()
-        driver, noted = compose.adopter(conf, compose.lineage(conf))
+        driver, noted = wiring.adopter(conf, wiring.lineage(conf))
         self.addCleanup(driver.close)
         noted.look()
 

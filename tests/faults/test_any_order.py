@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from rbdcloner.ceph.librbd import LibrbdDriver
-from rbdcloner.cloning import permits
 from rbdcloner.model import CloneFormat
+from rbdcloner.ownership import guard
 from tests import stack
 from tests.faults.cluster import Cluster
 from tests.functional.service import MIB
@@ -84,7 +84,7 @@ def cluster(
             client.conf_set('rbd_cache', 'false')
         conf = str(servers.ceph.conf)
         driver = LibrbdDriver(
-            conf, 'rbdcloner', 30, clone_format, permit=permits.permit
+            conf, 'rbdcloner', 30, clone_format, permit=guard.permit
         )
         driver.connect()
         cluster = Cluster(driver, admin, guest)

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.images import glance
+from rbdcloner.glance import client
 from tests.unit.images import sessions
 
 IMAGE_ID = '250ccb46-7d46-47f7-a2d9-9130db92e2c0'
@@ -57,7 +57,7 @@ def serving(answer):
     thread.start()
     url = f'http://127.0.0.1:{server.server_port}'
     try:
-        yield glance.Glance(*sessions.of(url, TIMEOUT_S)), server.asked
+        yield client.Glance(*sessions.of(url, TIMEOUT_S)), server.asked
     finally:
         server.shutdown()
         thread.join()
@@ -262,6 +262,6 @@ def test_an_image_without_data_is_one_request():
 def test_nobody_listens():
     with socket.create_server(('127.0.0.1', 0)) as listener:
         port = listener.getsockname()[1]
-    images = glance.Glance(*sessions.of(f'http://127.0.0.1:{port}', 1))
+    images = client.Glance(*sessions.of(f'http://127.0.0.1:{port}', 1))
     with pytest.raises(errors.GlanceUnavailable, match='no connection'):
         images.get(IMAGE_ID)

@@ -11,10 +11,10 @@ import rados
 import rbd
 
 from rbdcloner.ceph.librbd import LibrbdDriver
-from rbdcloner.cloning import permits
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
+from rbdcloner.ownership import guard
 from tests import stack
 from tests.stack import reading
 from tests.unit.cloning import service
@@ -206,7 +206,7 @@ class OneNode(fixtures.Fixture):
                 'rbdcloner',
                 30,
                 clone_format,
-                permit=permits.permit,
+                permit=guard.permit,
             )
             for clone_format in CloneFormat
         }

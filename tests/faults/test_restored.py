@@ -9,9 +9,9 @@ from typing import ClassVar
 import sqlalchemy as sa
 
 from rbdcloner.ceph.librbd import LibrbdDriver
-from rbdcloner.cloning import permits
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db import migration
+from rbdcloner.ownership import guard
 from tests import stack
 from tests.faults.cluster import Cluster
 from tests.stack import database
@@ -45,7 +45,7 @@ def _running() -> Iterator[None]:
             # As the driver's own connections.
             client.conf_set('rbd_cache', 'false')
         driver = LibrbdDriver(
-            str(servers.ceph.conf), 'rbdcloner', 30, permit=permits.permit
+            str(servers.ceph.conf), 'rbdcloner', 30, permit=guard.permit
         )
         driver.connect()
         _servers.update(

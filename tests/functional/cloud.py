@@ -11,8 +11,8 @@ import rbd
 import sqlalchemy as sa
 
 from rbdcloner import rpcapi
-from rbdcloner.cloning.image_release import ImageRelease
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.maintenance.image_release import ImageRelease
 from rbdcloner.model import CloneFormat
 from tests.functional import guest
 from tests.functional import service

@@ -11,11 +11,11 @@ import pytest
 import rbd
 
 from rbdcloner import errors
-from rbdcloner.cmd import compose
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Order
 from rbdcloner.model import Warrant
 from rbdcloner.states import State
+from rbdcloner.worker import wiring
 from tests.functional import service
 
 #: Pairs of workers' threads, each with a parent of its own.
@@ -37,7 +37,7 @@ class CreateAndReleaseTest(service.ServiceTest):
         conf = self.manager.load_conf()
         rooms = []
         for name in ('creator', 'releaser'):
-            driver, found = compose.service(conf, compose.lineage(conf), name)
+            driver, found = wiring.service(conf, wiring.lineage(conf), name)
             self.addCleanup(driver.close)
             rooms.append(found)
         upload = self.servers.glance.upload

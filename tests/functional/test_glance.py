@@ -6,8 +6,8 @@ import time
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.cmd import preflight
-from rbdcloner.images import glance
+from rbdcloner.glance import client
+from rbdcloner.worker import preflight
 from tests import stack
 from tests.stack import glance as glance_server
 from tests.unit.images import sessions
@@ -24,7 +24,7 @@ def started(folder, **options):
 
 
 def asking(server, timeout_s=10):
-    return glance.Glance(*sessions.of(server.url, timeout_s))
+    return client.Glance(*sessions.of(server.url, timeout_s))
 
 
 @pytest.fixture(scope='module')

@@ -17,8 +17,6 @@ import rbd
 import sqlalchemy as sa
 
 from rbdcloner import conf as options
-from rbdcloner.cloning.holding import Holder
-from rbdcloner.cmd import compose
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db import migration
 from rbdcloner.db import tables
@@ -28,7 +26,9 @@ from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import GlanceLocation
+from rbdcloner.ownership.holder import Holder
 from rbdcloner.states import State
+from rbdcloner.worker import wiring
 from tests import stack
 from tests.stack import database
 from tests.stack import process
@@ -87,10 +87,10 @@ class World:
         options.register(conf)
         conf([])
         conf.set_override('conf', str(self.ceph.conf), 'ceph')
-        with contextlib.closing(compose.ceph(conf)) as driver:
+        with contextlib.closing(wiring.ceph(conf)) as driver:
             driver.connect()
             holder = Holder(self.lineage, owner, _LEASE_S)
-            yield compose.rooms(conf, driver, holder, self.glance)
+            yield wiring.rooms(conf, driver, holder, self.glance)
 
     def request(self) -> DiskRequest:
         instance = str(uuid.uuid4())

@@ -20,7 +20,7 @@ import nova.conf
 from nova.virt.libvirt import imagebackend as novas
 
 from rbdcloner import rpcapi
-from rbdcloner.nova import asking
+from rbdcloner.nova import client
 from rbdcloner.nova import driver
 from rbdcloner.nova import imagebackend
 from rbdcloner.nova.driver import delete_disks as delete_disks
@@ -96,7 +96,7 @@ class ComputeTest(service.ServiceTest):
         self.context = nova_context.RequestContext(
             'user', PROJECT, is_admin=True, auth_token='none is looked at'
         )
-        asking._service_of.cache_clear()
+        client._service_of.cache_clear()
         self.instance = Instance()
 
     def settings(self) -> Settings:

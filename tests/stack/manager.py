@@ -109,7 +109,7 @@ class Manager(server.Server):
         workers = int(self._all_options()['DEFAULT']['workers'])
         running = self.daemons[self.name].process
         # Not what the process before this one has written.
-        line = f'{running and running.pid} INFO rbdcloner.cmd.serving'
+        line = f'{running and running.pid} INFO rbdcloner.worker.process'
         _, started, after = self.output.rpartition(f'{line} [-] Starting the')
         return bool(started) and after.count('answers on') >= workers
 

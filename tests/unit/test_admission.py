@@ -7,8 +7,8 @@ import threading
 
 import testtools
 
-from rbdcloner import admission
 from rbdcloner import errors
+from rbdcloner.server import admission
 
 DELETIONS, CREATIONS = 'deletions', 'creations'
 

@@ -13,10 +13,10 @@ from oslo_context import context
 import oslo_messaging as messaging
 from testtools import matchers
 
-from rbdcloner import calling
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner import rpcapi
+from rbdcloner.rpcapi import retry
 from tests.unit import wire
 
 BUSY = errors.ServiceBusy(waiting=3)
@@ -127,7 +127,7 @@ class CallsTest(wire.WireTest):
         self.assertThat(time.monotonic() - began, matchers.LessThan(5))
 
     def test_last_answer_is_told_when_nobody_answers_any_more(self) -> None:
-        self.patch(calling, 'PATIENCE_S', 1)
+        self.patch(retry, 'PATIENCE_S', 1)
         self.answers(DOWN, Hanging())
         raised = self.assertRaises(
             errors.DatabaseUnavailable, self.call, self.client(timeout_s=4)
@@ -135,7 +135,7 @@ class CallsTest(wire.WireTest):
         self.assertEqual(DOWN.kwargs, raised.kwargs)
 
     def test_silence_after_an_answer_is_silence(self) -> None:
-        self.patch(calling, 'PATIENCE_S', 1)
+        self.patch(retry, 'PATIENCE_S', 1)
         self.answers(DOWN, Hanging())
         raised = self.assertRaises(
             errors.ServiceUnavailable,
@@ -158,7 +158,7 @@ class CallsTest(wire.WireTest):
         self.call(self.client())
         self.call(self.client(timeout_s=2))
         long, short = (each['patience_s'] for each in endpoint.contexts)
-        self.assertEqual(calling.PATIENCE_S, long)
+        self.assertEqual(retry.PATIENCE_S, long)
         self.assertThat(short, matchers.LessThan(2.01))
 
     def test_silence_has_a_name_a_reason_and_a_beginning(self) -> None:
@@ -173,7 +173,7 @@ class CallsTest(wire.WireTest):
         )
 
     def test_silence_ends_a_call_before_its_deadline(self) -> None:
-        self.patch(calling, 'PATIENCE_S', 1)
+        self.patch(retry, 'PATIENCE_S', 1)
         began = time.monotonic()
         raised = self.assertRaises(
             errors.ServiceUnavailable,
@@ -201,7 +201,7 @@ class CallsTest(wire.WireTest):
         self.assertEqual('the same', raised.kwargs['beat'])
 
     def test_cap_says_what_may_be_sent(self) -> None:
-        capped = calling.Calls(lambda: self.transport, '1.2', 1)
+        capped = retry.Calls(lambda: self.transport, '1.2', 1)
         self.assertTrue(capped.may_send('1.1'))
         self.assertFalse(capped.may_send('1.3'))
         self.assertTrue(self.client().may_send('1.3'))
@@ -232,7 +232,7 @@ class CallsTest(wire.WireTest):
             connected.append(1)
             return self.transport
 
-        client = calling.Calls(connect, None, 5)
+        client = retry.Calls(connect, None, 5)
         self.assertEqual([], connected)
         self.answers('done')
         for _ in range(2):
@@ -241,7 +241,7 @@ class CallsTest(wire.WireTest):
 
     def test_broker_that_is_not_there_is_named_in_time(self) -> None:
         # Port 1: nobody listens there.
-        client = calling.Calls(
+        client = retry.Calls(
             lambda: messaging.get_rpc_transport(
                 cfg.CONF, url='rabbit://a:b@127.0.0.1:1/'
             ),

@@ -10,10 +10,10 @@ import oslo_messaging as messaging
 from oslo_messaging.rpc import server
 from testtools import matchers
 
-from rbdcloner import calling
-from rbdcloner import dispatch
 from rbdcloner import errors
 from rbdcloner import rpc
+from rbdcloner.rpcapi import retry
+from rbdcloner.server import rpc_server
 from tests.stack import process
 from tests.unit import wire
 
@@ -138,13 +138,13 @@ class ServerTest(wire.WireTest):
         sent = self.send('work', 8)
         self.failures(sent, 6)
         calls = self.pool.submit(
-            self.call, calling.Calls(lambda: self.transport, None, 20), 'hello'
+            self.call, retry.Calls(lambda: self.transport, None, 20), 'hello'
         )
         self.endpoint.go.set()
         self.assertEqual('hello', calls.result(20))
 
     def test_installed_oslo_messaging_has_what_the_server_uses(self) -> None:
-        dispatch.check(self.transport)
+        rpc_server.check(self.transport)
 
     def test_renamed_part_of_oslo_messaging_is_named(self) -> None:
         class Renamed(server.RPCServer):
@@ -153,7 +153,10 @@ class ServerTest(wire.WireTest):
                 del self._work_executor
 
         refused = self.assertRaises(
-            errors.ConfigurationError, dispatch.check, self.transport, Renamed
+            errors.ConfigurationError,
+            rpc_server.check,
+            self.transport,
+            Renamed,
         )
         self.assertThat(
             str(refused), matchers.Contains('it has no _work_executor. ')

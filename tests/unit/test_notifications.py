@@ -144,7 +144,7 @@ class ImportsTest(testtools.TestCase):
         # Nobody is told more often than every ten seconds, else.
         self.useFixture(
             fixtures.MonkeyPatch(
-                'rbdcloner.cloning.base_progress._NOTIFY_EVERY_S', 0
+                'rbdcloner.imports.progress._NOTIFY_EVERY_S', 0
             )
         )
         self.heard: queue.Queue[tuple[str, str, dict[str, Any]]] = (

@@ -18,12 +18,12 @@ from oslo_config import cfg
 import rbdcloner
 from rbdcloner import conf as options
 from rbdcloner import errors
-from rbdcloner.cloning.image_release import ImageRelease
 from rbdcloner.cmd import explanation
 from rbdcloner.cmd.manage import watching
 from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.maintenance.image_release import ImageRelease
 from rbdcloner.model import CloneFormat
 
 EXIT_CODES = (

@@ -11,7 +11,6 @@ from cliff import command
 from cliff import show
 
 from rbdcloner import errors
-from rbdcloner.cmd import compose
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage import listing
@@ -21,6 +20,7 @@ from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Base
 from rbdcloner.states import LIVE_BASES
 from rbdcloner.states import BaseState
+from rbdcloner.worker import wiring
 
 _ROWS_AT_ONCE = 500
 
@@ -130,7 +130,7 @@ class Import(OfManage, command.Command):
         return 0 if self.watch(imported.look, parsed_args.timeout) else 1
 
     def _want(self, image_id: str) -> Base | None:
-        return compose.wanted_base(self.app.conf, self.app.lineage, image_id)
+        return wiring.wanted_base(self.app.conf, self.app.lineage, image_id)
 
 
 class Drop(OfManage, command.Command):

@@ -12,16 +12,16 @@ from cliff import lister
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.cloning.noted import Noted
-from rbdcloner.cmd import compose
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage.app import OfManage
+from rbdcloner.maintenance.offline_notes import Noted
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.states import LIVE
 from rbdcloner.states import State
+from rbdcloner.worker import wiring
 
 _UUID = r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 
@@ -102,7 +102,7 @@ class Adopt(OfManage, lister.Lister):
 
     def _open(self) -> tuple[Driver, Noted]:
         """Return a driver that is connected, and who adopts."""
-        return compose.adopter(self.app.conf, self.app.lineage)
+        return wiring.adopter(self.app.conf, self.app.lineage)
 
     def _chosen(
         self, driver: Driver, pools: Sequence[str], names: Sequence[str]

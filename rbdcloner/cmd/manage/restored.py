@@ -12,14 +12,14 @@ from cliff import lister
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.cloning.findings import Finding
-from rbdcloner.cloning.findings import Outcome
-from rbdcloner.cloning.generation import Found
-from rbdcloner.cloning.generation import Generation
-from rbdcloner.cloning.reconciliation import Reconciliation
-from rbdcloner.cmd import compose
 from rbdcloner.cmd.manage.app import OfManage
 from rbdcloner.model import CloneFormat
+from rbdcloner.restoration.findings import Finding
+from rbdcloner.restoration.findings import Outcome
+from rbdcloner.restoration.reconciliation import Reconciliation
+from rbdcloner.safety.generation import Found
+from rbdcloner.safety.generation import Generation
+from rbdcloner.worker import wiring
 
 #: A manager has advanced the database that long before a backup, at most.
 _BACKED_UP_WITHIN = datetime.timedelta(minutes=2)
@@ -75,7 +75,7 @@ class Restored(OfManage, lister.Lister):
         conf, rows = self.app.conf, self.app.lineage
         driver = self._open()
         self._counts = collections.Counter()
-        marked = compose.marked_pools(conf)
+        marked = wiring.marked_pools(conf)
         self._generation = Generation(driver, rows, marked)
         self._found = self._generation.see()
         self._check_pools(parsed_args.take)
@@ -111,7 +111,7 @@ class Restored(OfManage, lister.Lister):
 
     def _open(self) -> Driver:
         """Return a driver that is connected."""
-        driver = compose.ceph(self.app.conf)
+        driver = wiring.ceph(self.app.conf)
         driver.connect()
         return driver
 

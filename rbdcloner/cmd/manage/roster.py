@@ -8,7 +8,6 @@ import datetime
 import enum
 import itertools
 
-from rbdcloner.cmd import presence
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import progress
 from rbdcloner.db.lineage import Lineage
@@ -17,6 +16,7 @@ from rbdcloner.model import Flatten
 from rbdcloner.model import Worker
 from rbdcloner.states import FlattenState
 from rbdcloner.states import State
+from rbdcloner.worker import heartbeat
 
 
 class Condition(enum.StrEnum):
@@ -80,9 +80,9 @@ class Manager:
 
 def condition(worker: Worker) -> Condition:
     """Return how *worker* is."""
-    if presence.has_ended(worker):
+    if heartbeat.has_ended(worker):
         return Condition.STOPPED
-    if not presence.is_alive(worker):
+    if not heartbeat.is_alive(worker):
         return Condition.DOWN
     if worker.stopped_at is not None:
         return Condition.STOPPING
@@ -112,7 +112,7 @@ def managers(lineage: Lineage, everybody: bool) -> Iterator[Manager]:
 
 
 def _is_replaced(worker: Worker, workers: Sequence[Worker]) -> bool:
-    dead = not presence.is_alive(worker)
+    dead = not heartbeat.is_alive(worker)
     return dead and any(w.started_at > worker.seen_at for w in workers)
 
 

@@ -12,7 +12,6 @@ from cliff import command
 from cliff import lister
 
 from rbdcloner import errors
-from rbdcloner.cmd import presence
 from rbdcloner.cmd.manage import app
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import roster
@@ -21,6 +20,7 @@ from rbdcloner.cmd.manage.roster import Manager
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Brake
 from rbdcloner.model import Worker
+from rbdcloner.worker import heartbeat
 
 
 class _Lines(formattable.FormattableColumn[list[str]]):
@@ -204,7 +204,7 @@ def _problems(managers: Sequence[Manager]) -> list[str]:
     ]
     for manager in living:
         off = datetime.timedelta(milliseconds=manager.clock_offset_ms)
-        if abs(off).total_seconds() > presence.OFFSET_S:
+        if abs(off).total_seconds() > heartbeat.OFFSET_S:
             side = 'ahead of' if manager.clock_offset_ms > 0 else 'behind'
             found.append(
                 f'The clock of {manager.host} is '

@@ -7,8 +7,8 @@ import hypothesis
 from hypothesis import strategies
 import testtools
 
-from rbdcloner.ceph.blocks import BLOCK_BYTES
-from rbdcloner.ceph.blocks import blocks
+from rbdcloner.imports.sparse_blocks import BLOCK_BYTES
+from rbdcloner.imports.sparse_blocks import blocks
 
 MIB = 1 << 20
 

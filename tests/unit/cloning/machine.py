@@ -14,7 +14,7 @@ import uuid
 from hypothesis import stateful
 
 from rbdcloner import errors
-from rbdcloner.cloning.image_release import ImageRelease
+from rbdcloner.maintenance.image_release import ImageRelease
 from rbdcloner.model import CloneFormat
 from tests.unit.cloning import service
 from tests.unit.cloning.expected import Data

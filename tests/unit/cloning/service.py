@@ -29,26 +29,21 @@ import tenacity
 from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner import states
-from rbdcloner.cloning import permits
-from rbdcloner.cloning.absent_images import AbsentImages
-from rbdcloner.cloning.base_import import BaseImporter
-from rbdcloner.cloning.base_upkeep import BaseUpkeep
-from rbdcloner.cloning.engine import Engine
-from rbdcloner.cloning.fencing import Fence
-from rbdcloner.cloning.flattening import Flattener
-from rbdcloner.cloning.generation import Generation
-from rbdcloner.cloning.holding import Holder
-from rbdcloner.cloning.importing import Imports
-from rbdcloner.cloning.noted import Noted
-from rbdcloner.cloning.reaper import Reaper
-from rbdcloner.cloning.recovery import Recovery
-from rbdcloner.cloning.snapshots import Snapshots
-from rbdcloner.cloning.survey import Survey
-from rbdcloner.cmd import compose
 from rbdcloner.db import engine as db_engine
 from rbdcloner.db import migration
 from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
+from rbdcloner.disks.blank_disks import Imports
+from rbdcloner.disks.engine import Engine
+from rbdcloner.disks.snapshots import Snapshots
+from rbdcloner.imports.expiry import BaseUpkeep
+from rbdcloner.imports.importer import BaseImporter
+from rbdcloner.maintenance.absent_images import AbsentImages
+from rbdcloner.maintenance.flattener import Flattener
+from rbdcloner.maintenance.garbage_collector import Reaper
+from rbdcloner.maintenance.offline_notes import Noted
+from rbdcloner.maintenance.reconciler import Survey
+from rbdcloner.maintenance.recovery import Recovery
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
@@ -59,7 +54,12 @@ from rbdcloner.model import Image
 from rbdcloner.model import Order
 from rbdcloner.model import Snapshot
 from rbdcloner.model import Warrant
+from rbdcloner.ownership import guard
+from rbdcloner.ownership.fencing import Fence
+from rbdcloner.ownership.holder import Holder
+from rbdcloner.safety.generation import Generation
 from rbdcloner.states import State
+from rbdcloner.worker import wiring
 from tests import ceph_double
 
 MIB = 2**20
@@ -230,20 +230,20 @@ class Service(fixtures.Fixture):
         # Here Glance deletes in one step, or stops half-way.
         self.useFixture(
             fixtures.MonkeyPatch(
-                'rbdcloner.cloning.survey._GLANCE_DELETES_WITHIN_S', 0
+                'rbdcloner.maintenance.reconciler._GLANCE_DELETES_WITHIN_S', 0
             )
         )
         # A double's watchers go at once, or stay for the test's length.
         self.useFixture(
             fixtures.MonkeyPatch(
-                'rbdcloner.cloning.removing._CLOSES_WITHIN_S', 0
+                'rbdcloner.execution.remover._CLOSES_WITHIN_S', 0
             )
         )
 
     def make_ceph(self) -> Any:
         """Return the cluster: a driver that a test can act upon."""
         ceph = ceph_double.CephDouble()
-        ceph.permit = permits.permit
+        ceph.permit = guard.permit
         return ceph
 
     @classmethod
@@ -279,7 +279,7 @@ class Service(fixtures.Fixture):
         owner = f'process-{next(self._owners)}'
         fence = Fence(lineage, owner, self._lease_s, self.ceph.shut_out)
         holder = Holder(lineage, owner, self._lease_s, fence)
-        rooms = compose.rooms(self._conf, self.ceph, holder, self.glance)
+        rooms = wiring.rooms(self._conf, self.ceph, holder, self.glance)
         # As a worker does when it starts.
         rooms.generation.look()
         if on_commit:

@@ -8,7 +8,7 @@ import fixtures
 import testtools
 
 from rbdcloner import errors
-from rbdcloner.cloning.disk_adoption import DiskAdoption
+from rbdcloner.disks.adoption import DiskAdoption
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters

@@ -3,7 +3,7 @@
 
 import fixtures
 
-from rbdcloner.cloning import flattening
+from rbdcloner.maintenance import flattener
 from rbdcloner.model import Clone
 from rbdcloner.model import FlattenReason
 from rbdcloner.model import Parent
@@ -122,15 +122,15 @@ class FlattenTest(dying.CrashTest):
 
     def setUp(self) -> None:
         super().setUp()
-        progress = flattening._Pace.progress
+        progress = flattener._Pace.progress
 
-        def told(pace: flattening._Pace, done: int, total: int) -> bool:
+        def told(pace: flattener._Pace, done: int, total: int) -> bool:
             pace._flattener.ceph.on_act('object', 'before')
             return progress(pace, done, total)
 
         self.useFixture(
             fixtures.MonkeyPatch(
-                'rbdcloner.cloning.flattening._Pace.progress', told
+                'rbdcloner.maintenance.flattener._Pace.progress', told
             )
         )
 

@@ -13,6 +13,7 @@ import testtools
 
 from rbdcloner import errors
 from rbdcloner.db.reservation import EDGE_PREFIX
+from rbdcloner.maintenance import offline_notes
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
@@ -378,7 +379,7 @@ class NotedTest(AdoptionCase):
 
     def test_one_that_fails_does_not_keep_others_waiting(self) -> None:
         self.useFixture(
-            fixtures.MonkeyPatch('rbdcloner.cloning.noted._AT_ONCE', 2)
+            fixtures.MonkeyPatch(f'{offline_notes.__name__}._AT_ONCE', 2)
         )
         asked = dataclasses.replace(self.request, size_bytes=MIB, name='a')
         self.process.imports.begin(asked)

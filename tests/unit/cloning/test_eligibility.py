@@ -10,9 +10,9 @@ import pytest
 
 from rbdcloner import errors
 from rbdcloner import model
-from rbdcloner.cloning import eligibility
-from rbdcloner.cloning.eligibility import Location
-from rbdcloner.cloning.eligibility import Refusal
+from rbdcloner.sources import eligibility
+from rbdcloner.sources.eligibility import Location
+from rbdcloner.sources.eligibility import Refusal
 
 FSID = '6f9f2d9e-2f0a-4a1c-9a54-3f1f4f1b9b6a'
 GOOD = f'rbd://{FSID}/images/an-image/snap'

@@ -10,12 +10,12 @@ import fixtures
 import testtools
 
 from rbdcloner import errors
-from rbdcloner.cloning import holding
-from rbdcloner.cloning import permits
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Flatten
 from rbdcloner.model import FlattenReason
+from rbdcloner.ownership import guard
+from rbdcloner.ownership import holder
 from rbdcloner.states import State
 from tests.unit.cloning import service
 from tests.unit.cloning.service import MIB
@@ -39,8 +39,8 @@ class Clock(fixtures.Fixture):
         self.ahead_s = 0.0
 
     def _setUp(self) -> None:
-        for room in ('holding', 'permits'):
-            name = f'rbdcloner.cloning.{room}.time'
+        for module in (holder, guard):
+            name = f'{module.__name__}.time'
             self.useFixture(fixtures.MonkeyPatch(name, self))
 
     def monotonic(self) -> float:
@@ -214,7 +214,7 @@ class HolderTest(testtools.TestCase):
             pause.wait(0.01)
 
     def test_what_works_on_no_row_is_permitted(self) -> None:
-        permits.permit()
+        guard.permit()
 
     def test_a_lease_is_renewed_while_it_is_worked_on(self) -> None:
         before = self.expires_at()
@@ -222,7 +222,7 @@ class HolderTest(testtools.TestCase):
             self.wait_until(
                 lambda: self.expires_at() > before, 'it is not renewed'
             )
-            permits.permit()
+            guard.permit()
 
     def test_renewing_outlives_the_database(self) -> None:
         renew_all = self.lineage.renew_all
@@ -240,20 +240,20 @@ class HolderTest(testtools.TestCase):
             self.wait_until(lambda: self.expires_at() > before, 'it gave up')
 
     def test_while_the_lease_is_certain_nobody_is_asked(self) -> None:
-        holder = holding.Holder(self.lineage, 'me', 60)
-        disk = holder.taken(self._taken_over)
+        ours = holder.Holder(self.lineage, 'me', 60)
+        disk = ours.taken(self._taken_over)
         with (
-            holder.working_on(disk),
+            ours.working_on(disk),
             # That nothing is asked can be seen in no row.
             mock.patch.object(type(self.lineage), 'renew_all') as asked,
         ):
-            permits.permit()
+            guard.permit()
         asked.assert_not_called()
 
     def test_a_permit_does_not_outlive_its_connection(self) -> None:
         """The clock stood still with the machine; another took the row."""
         with self.holder.working_on(self.disk):
-            permits.permit(time.monotonic() - LEASE_S)
+            guard.permit(time.monotonic() - LEASE_S)
             self.world.end_leases()
             held = self.world.process().lineage.hold(
                 self.disk, 'other', 600, shut_out=()
@@ -266,14 +266,14 @@ class HolderTest(testtools.TestCase):
         self.assertEqual([held.fence], [r.fence for r in self.lineage.held()])
 
     def test_a_permit_is_confirmed_for_a_connection_once(self) -> None:
-        holder = holding.Holder(self.lineage, 'me', 60)
-        disk = holder.taken(self._taken_over)
-        with holder.working_on(disk):
+        ours = holder.Holder(self.lineage, 'me', 60)
+        disk = ours.taken(self._taken_over)
+        with ours.working_on(disk):
             connected_at = time.monotonic()
-            permits.permit(connected_at)
+            guard.permit(connected_at)
             # That nothing is asked can be seen in no row.
             with mock.patch.object(type(self.lineage), 'renew_all') as asked:
-                permits.permit(connected_at)
+                guard.permit(connected_at)
         asked.assert_not_called()
 
     def test_without_a_database_nothing_uncertain_is_permitted(self) -> None:
@@ -287,7 +287,7 @@ class HolderTest(testtools.TestCase):
             mock.patch.object(
                 type(self.lineage), 'renew_all', side_effect=down
             ),
-            permits.acting(hold),
+            guard.acting(hold),
         ):
             self.wait_until(self._is_refused, 'it is permitted')
 
@@ -295,13 +295,13 @@ class HolderTest(testtools.TestCase):
         clock = self.useFixture(Clock())
         with self.holder.working_on(self.disk, long=True):
             clock.ahead_s = 3600
-            permits.permit()
+            guard.permit()
         with (
             testtools.ExpectedException(errors.LeaseLost),
             self.holder.working_on(self.disk),
         ):
             clock.ahead_s = 7200
-            permits.permit()
+            guard.permit()
 
     def test_a_late_holder_is_shut_out_first(self) -> None:
         self.lineage.note_addresses(self.disk.owner, [ADDRESS])
@@ -354,7 +354,7 @@ class HolderTest(testtools.TestCase):
                 LEASE_S, lambda: setattr(failing, 'side_effect', renew_all)
             )
             answers.start()
-            permits.permit()
+            guard.permit()
             answers.join()
 
     def test_who_let_go_is_not_shut_out(self) -> None:
@@ -383,7 +383,7 @@ class HolderTest(testtools.TestCase):
         with self.holder.working_on(self.disk):
             self.world.end_leases()
             self.assertRaises(errors.DiskBusy, self.holder.hold, self.disk)
-            permits.permit()
+            guard.permit()
         self.assertEqual(set(), self.world.ceph.refused)
 
     def test_a_thread_that_hangs_is_shut_out_with_its_process(self) -> None:
@@ -397,7 +397,7 @@ class HolderTest(testtools.TestCase):
             self.world.end_leases()
             self.holder.hold(self.disk)
             self.assertEqual({ADDRESS}, self.world.ceph.refused)
-            permits.permit()
+            guard.permit()
 
     def _leases_are_trusted(self) -> bool:
         return self.lineage.may_take_over('me', LEASE_S)
@@ -414,7 +414,7 @@ class HolderTest(testtools.TestCase):
 
     def _is_refused(self) -> bool:
         try:
-            permits.permit()
+            guard.permit()
         except errors.DatabaseUnavailable:
             return True
         return False

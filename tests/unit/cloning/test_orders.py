@@ -14,8 +14,8 @@ import pytest
 
 from rbdcloner import errors
 from rbdcloner import states
-from rbdcloner.cloning import survey
-from rbdcloner.cloning.image_release import ImageRelease
+from rbdcloner.maintenance import reconciler
+from rbdcloner.maintenance.image_release import ImageRelease
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from tests.unit.cloning import service
@@ -132,7 +132,7 @@ def test_each_order_keeps_the_last_image_and_leaves_nothing(
 
 def test_image_that_glance_deletes_while_it_is_restored_goes_too(monkeypatch):
     monkeypatch.setattr(
-        survey, '_REGISTERED_WITHIN', -datetime.timedelta(minutes=1)
+        reconciler, '_REGISTERED_WITHIN', -datetime.timedelta(minutes=1)
     )
     with service.Service() as world:
         chain = Chain(world)

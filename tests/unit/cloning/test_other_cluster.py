@@ -4,10 +4,10 @@
 import testtools
 
 from rbdcloner import errors
-from rbdcloner.cmd import compose
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason
 from rbdcloner.states import State
+from rbdcloner.worker import wiring
 from tests import ceph_double
 from tests.unit.cloning import service
 
@@ -37,11 +37,11 @@ class OtherClusterTest(testtools.TestCase):
         other = ceph_double.CephDouble(fsid=OTHER)
         self.assertRaises(
             errors.ConfigurationError,
-            compose.refuse_other_cluster,
+            wiring.refuse_other_cluster,
             self.process.lineage,
             other,
         )
-        compose.refuse_other_cluster(self.process.lineage, self.service.ceph)
+        wiring.refuse_other_cluster(self.process.lineage, self.service.ceph)
 
     def test_no_sweep_finds_the_rows_of_another_cluster(self) -> None:
         lineage = self.process.lineage

@@ -6,7 +6,6 @@ import datetime
 
 import pytest
 
-from rbdcloner.cloning import policy
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
@@ -15,6 +14,7 @@ from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
+from rbdcloner.sources import policy
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 

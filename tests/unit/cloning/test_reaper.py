@@ -4,8 +4,8 @@
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.cloning import recovery
 from rbdcloner.db import releasing
+from rbdcloner.maintenance import recovery
 from rbdcloner.model import CloneFormat
 from rbdcloner.states import BaseState
 from rbdcloner.states import ParentState

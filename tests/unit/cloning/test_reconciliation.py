@@ -12,8 +12,6 @@ import fixtures
 import testtools
 
 from rbdcloner import errors
-from rbdcloner.cloning.findings import Outcome
-from rbdcloner.cloning.reconciliation import Reconciliation
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
@@ -21,6 +19,8 @@ from rbdcloner.model import Kind
 from rbdcloner.model import Order
 from rbdcloner.model import Purpose
 from rbdcloner.model import Request
+from rbdcloner.restoration.findings import Outcome
+from rbdcloner.restoration.reconciliation import Reconciliation
 from rbdcloner.states import State
 from tests.unit.cloning import service
 

@@ -4,7 +4,7 @@
 import testtools
 
 from rbdcloner import errors
-from rbdcloner.cloning import survey
+from rbdcloner.maintenance import reconciler
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Purpose
@@ -70,7 +70,7 @@ class RepairTest(testtools.TestCase):
     def test_the_survey_leaves_alone_what_glance_is_deleting(self) -> None:
         self.create()
         self.fail_to_delete()
-        self.patch(survey, '_GLANCE_DELETES_WITHIN_S', 60)
+        self.patch(reconciler, '_GLANCE_DELETES_WITHIN_S', 60)
         self.process.survey.look()
         self.process.survey.look()
         self.assertTrue(self.ceph.snapshots(self.image)[-1].trashed)

@@ -9,7 +9,7 @@ import testtools
 from testtools import matchers
 
 from rbdcloner import errors
-from rbdcloner.cloning import changes
+from rbdcloner.disks import changes
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import Image

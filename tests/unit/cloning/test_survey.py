@@ -8,6 +8,7 @@ import fixtures
 import testtools
 
 from rbdcloner import errors
+from rbdcloner.maintenance import reconciler
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason
@@ -49,7 +50,7 @@ class SurveyTest(testtools.TestCase):
     def waive_patience(self) -> None:
         self.useFixture(
             fixtures.MonkeyPatch(
-                'rbdcloner.cloning.survey._REGISTERED_WITHIN',
+                'rbdcloner.maintenance.reconciler._REGISTERED_WITHIN',
                 -datetime.timedelta(minutes=1),
             )
         )
@@ -101,7 +102,7 @@ class SurveyTest(testtools.TestCase):
     def read_one_by_one(self) -> None:
         for limit in ('_ROWS_AT_ONCE', '_PARENTS_AT_ONCE'):
             self.useFixture(
-                fixtures.MonkeyPatch(f'rbdcloner.cloning.survey.{limit}', 1)
+                fixtures.MonkeyPatch(f'{reconciler.__name__}.{limit}', 1)
             )
 
     def test_every_image_that_glance_deleted_is_noticed(self):

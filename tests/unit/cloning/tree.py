@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import tenacity
 
 from rbdcloner import states
-from rbdcloner.cloning.image_release import ImageRelease
+from rbdcloner.maintenance.image_release import ImageRelease
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import GlanceImage

@@ -11,8 +11,8 @@ import fixtures
 import testtools
 
 from rbdcloner import errors
-from rbdcloner.cmd import chores
 from rbdcloner.states import State
+from rbdcloner.worker import periodic
 from tests.unit.cloning import service
 
 
@@ -72,7 +72,7 @@ class FailingTest(testtools.TestCase):
         super().setUp()
         self.log = self.useFixture(fixtures.FakeLogger(level=logging.INFO))
         self.failures: list[Exception | None] = []
-        self.chore = chores.Chore('survey', self.act, 1, threading.Event())
+        self.chore = periodic.Chore('survey', self.act, 1, threading.Event())
 
     def act(self) -> None:
         failure = self.failures.pop(0)

@@ -8,12 +8,12 @@ import uuid
 
 import pytest
 
-from rbdcloner.cmd import compose
 from rbdcloner.cmd.manage import watching
 from rbdcloner.model import Filters
 from rbdcloner.model import Way
 from rbdcloner.states import BaseState
 from rbdcloner.states import State
+from rbdcloner.worker import wiring
 from tests.unit.cloning import service
 
 MIB = service.MIB
@@ -94,8 +94,8 @@ def world(database, monkeypatch):
     with World(database) as made:
         # In place of librados and of a Glance that answers by HTTP; both are
         # in the functional tests.
-        monkeypatch.setattr(compose, 'ceph', lambda conf: made.ceph)
-        monkeypatch.setattr(compose, 'glance', lambda conf: made.glance)
+        monkeypatch.setattr(wiring, 'ceph', lambda conf: made.ceph)
+        monkeypatch.setattr(wiring, 'glance', lambda conf: made.glance)
         yield made
 
 

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from rbdcloner.cloning.generation import Generation
 from rbdcloner.cmd.manage import restored
 from rbdcloner.model import Image
+from rbdcloner.safety.generation import Generation
 from tests import ceph_double
 from tests.unit.cmd import conftest
 

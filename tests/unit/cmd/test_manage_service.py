@@ -7,16 +7,16 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from rbdcloner.cmd import presence
 from rbdcloner.cmd.manage import columns
 from rbdcloner.db import migration
 from rbdcloner.db import tables
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import FlattenReason
+from rbdcloner.worker import heartbeat
 from tests.unit.cmd import conftest
 
-LONG_S = presence.DEAD_AFTER_S + 100
+LONG_S = heartbeat.DEAD_AFTER_S + 100
 
 
 @pytest.fixture

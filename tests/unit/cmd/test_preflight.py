@@ -13,13 +13,13 @@ import pytest
 
 from rbdcloner import conf as options
 from rbdcloner import errors
-from rbdcloner.cloning.generation import Generation
-from rbdcloner.cmd import compose
-from rbdcloner.cmd import preflight
 from rbdcloner.cmd import status
 from rbdcloner.db import engine
 from rbdcloner.db import migration
 from rbdcloner.model import Mark
+from rbdcloner.safety.generation import Generation
+from rbdcloner.worker import preflight
+from rbdcloner.worker import wiring
 from tests import ceph_double
 
 # Of qemu 7.2, as Debian 12 has it, without qemu-block-extra.
@@ -41,7 +41,7 @@ def ceph(monkeypatch):
     # In place of librados; the real one is in the functional tests.
     made.connect = made.close = lambda: None
     made.may_shut_out = lambda: True
-    monkeypatch.setattr(compose, 'ceph', lambda conf: made)
+    monkeypatch.setattr(wiring, 'ceph', lambda conf: made)
     return made
 
 
@@ -182,7 +182,7 @@ def lineage(conf, tmp_path):
         'connection', f'sqlite:///{tmp_path}/lineage.sqlite', 'database'
     )
     migration.upgrade(engine.connect(**conf.database))
-    return compose.lineage(conf)
+    return wiring.lineage(conf)
 
 
 def advance_pool(ceph, **changes):

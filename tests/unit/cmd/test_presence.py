@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 import rbdcloner
 from rbdcloner import rpc
-from rbdcloner.cmd import presence
 from rbdcloner.db import tables
+from rbdcloner.worker import heartbeat
 
 LEASE_S = 7.0
 OURS = (rbdcloner.__version__, rpc.VERSION)
@@ -20,12 +20,12 @@ OURS = (rbdcloner.__version__, rpc.VERSION)
 
 @pytest.fixture
 def present(lineage):
-    return presence.Presence(lineage, 'me', 'a-host', LEASE_S)
+    return heartbeat.Presence(lineage, 'me', 'a-host', LEASE_S)
 
 
 @pytest.fixture
 def warnings(caplog):
-    caplog.set_level(logging.WARNING, presence.__name__)
+    caplog.set_level(logging.WARNING, heartbeat.__name__)
 
     def call():
         return [record.getMessage() for record in caplog.records]
@@ -57,7 +57,7 @@ def test_a_worker_that_begins_is_recorded_and_alive(lineage, present):
         assert (worker.owner, worker.host) == ('me', 'a-host')
         assert worker.pid == os.getpid()
         assert (worker.version, worker.rpc_version) == OURS
-        assert presence.is_alive(worker)
+        assert heartbeat.is_alive(worker)
     finally:
         present.end()
 
@@ -68,20 +68,20 @@ def test_who_is_stopping_lives_until_it_ends(lineage, present):
     present.beat()
     worker = only(lineage)
     assert worker.stopped_at is not None
-    assert presence.is_alive(worker)
+    assert heartbeat.is_alive(worker)
     present.end()
     worker = only(lineage)
-    assert presence.has_ended(worker)
-    assert not presence.is_alive(worker)
+    assert heartbeat.has_ended(worker)
+    assert not heartbeat.is_alive(worker)
 
 
 def test_who_was_killed_is_dead_after_a_while(lineage, present):
     present.beat()
-    assert presence.is_alive(only(lineage))
-    unseen(lineage, 'me', presence.DEAD_AFTER_S + 1)
+    assert heartbeat.is_alive(only(lineage))
+    unseen(lineage, 'me', heartbeat.DEAD_AFTER_S + 1)
     worker = only(lineage)
-    assert not presence.is_alive(worker)
-    assert not presence.has_ended(worker)
+    assert not heartbeat.is_alive(worker)
+    assert not heartbeat.has_ended(worker)
 
 
 def test_a_database_that_is_down_does_not_keep_a_worker_from_ending(
@@ -157,14 +157,14 @@ def test_one_worker_of_a_host_speaks_for_all(lineage, warnings):
         lineage.register_worker(owner, 'a-host', 1, *OURS)
     lineage.register_worker('b', 'b-host', 1, '9.9', OURS[1])
     for owner in ('one', 'two', 'three'):
-        presence.Presence(lineage, owner, 'a-host', LEASE_S).look()
+        heartbeat.Presence(lineage, owner, 'a-host', LEASE_S).look()
     assert len(warnings()) == 1
 
 
 def test_who_is_dead_or_unknown_has_no_version(lineage, present, warnings):
     present.beat()
     lineage.register_worker('b', 'b-host', 1, '9.9', OURS[1])
-    unseen(lineage, 'b', presence.DEAD_AFTER_S + 1)
+    unseen(lineage, 'b', heartbeat.DEAD_AFTER_S + 1)
     lineage.note_addresses('not registered yet', ['an-address'])
     present.look()
     assert warnings() == []

@@ -14,7 +14,7 @@ from oslo_config import cfg
 from oslo_service import service as oslo_service
 import pytest
 
-from rbdcloner.cmd import systemd
+from rbdcloner.worker import systemd
 
 UNIT = pathlib.Path('etc/systemd/rbdcloner-manager.service')
 

@@ -3,7 +3,7 @@
 
 from oslo_config import cfg
 
-from rbdcloner.images import session
+from rbdcloner.glance import session
 
 
 def of(url, timeout_s, **options):

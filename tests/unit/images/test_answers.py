@@ -5,7 +5,7 @@ import hypothesis
 from hypothesis import strategies
 import pytest
 
-from rbdcloner.images import answers
+from rbdcloner.glance import parsing
 from rbdcloner.model import GlanceLocation
 from rbdcloner.model import ImageSignature
 
@@ -39,7 +39,7 @@ QUEUED = {'id': IMAGE_ID, 'status': 'queued', 'visibility': 'public'}
 
 
 def test_an_active_image_is_taken_over():
-    image = answers.image(ACTIVE, IMAGE_ID)
+    image = parsing.image(ACTIVE, IMAGE_ID)
     assert (image.status, image.disk_format) == ('active', 'raw')
     assert (image.size_bytes, image.hidden) == (3, False)
     assert (image.visibility, image.owner) == ('shared', '')
@@ -49,7 +49,7 @@ def test_an_active_image_is_taken_over():
 
 
 def test_what_a_queued_image_lacks_is_empty():
-    image = answers.image(QUEUED, IMAGE_ID)
+    image = parsing.image(QUEUED, IMAGE_ID)
     assert (image.disk_format, image.size_bytes) == ('', 0)
     assert image.locations == ()
     assert (image.container_format, image.checksum) == ('', '')
@@ -70,30 +70,30 @@ def test_what_a_queued_image_lacks_is_empty():
     ],
 )
 def test_the_best_checksum_is_taken_that_can_be_computed(changes, checksum):
-    image = answers.image({**ACTIVE, **changes}, IMAGE_ID)
+    image = parsing.image({**ACTIVE, **changes}, IMAGE_ID)
     assert image.checksum == checksum
 
 
 def test_stores_are_told_by_what_they_have():
-    image = answers.image(ACTIVE, IMAGE_ID)
+    image = parsing.image(ACTIVE, IMAGE_ID)
     assert image.stores == {'fast', 'slow'}
     assert image.copying_to == {'far'}
     assert image.not_copied_to == frozenset()
 
 
 def test_a_signature_is_taken_over_when_it_is_whole():
-    image = answers.image({**ACTIVE, **SIGNED}, IMAGE_ID)
+    image = parsing.image({**ACTIVE, **SIGNED}, IMAGE_ID)
     assert image.signature == ImageSignature(
         'c2lnbmVk', 'SHA-256', 'RSA-PSS', 'a-certificate'
     )
     for name in SIGNED:
         partly = {**ACTIVE, **SIGNED, name: None}
-        assert answers.image(partly, IMAGE_ID).signature is None
+        assert parsing.image(partly, IMAGE_ID).signature is None
 
 
 @pytest.mark.parametrize('listed', [None, []])
 def test_the_direct_url_is_the_last_resort(listed):
-    image = answers.image({**ACTIVE, 'locations': listed}, IMAGE_ID)
+    image = parsing.image({**ACTIVE, 'locations': listed}, IMAGE_ID)
     assert image.locations == (GlanceLocation('rbd://other'),)
 
 
@@ -130,17 +130,17 @@ def test_the_direct_url_is_the_last_resort(listed):
 )
 def test_an_image_of_wrong_types_is_refused(changes):
     with pytest.raises(ValueError):
-        answers.image({**ACTIVE, **changes}, IMAGE_ID)
+        parsing.image({**ACTIVE, **changes}, IMAGE_ID)
 
 
 def test_only_strings_of_a_locations_metadata_are_kept():
     location = {'url': 'x', 'metadata': {'store': 'a', 'odd': [1]}}
-    assert answers.locations([location])[0].metadata == {'store': 'a'}
+    assert parsing.locations([location])[0].metadata == {'store': 'a'}
 
 
 def test_members_are_project_ids():
     listed = [{'member_id': 'a', 'status': 'pending'}, {'member_id': 'b'}]
-    assert answers.members({'members': listed}) == {'a', 'b'}
+    assert parsing.members({'members': listed}) == {'a', 'b'}
 
 
 json = strategies.recursive(
@@ -161,9 +161,9 @@ json = strategies.recursive(
 @hypothesis.given(json)
 def test_nonsense_is_refused_and_breaks_nothing(body):
     for take in (
-        lambda: answers.image(body, IMAGE_ID),
-        lambda: answers.locations(body),
-        lambda: answers.members(body),
+        lambda: parsing.image(body, IMAGE_ID),
+        lambda: parsing.locations(body),
+        lambda: parsing.members(body),
     ):
         try:
             take()

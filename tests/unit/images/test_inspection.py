@@ -9,8 +9,8 @@ from hypothesis import strategies
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.cloning import formats
-from rbdcloner.images import inspection
+from rbdcloner.imports import inspection
+from rbdcloner.sources import formats
 from tests.unit.images import specimens
 from tests.unit.images.specimens import MIB
 from tests.unit.images.specimens import SIZE_BYTES

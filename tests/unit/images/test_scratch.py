@@ -14,13 +14,13 @@ import threading
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.images import scratch
+from rbdcloner.imports import scratch
 
 MIB = 1 << 20
 ROOT = pathlib.Path(__file__).parents[3]
 HOLDER = """
 import pathlib, signal, sys
-from rbdcloner.images import scratch
+from rbdcloner.imports import scratch
 folder = scratch.Scratch(pathlib.Path(sys.argv[1]), 1 << 40)
 with folder.file('an-image', int(sys.argv[2])) as made:
     made.opened.write(b'secret')
@@ -151,7 +151,7 @@ def test_room_that_the_file_system_refuses_is_given_back(tmp_path):
     program = (
         'import pathlib, resource, sys\n'
         'from rbdcloner import errors\n'
-        'from rbdcloner.images import scratch\n'
+        'from rbdcloner.imports import scratch\n'
         'resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n'
         'room = scratch.Scratch(pathlib.Path(sys.argv[1]), 1 << 40)\n'
         'try:\n'

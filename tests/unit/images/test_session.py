@@ -4,7 +4,7 @@
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.images import session
+from rbdcloner.glance import session
 from tests.unit.images import sessions
 
 

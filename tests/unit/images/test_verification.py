@@ -13,7 +13,7 @@ from oslo_config import fixture
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.images import verification
+from rbdcloner.imports import verification
 from tests.unit.images import keys
 from tests.unit.images import specimens
 
