@@ -8,9 +8,9 @@ schema of the release before, none is recorded.
 import sqlalchemy as sa
 
 from rbdcloner import states
-from rbdcloner.db import ancestry
 from rbdcloner.db import clock
 from rbdcloner.db import rows
+from rbdcloner.db import statements
 from rbdcloner.db.tables import absences
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import deletions
@@ -29,7 +29,7 @@ class Absences(Database):
     def note_absence(self, connection: sa.Connection, clone: Clone) -> None:
         """Start the clock of *clone*; one that runs goes on."""
         if self._has_absences(connection):
-            ancestry.done(
+            statements.write(
                 connection,
                 sa.insert(absences).values(
                     clone_id=clone.id, since=clock.utc_now(), trashed=False

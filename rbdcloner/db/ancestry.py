@@ -3,12 +3,12 @@
 
 from typing import Any
 
-from oslo_db import exception
 import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner.db import clock
 from rbdcloner.db import rows
+from rbdcloner.db import statements
 from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import reads
@@ -134,19 +134,6 @@ def values(image: Image) -> dict[str, Any]:
     }
 
 
-def done(connection: sa.Connection, statement: sa.Insert | sa.Update) -> bool:
-    """Execute *statement*; tell whether it wrote a row.
-
-    It does not where a unique key is against it.
-    """
-    try:
-        # PostgreSQL gives up the whole transaction after an error.
-        with connection.begin_nested():
-            return connection.execute(statement).rowcount == 1
-    except exception.DBDuplicateEntry:
-        return False
-
-
 def locked(connection: sa.Connection, parent: Parent) -> Parent:
     """Return what the row of *parent* says, and keep others from it.
 
@@ -203,7 +190,7 @@ def _finish_plan(connection: sa.Connection, facts: SnapshotFacts) -> bool:
             updated_at=clock.utc_now(),
         )
     )
-    return not facts.trashed and done(connection, statement)
+    return not facts.trashed and statements.write(connection, statement)
 
 
 def _add_unless_there(
@@ -226,4 +213,4 @@ def _add_unless_there(
         depth=depth,
         state=ParentState.ACTIVE,
     )
-    done(connection, statement)
+    statements.write(connection, statement)

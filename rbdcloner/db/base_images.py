@@ -17,6 +17,7 @@ from rbdcloner.db import clock
 from rbdcloner.db import releasing
 from rbdcloner.db import reservation
 from rbdcloner.db import rows
+from rbdcloner.db import statements
 from rbdcloner.db import waiting
 from rbdcloner.db.base_runs import BaseRuns
 from rbdcloner.db.door import Door
@@ -134,7 +135,7 @@ class BaseImages(BaseRuns, Door):
             f'unknown:{clone.uuid}',
             clone.size_bytes,
         )
-        ancestry.done(
+        statements.write(
             connection,
             made.values(
                 state=BaseState.READY,

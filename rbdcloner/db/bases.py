@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner import states
-from rbdcloner.db import ancestry
 from rbdcloner.db import clock
 from rbdcloner.db import migration
 from rbdcloner.db import rows
+from rbdcloner.db import statements
 from rbdcloner.db.tables import bases
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import reads
@@ -166,7 +166,7 @@ class Bases(Database):
         statement = inserting(fsid, glance_image_id, checksum, total_bytes)
         if not again:
             statement = statement.values(asked_at=clock.utc_now())
-        ancestry.done(connection, statement)
+        statements.write(connection, statement)
         known = _newest(connection, fsid, glance_image_id, checksum)
         if known is None or not _stays(known, False):
             raise errors.RowMoved(

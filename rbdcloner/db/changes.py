@@ -20,6 +20,7 @@ from rbdcloner.db import clock
 from rbdcloner.db import releasing
 from rbdcloner.db import rows
 from rbdcloner.db import snapshots
+from rbdcloner.db import statements
 from rbdcloner.db.door import Door
 from rbdcloner.db.tables import changes
 from rbdcloner.db.tables import clones
@@ -303,7 +304,7 @@ def _recorded(
     statement = sa.insert(parents).values(
         **ancestry.values(clone.image), **values
     )
-    if not ancestry.done(connection, statement):
+    if not statements.write(connection, statement):
         return None
     look = sa.select(parents).where(
         *ancestry.of_image(clone.image),

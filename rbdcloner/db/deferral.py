@@ -13,7 +13,7 @@ import datetime
 
 import sqlalchemy as sa
 
-from rbdcloner.db import ancestry
+from rbdcloner.db import statements
 from rbdcloner.db.deletions import FORGOTTEN
 from rbdcloner.db.deletions import Deletions
 from rbdcloner.db.deletions import concerns
@@ -40,7 +40,7 @@ class Deferrals(Deletions):
         """
         if deletion == FORGOTTEN or not self._are_deferred(connection):
             return
-        ancestry.done(
+        statements.write(
             connection,
             sa.insert(deferred_deletions).values(id=deletion, suffix=suffix),
         )

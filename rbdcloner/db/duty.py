@@ -8,8 +8,8 @@ holders then, and all of these get one lease before anything is taken over.
 
 import sqlalchemy as sa
 
-from rbdcloner.db import ancestry
 from rbdcloner.db import clock
+from rbdcloner.db import statements
 from rbdcloner.db.tables import duties
 from rbdcloner.db.transaction import Database
 from rbdcloner.db.transaction import writes
@@ -40,7 +40,7 @@ class Duties(Database):
         there = sa.select(duties.c.name).where(duties.c.name == name)
         if connection.scalar(there) is not None:
             return False
-        return ancestry.done(connection, _first(name, owner, every_s))
+        return statements.write(connection, _first(name, owner, every_s))
 
     @writes
     def may_take_over(
@@ -68,7 +68,7 @@ class Duties(Database):
             ):
                 due = _due(name, owner, after_s)
                 if not connection.execute(due).rowcount:
-                    ancestry.done(connection, _first(name, owner, after_s))
+                    statements.write(connection, _first(name, owner, after_s))
             return False
         if found[_ANSWERS].due:
             # It may have fallen silent since the look.

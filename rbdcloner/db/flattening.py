@@ -12,12 +12,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import ancestry
 from rbdcloner.db import changing
 from rbdcloner.db import clock
 from rbdcloner.db import columns
 from rbdcloner.db import rows
 from rbdcloner.db import slots
+from rbdcloner.db import statements
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import flattens
 from rbdcloner.db.transaction import Database
@@ -52,7 +52,7 @@ class Flattening(Database):
         live = (flattens.c.clone_id == clone.id, flattens.c.live == 1)
         known = _one(connection, *live)
         if known is None:
-            ancestry.done(connection, _insert(clone, why, forced))
+            statements.write(connection, _insert(clone, why, forced))
             known = _one(connection, *live)
         elif forced and not known.forced:
             here = (flattens.c.id == known.id, flattens.c.live == 1)

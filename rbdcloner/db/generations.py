@@ -11,9 +11,9 @@ import uuid
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import ancestry
 from rbdcloner.db import clock
 from rbdcloner.db import columns
+from rbdcloner.db import statements
 from rbdcloner.db.tables import lineages
 from rbdcloner.db.tables import marked_pools
 from rbdcloner.db.transaction import Database
@@ -96,7 +96,7 @@ class Generations(Database):
         self, connection: sa.Connection, fsid: str, pool: str
     ) -> None:
         """Record that a pool has this lineage's mark; repeated, nothing."""
-        ancestry.done(
+        statements.write(
             connection, sa.insert(marked_pools).values(fsid=fsid, pool=pool)
         )
 

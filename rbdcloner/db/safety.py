@@ -6,8 +6,8 @@ On the schema of the release before, neither is recorded.
 
 import sqlalchemy as sa
 
-from rbdcloner.db import ancestry
 from rbdcloner.db import clock
+from rbdcloner.db import statements
 from rbdcloner.db.tables import brakes
 from rbdcloner.db.tables import pools
 from rbdcloner.db.transaction import Database
@@ -34,7 +34,7 @@ class Safety(Database):
         if (known := connection.scalar(statement)) is not None:
             return int(known)
         values = {'fsid': fsid, 'name': pool, 'pool_id': found}
-        ancestry.done(connection, sa.insert(pools).values(values))
+        statements.write(connection, sa.insert(pools).values(values))
         return int(connection.execute(statement).scalar_one())
 
     @writes
@@ -73,7 +73,7 @@ class Safety(Database):
             'reason': reason,
             'engaged_at': clock.utc_now(),
         }
-        return ancestry.done(connection, sa.insert(brakes).values(values))
+        return statements.write(connection, sa.insert(brakes).values(values))
 
     @writes
     def release_brakes(self, connection: sa.Connection) -> int:

@@ -9,6 +9,7 @@ from rbdcloner.db import ancestry
 from rbdcloner.db import changing
 from rbdcloner.db import clock
 from rbdcloner.db import rows
+from rbdcloner.db import statements
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import parents
 from rbdcloner.db.transaction import Database
@@ -76,7 +77,7 @@ class Snapshots(Database):
             depth=depth,
             state=ParentState.PLANNED,
         )
-        ancestry.done(connection, statement)
+        statements.write(connection, statement)
         if known := _named(connection, image, name):
             return known
         raise errors.RowMoved(

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner import states
-from rbdcloner.db import ancestry
 from rbdcloner.db import clock
 from rbdcloner.db import columns
 from rbdcloner.db import rows
+from rbdcloner.db import statements
 from rbdcloner.db.tables import bases
 from rbdcloner.db.tables import clones
 from rbdcloner.db.tables import flattens
@@ -288,7 +288,7 @@ def _locked(
             started_at=clock.utc_now(),
             seen_at=clock.utc_now(),
         )
-        ancestry.done(connection, insert)
+        statements.write(connection, insert)
         found = connection.scalar(statement.with_for_update())
     return str(found or '').split()
 
