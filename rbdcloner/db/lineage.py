@@ -6,23 +6,23 @@ RabbitMQ works. Each group of queries is a class in a module of its own; here
 they are put together.
 """
 
-from rbdcloner.db.adoption import Adoption
-from rbdcloner.db.ancestry import Ancestry
-from rbdcloner.db.base_images import BaseImages
-from rbdcloner.db.changes import Changes
-from rbdcloner.db.deletions import Deletions
-from rbdcloner.db.duty import Duties
-from rbdcloner.db.flattening import Flattening
-from rbdcloner.db.generations import Generations
-from rbdcloner.db.imports import Imports
-from rbdcloner.db.releasing import Releasing
-from rbdcloner.db.removal import Removals
-from rbdcloner.db.reservation import Reservations
-from rbdcloner.db.safety import Safety
-from rbdcloner.db.search import Search
-from rbdcloner.db.snapshots import Snapshots
-from rbdcloner.db.waiting import Waiting
-from rbdcloner.db.workers import Workers
+from rbdcloner.db.clones.adoption import Adoption
+from rbdcloner.db.clones.blank_disks import Imports
+from rbdcloner.db.clones.changes import Changes
+from rbdcloner.db.clones.deletion import Removals
+from rbdcloner.db.clones.deletion_log import Deletions
+from rbdcloner.db.clones.pending import Waiting
+from rbdcloner.db.clones.queries import Search
+from rbdcloner.db.clones.reservations import Reservations
+from rbdcloner.db.clones.snapshots import Snapshots
+from rbdcloner.db.cluster.duties import Duties
+from rbdcloner.db.cluster.generations import Generations
+from rbdcloner.db.cluster.safety import Safety
+from rbdcloner.db.cluster.workers import Workers
+from rbdcloner.db.parents.records import Ancestry
+from rbdcloner.db.parents.release import Releasing
+from rbdcloner.db.queues.base_images import BaseImages
+from rbdcloner.db.queues.flattens import Flattening
 
 
 class Lineage(

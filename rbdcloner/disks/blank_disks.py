@@ -13,7 +13,7 @@ import uuid
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.db import imports
+from rbdcloner.db.clones import blank_disks
 from rbdcloner.disks import identity
 from rbdcloner.disks.engine import MADE
 from rbdcloner.disks.engine import Engine
@@ -141,7 +141,7 @@ class Imports:
             held = self.engine.holder.take(clone)
             with self.engine.holder.working_on(held):
                 raise _exists(self._ready(held, found))
-        if clone.uuid != imports.row_uuid(request.call):
+        if clone.uuid != blank_disks.row_uuid(request.call):
             self.engine.remover.generation.check(clone.image.pool)
             self.engine.lineage.note_import(request, self.engine.fsid)
             deleting = self.engine.holder.held_in(

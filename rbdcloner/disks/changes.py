@@ -2,7 +2,7 @@
 """The beginning of a request that changes a disk, and whether it is over.
 
 What a request is noted for, and when it is its turn, is in
-:mod:`rbdcloner.db.changes`.
+:mod:`rbdcloner.db.clones.changes`.
 """
 
 from rbdcloner import errors

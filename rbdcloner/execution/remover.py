@@ -16,8 +16,8 @@ import tenacity
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.db.clones.reservations import EDGE_PREFIX
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.db.reservation import EDGE_PREFIX
 from rbdcloner.execution.parent_release import Releaser
 from rbdcloner.execution.parent_release import name_children
 from rbdcloner.model import GLANCE_NAME

@@ -8,7 +8,7 @@ import datetime
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.db.adoption import FOUND_IN_TRASH
+from rbdcloner.db.clones.adoption import FOUND_IN_TRASH
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import Image

@@ -11,8 +11,8 @@ import re
 from oslo_utils import uuidutils
 
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.db import reservation
-from rbdcloner.db.adoption import FOUND_IN_TRASH
+from rbdcloner.db.clones import reservations
+from rbdcloner.db.clones.adoption import FOUND_IN_TRASH
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
@@ -277,7 +277,7 @@ def _purpose(snapshot: Snapshot, above: Clone | None) -> Purpose:
     """Return what a snapshot is for: others' are like those of others."""
     if above is None:
         return Purpose.ADOPTED
-    if snapshot.name.startswith(reservation.EDGE_PREFIX):
+    if snapshot.name.startswith(reservations.EDGE_PREFIX):
         return Purpose.EDGE
     if snapshot.name == GLANCE_NAME and above.kind is Kind.IMAGE:
         return Purpose.GLANCE

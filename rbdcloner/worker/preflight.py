@@ -13,8 +13,8 @@ from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.glance import session
 from rbdcloner.glance.client import Glance
 from rbdcloner.imports import qemu_img
@@ -94,7 +94,7 @@ def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
         )
         return
     try:
-        older = migration.check(engine.connect(**conf.database))
+        older = upgrade.check(engine.connect(**conf.database))
     except errors.DatabaseRevision as exc:
         yield Problem(str(exc).rstrip('.'), _SYNC)
     except errors.ConfigurationError as exc:

@@ -20,7 +20,7 @@ from rbdcloner import errors
 from rbdcloner import notifications
 from rbdcloner.ceph.driver import Cluster
 from rbdcloner.ceph.driver import Driver
-from rbdcloner.db import engine as db_engine
+from rbdcloner.db.core import engine as db_engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.disks.adoption import DiskAdoption
 from rbdcloner.disks.blank_disks import Imports

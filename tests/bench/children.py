@@ -17,9 +17,9 @@ import uuid
 
 import sqlalchemy as sa
 
-from rbdcloner.db import engine
-from rbdcloner.db import migration
-from rbdcloner.db import tables
+from rbdcloner.db import schema
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
@@ -106,16 +106,16 @@ def recorded(
     """Write the rows of *families*; return who is asked about one."""
     connected = engine.connect(bed.servers.databases[database].create())
     bed.callback(connected.dispose)
-    migration.upgrade(connected)
+    upgrade.upgrade(connected)
     ids = librbd.ids(bed.CHILDREN_POOL)
     with connected.begin() as connection:
         for number, family in enumerate(families, start=1):
             parent = _parent_row(bed, family, ids, number)
-            connection.execute(sa.insert(tables.parents), parent)
+            connection.execute(sa.insert(schema.parents), parent)
             rows = _clone_rows(bed, family, ids, number)
             for begin in range(0, len(rows), _ROWS_AT_ONCE):
                 connection.execute(
-                    sa.insert(tables.clones),
+                    sa.insert(schema.clones),
                     rows[begin : begin + _ROWS_AT_ONCE],
                 )
     lineage = Lineage(connected)

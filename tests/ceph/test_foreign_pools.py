@@ -7,8 +7,8 @@ import pytest
 
 from rbdcloner import errors
 from rbdcloner.ceph.librbd import LibrbdDriver
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.execution.parent_release import Releaser
 from rbdcloner.model import CloneFormat
@@ -81,7 +81,7 @@ def test_parent_of_foreign_children_stays_and_says_where_they_are(
 ):
     facts, clone_format = parent
     connected = engine.connect(f'sqlite:///{tmp_path}/lineage')
-    migration.upgrade(connected)
+    upgrade.upgrade(connected)
     lineage = Lineage(connected)
     row = lineage.adopt(facts, 'an-image', Protector.OTHERS)
     generation = Generation(driver, lineage, [])

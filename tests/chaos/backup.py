@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rbdcloner.db import tables
+from rbdcloner.db import schema
 from tests.chaos import disks
 from tests.chaos.guests import Unreadable
 from tests.chaos.ledger import Disk
@@ -80,7 +80,7 @@ def _back_up(world: World) -> Backup:
                 dict(row._mapping)
                 for row in connection.execute(sa.select(table))
             ]
-            for table in tables.Base.metadata.sorted_tables
+            for table in schema.Base.metadata.sorted_tables
         }
     return Backup(rows, snapshots)
 
@@ -147,7 +147,7 @@ def _remove_unknown_snapshots(world: World, backup: Backup) -> None:
         for name in disk.snapshots.keys() - backup.snapshots.get(disk, set()):
             del disk.snapshots[name]
     known = sa.select(
-        tables.parents.c.image_id, tables.parents.c.snapshot_name
+        schema.parents.c.image_id, schema.parents.c.snapshot_name
     )
     with world.lineage.writer.connect() as connection:
         recorded = {tuple(row) for row in connection.execute(known)}

@@ -14,7 +14,7 @@ import sys
 from rbdcloner.ceph import librbd
 from rbdcloner.ceph import opening
 from rbdcloner.cmd import manager
-from rbdcloner.db import transaction
+from rbdcloner.db.core import transaction
 from tests.ceph_double import ACTS
 from tests.chaos import failpoints
 

@@ -16,7 +16,7 @@ from typing import Self
 import psutil
 
 from rbdcloner import rpcapi
-from rbdcloner.db import engine
+from rbdcloner.db.core import engine
 from rbdcloner.db.lineage import Lineage
 from tests import stack
 from tests.bench import child

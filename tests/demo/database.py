@@ -8,8 +8,8 @@ import pathlib
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from tests import stack
 
 
@@ -22,7 +22,7 @@ def checked(given: str) -> str:
     url = _absolute(given)
     connected = engine.connect(url)
     try:
-        migration.current(connected)
+        upgrade.current(connected)
     except errors.DatabaseUnavailable as exc:
         raise stack.StackError(f'--database: {shown(url)}: {exc}') from None
     finally:

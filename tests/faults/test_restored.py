@@ -9,8 +9,8 @@ from typing import ClassVar
 import sqlalchemy as sa
 
 from rbdcloner.ceph.librbd import LibrbdDriver
-from rbdcloner.db import engine as db_engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine as db_engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.ownership import guard
 from tests import stack
 from tests.faults.cluster import Cluster
@@ -69,7 +69,7 @@ class World(service.Service):
         super()._setUp()
         self._url = _servers['databases'][self.engine].create()
         connected = db_engine.connect(self._url)
-        migration.upgrade(connected)
+        upgrade.upgrade(connected)
         connected.dispose()
 
     def make_ceph(self) -> Cluster:

@@ -11,8 +11,8 @@ import uuid
 
 from rbdcloner import errors
 from rbdcloner import rpcapi
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from tests import stack
 from tests.functional import looking
 from tests.stack import manager
@@ -48,7 +48,7 @@ class ServiceTest(looking.LookingTest):
         cls.servers = stack.shared()
         cls.database_url = cls.servers.databases[cls.database].create()
         connected = engine.connect(cls.database_url)
-        migration.upgrade(connected, cls.revision)
+        upgrade.upgrade(connected, cls.revision)
         connected.dispose()
         cls.manager = cls.kind(
             cls.servers,

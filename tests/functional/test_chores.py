@@ -6,7 +6,7 @@ import time
 from typing import Any
 from typing import ClassVar
 
-from rbdcloner.db import engine
+from rbdcloner.db.core import engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason

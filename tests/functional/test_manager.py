@@ -20,8 +20,8 @@ from testtools import matchers
 
 from rbdcloner.ceph import key_diagnosis
 from rbdcloner.ceph import keyring
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Image
 from rbdcloner.model import Protector
@@ -111,7 +111,7 @@ class StartTest(testtools.TestCase):
 
     def test_lineage_of_another_cluster(self) -> None:
         connected = engine.connect(self.url)
-        migration.upgrade(connected)
+        upgrade.upgrade(connected)
         other = str(uuid.uuid4())
         image = Image(other, 'images', '', 'golden', '1234')
         facts = SnapshotFacts(
@@ -209,7 +209,7 @@ class StartTest(testtools.TestCase):
         self.assertNotIn('secret', done.stdout + done.stderr)
 
     def test_what_imports_lack_is_a_warning(self) -> None:
-        migration.upgrade(engine.connect(self.url))
+        upgrade.upgrade(engine.connect(self.url))
         done = self.status(imports={'pool': 'bases'})
         self.assertEqual(1, done.returncode, done.stdout)
         self.assertIn('Check: Imports Result: Warning', done.stdout)

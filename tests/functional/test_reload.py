@@ -11,7 +11,7 @@ from typing import ClassVar
 import psutil
 from testtools import matchers
 
-from rbdcloner.db import engine
+from rbdcloner.db.core import engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason

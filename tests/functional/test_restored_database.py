@@ -17,9 +17,9 @@ import rbd
 import sqlalchemy as sa
 
 from rbdcloner import conf as options
-from rbdcloner.db import engine as db_engine
-from rbdcloner.db import migration
-from rbdcloner.db import tables
+from rbdcloner.db import schema
+from rbdcloner.db.core import engine as db_engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import DiskRequest
@@ -108,14 +108,14 @@ class World:
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of clones, as a backup has them."""
         with self.lineage.writer.connect() as connection:
-            found = connection.execute(sa.select(tables.clones))
+            found = connection.execute(sa.select(schema.clones))
             return [dict(row._mapping) for row in found]
 
     def restore(self, backup: list[dict[str, Any]]) -> None:
         """Give the database the rows of a backup."""
         with self.lineage.writer.begin() as connection:
-            connection.execute(sa.delete(tables.clones))
-            connection.execute(sa.insert(tables.clones), backup)
+            connection.execute(sa.delete(schema.clones))
+            connection.execute(sa.insert(schema.clones), backup)
 
     def sweep(self) -> None:
         """Recover and reap as a manager that is started does, repeatedly."""
@@ -145,7 +145,7 @@ class World:
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     url = stack.shared().databases[request.param].create()
     engine = db_engine.connect(url)
-    migration.upgrade(engine)
+    upgrade.upgrade(engine)
     with stack.shared().ceph.connection() as connection:
         made = World(Lineage(engine), connection)
         yield made

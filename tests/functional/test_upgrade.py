@@ -5,8 +5,8 @@ from typing import Any
 from typing import ClassVar
 import uuid
 
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from tests.functional import service
 
 APPEARS_WITHIN_S = 30
@@ -16,7 +16,7 @@ class UpgradeTest(service.ServiceTest):
     """It works before the migration, and needs no restart after it."""
 
     database: ClassVar[str] = 'mariadb'
-    revision: ClassVar[str] = migration.OLDEST
+    revision: ClassVar[str] = upgrade.OLDEST
 
     def workers(self) -> list[tuple[Any, ...]]:
         return self.select(
@@ -29,10 +29,10 @@ class UpgradeTest(service.ServiceTest):
         said = self.manager.output
         (line,) = [each for each in said.splitlines() if ' WARNING ' in each]
         self.assertIn('Run "rbdcloner-manage db sync"', line)
-        self.assertIn(f'revision {migration.OLDEST}', line)
+        self.assertIn(f'revision {upgrade.OLDEST}', line)
         connected = engine.connect(self.database_url)
         self.addCleanup(connected.dispose)
-        migration.upgrade(connected)
+        upgrade.upgrade(connected)
         self.assert_becomes(
             [(self.manager.name, 1, 1)], self.workers, APPEARS_WITHIN_S
         )

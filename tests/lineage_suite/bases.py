@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import clock
-from rbdcloner.db import tables
+from rbdcloner.db import schema
+from rbdcloner.db.core import clock
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Base
 from rbdcloner.model import CloneFormat
@@ -131,7 +131,7 @@ class TestBase(Claims):
         first = want(lineage)
         assert first.asked_at == first.created_at
         assert want(lineage).asked_at == first.asked_at
-        age(engine, tables.bases, asked_at=60)
+        age(engine, schema.bases, asked_at=60)
         old = lineage.base(first.uuid).asked_at
         for state in (BaseState.WANTED, BaseState.RUNNING):
             want(lineage)
@@ -139,7 +139,7 @@ class TestBase(Claims):
             assert (base.state, base.asked_at > old) == (state, True)
             assert base.updated_at >= first.updated_at
             lineage.next_base('me', 30, 10)
-            age(engine, tables.bases, asked_at=60)
+            age(engine, schema.bases, asked_at=60)
 
     def test_nobody_has_to_ask_for_what_an_administrator_wants(self, lineage):
         wanted = want(lineage)
@@ -511,19 +511,19 @@ class TestBaseImage(Claims):
         base = make(lineage)
         disk = ready('disk', of=snapshot_of(lineage, base))
         assert lineage.idle_bases(0, 10) == []
-        age(engine, tables.bases, updated_at=50)
-        age(engine, tables.clones, created_at=200, updated_at=100)
+        age(engine, schema.bases, updated_at=50)
+        age(engine, schema.clones, created_at=200, updated_at=100)
         assert lineage.idle_bases(10, 10) == []
         lineage.detach(disk)
         # It has gone just now, and was of use until then.
         assert lineage.idle_bases(10, 10) == []
-        age(engine, tables.clones, updated_at=100)
+        age(engine, schema.clones, updated_at=100)
         assert lineage.idle_bases(60, 10) == []
-        age(engine, tables.bases, updated_at=80)
+        age(engine, schema.bases, updated_at=80)
         (idle,) = lineage.idle_bases(60, 10)
         assert idle.id == base.id
         assert lineage.idle_bases(90, 10) == []
-        age(engine, tables.bases, updated_at=200)
+        age(engine, schema.bases, updated_at=200)
         assert lineage.idle_bases(120, 10) == []
         assert lineage.idle_bases(90, 0) == []
         assert len(lineage.idle_bases(90, 10)) == 1
@@ -536,9 +536,9 @@ class TestWithoutBases(Claims):
 
     @pytest.fixture
     def lineage(self, engine):
-        tables.bases.drop(engine)
+        schema.bases.drop(engine)
         yield Lineage(engine)
-        tables.bases.create(engine)
+        schema.bases.create(engine)
 
     def test_nothing_is_found(self, lineage):
         assert lineage.find_base(FSID, 'a-qcow2', CHECKSUM) is None
@@ -561,9 +561,9 @@ class TestWithoutBases(Claims):
 
     def test_bases_are_there_once_it_is_migrated(self, lineage, engine):
         assert lineage.bases() == []
-        tables.bases.create(engine)
+        schema.bases.create(engine)
         try:
             assert lineage.bases() == []
             assert lineage.bases([want(lineage).state])
         finally:
-            tables.bases.drop(engine)
+            schema.bases.drop(engine)

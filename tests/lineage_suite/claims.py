@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import tables
+from rbdcloner.db import schema
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -143,7 +143,7 @@ def finish(lineage: Lineage, clone: Clone) -> Clone:
 
 def count(engine: sa.Engine, *conditions: Any) -> int:
     """Return how many clones there are."""
-    statement = sa.select(sa.func.count()).select_from(tables.clones)
+    statement = sa.select(sa.func.count()).select_from(schema.clones)
     with engine.connect() as connection:
         return connection.scalars(statement.where(*conditions)).one()
 
@@ -166,6 +166,6 @@ def retire(lineage: Lineage, clone: Clone) -> Clone:
 
 def put(engine: sa.Engine, clone: Clone, **values: Any) -> None:
     """Write into a row past the one door."""
-    statement = sa.update(tables.clones).where(tables.clones.c.id == clone.id)
+    statement = sa.update(schema.clones).where(schema.clones.c.id == clone.id)
     with engine.begin() as connection:
         connection.execute(statement.values(**values))

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner import states
-from rbdcloner.db import clock
 from rbdcloner.db import columns
-from rbdcloner.db import tables
+from rbdcloner.db import schema
+from rbdcloner.db.core import clock
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -112,8 +112,8 @@ class TestReserve(Claims):
     def test_a_child_of_nobody_known_is_refused(self, engine, reserve):
         clone = reserve()
         orphan = (
-            sa.update(tables.clones)
-            .where(tables.clones.c.id == clone.id)
+            sa.update(schema.clones)
+            .where(schema.clones.c.id == clone.id)
             .values(parent_id=clone.parent.id + 999)
         )
         with pytest.raises(exception.DBReferenceError), engine.begin() as it:
@@ -122,7 +122,7 @@ class TestReserve(Claims):
     def test_a_parent_with_children_cannot_be_deleted(self, engine, reserve):
         reserve()
         with pytest.raises(exception.DBReferenceError), engine.begin() as it:
-            it.execute(sa.delete(tables.parents))
+            it.execute(sa.delete(schema.parents))
 
     @hypothesis.settings(
         max_examples=40,
@@ -137,7 +137,7 @@ class TestReserve(Claims):
         self, lineage, engine, reserve, name
     ):
         with engine.begin() as connection:
-            connection.execute(sa.delete(tables.clones))
+            connection.execute(sa.delete(schema.clones))
         alike = {name, name.swapcase(), name.upper(), name + ' ', ' ' + name}
         made = {one: reserve(name=one) for one in alike}
         assert {one: found(lineage, one) for one in alike} == made
@@ -181,9 +181,9 @@ class TestMove(Claims):
         )
         assert moved.state is after
         assert moved == found(lineage)
-        live = count(engine, tables.clones.c.live == 1)
+        live = count(engine, schema.clones.c.live == 1)
         assert live == (after in states.LIVE)
-        attached = count(engine, tables.clones.c.attached == 1)
+        attached = count(engine, schema.clones.c.attached == 1)
         assert attached == (after not in states.FINAL)
 
     def test_what_may_not_follow_does_not(self, lineage, reserve):

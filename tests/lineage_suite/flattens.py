@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import tables
+from rbdcloner.db import schema
 from rbdcloner.model import FlattenReason
 from rbdcloner.states import FlattenState
 from rbdcloner.states import State
@@ -217,7 +217,7 @@ class TestDuty(Claims):
         assert lineage.take_duty('reap', 'other', 60)
         with engine.connect() as connection:
             rows = connection.execute(
-                sa.select(tables.duties.c.name, tables.duties.c.owner)
+                sa.select(schema.duties.c.name, schema.duties.c.owner)
             )
             assert set(rows) == {('survey', 'me'), ('reap', 'other')}
 

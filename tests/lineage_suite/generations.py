@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import tables
+from rbdcloner.db import schema
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
@@ -24,9 +24,9 @@ class TestGeneration:
     def aged(self, engine):
         """A lineage of generation 7; the tests' engine has no row at first."""
         with engine.begin() as connection:
-            connection.execute(sa.delete(tables.lineages))
+            connection.execute(sa.delete(schema.lineages))
             connection.execute(
-                sa.insert(tables.lineages).values(
+                sa.insert(schema.lineages).values(
                     uuid='ours',
                     generation=7,
                     stamp='a-stamp',

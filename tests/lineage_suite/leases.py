@@ -4,7 +4,7 @@
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.db import tables
+from rbdcloner.db import schema
 from rbdcloner.model import FlattenReason
 from rbdcloner.states import State
 from tests.lineage_suite.claims import EXPIRED
@@ -80,8 +80,8 @@ class TestLease(Claims):
         self, engine, lineage, reserve
     ):
         clone = reserve(owner='other', lease_s=EXPIRED)
-        tables.workers.drop(engine)
+        schema.workers.drop(engine)
         try:
             assert lineage.hold(clone, 'me', 30, ()).owner == 'me'
         finally:
-            tables.workers.create(engine)
+            schema.workers.create(engine)

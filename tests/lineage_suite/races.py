@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import clock
-from rbdcloner.db import reservation
-from rbdcloner.db import tables
+from rbdcloner.db import schema
+from rbdcloner.db.clones import reservations
+from rbdcloner.db.core import clock
 from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -134,8 +134,8 @@ class TestRace(Claims):
         self, lineage, engine, ready
     ):
         disk = ready()
-        look = sa.select(tables.clones.c.id).where(
-            tables.clones.c.id == disk.id
+        look = sa.select(schema.clones.c.id).where(
+            schema.clones.c.id == disk.id
         )
         with futures.ThreadPoolExecutor(1) as pool:
             with engine.begin() as connection:
@@ -352,7 +352,7 @@ class TestRace(Claims):
             assert now.clone.state is State.DELETING
 
     def test_a_duty_is_taken_by_one(self, lineage, engine, rounds):
-        due = sa.update(tables.duties).values(due_at=clock.utc_now())
+        due = sa.update(schema.duties).values(due_at=clock.utc_now())
         for _ in range(rounds // 10):
             outcomes = together(
                 *[lambda: lineage.take_duty('survey', 'me', 60)] * 8
@@ -364,10 +364,10 @@ class TestRace(Claims):
     def test_a_releaser_waits_for_a_child_being_taken(
         self, lineage, engine, parent
     ):
-        values = reservation.values(REQUEST, parent, CloneFormat.V2, 'me', 30)
+        values = reservations.values(REQUEST, parent, CloneFormat.V2, 'me', 30)
         with futures.ThreadPoolExecutor(1) as pool:
             with engine.begin() as connection:
-                connection.execute(reservation.STATEMENT, values)
+                connection.execute(reservations.STATEMENT, values)
                 release = pool.submit(lineage.releasing, parent)
                 still_waits(release)
             with pytest.raises(errors.ParentHasChildren):
@@ -377,9 +377,9 @@ class TestRace(Claims):
     def test_a_child_waits_for_its_parents_releaser(
         self, engine, reserve, parent, committed
     ):
-        clause = tables.parents.c.id == parent.id
-        look = sa.select(tables.parents).where(clause).with_for_update()
-        change = sa.update(tables.parents).where(clause)
+        clause = schema.parents.c.id == parent.id
+        look = sa.select(schema.parents).where(clause).with_for_update()
+        change = sa.update(schema.parents).where(clause)
         with futures.ThreadPoolExecutor(1) as pool:
             with engine.connect() as connection:
                 connection.execute(look)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.db import tables
+from rbdcloner.db import schema
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -118,7 +118,7 @@ class TestAdoptImage(Claims):
         assert (clone.size_bytes, clone.clone_format) == (GIB, CloneFormat.V1)
         assert (clone.parent, clone.attached) == (None, False)
         assert (clone.state, clone.lease_expires_at) == ('deleting', None)
-        assert count(engine, tables.clones.c.live == 1) == 1
+        assert count(engine, schema.clones.c.live == 1) == 1
         assert lineage.find_by_image(GLANCE_IMAGE) == clone
         assert lineage.abandoned(0, 10) == [clone]
 

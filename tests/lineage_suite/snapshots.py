@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import clock
-from rbdcloner.db import tables
+from rbdcloner.db import schema
+from rbdcloner.db.core import clock
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Image
 from rbdcloner.model import Parent
@@ -249,8 +249,8 @@ class TestUnneeded(Claims):
 
 def _age(engine: sa.Engine, parents: list[Parent]) -> None:
     """Make rows a day older."""
-    statement = sa.update(tables.parents).where(
-        tables.parents.c.id.in_([one.id for one in parents])
+    statement = sa.update(schema.parents).where(
+        schema.parents.c.id.in_([one.id for one in parents])
     )
     with engine.begin() as connection:
         connection.execute(

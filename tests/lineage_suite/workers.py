@@ -7,8 +7,8 @@ import functools
 import pytest
 import sqlalchemy as sa
 
-from rbdcloner.db import tables
-from rbdcloner.db import workers
+from rbdcloner.db import schema
+from rbdcloner.db.cluster import workers
 from rbdcloner.model import FlattenReason
 from rbdcloner.states import State
 from tests.lineage_suite.claims import EXPIRED
@@ -32,7 +32,7 @@ class Workers(Claims):
         """Have a worker be seen last that long ago."""
 
         def call(owner, seconds):
-            table = tables.workers
+            table = schema.workers
             with engine.begin() as connection:
                 mine = table.c.owner == owner
                 seen = connection.scalars(
@@ -172,7 +172,7 @@ class TestWorker(Workers):
 
     def test_without_the_table_nothing_happens(self, engine, lineage, ready):
         """Nor is anything in the way once it is there."""
-        tables.workers.drop(engine)
+        schema.workers.drop(engine)
         try:
             lineage.register_worker('me', 'host', 42, '2.0', '1.2')
             lineage.note_addresses('me', ['a'])
@@ -185,7 +185,7 @@ class TestWorker(Workers):
             assert lineage.forget_workers(0) == 0
             assert ready().state is State.READY
         finally:
-            tables.workers.create(engine)
+            schema.workers.create(engine)
         assert lineage.records_workers()
         lineage.register_worker('me', 'host', 42, '2.0', '1.2')
         assert lineage.beat('me', 0)
@@ -196,7 +196,7 @@ class TestWorker(Workers):
     ):
         lineage.note_addresses('me', ['a', 'b'])
         with engine.begin() as connection:
-            connection.execute(sa.delete(tables.workers))
+            connection.execute(sa.delete(schema.workers))
         assert not lineage.beat('me', 0)
         register()
         assert lineage.addresses_of('me') == ('a', 'b')

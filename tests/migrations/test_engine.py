@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import engine as db_engine
-from rbdcloner.db import migration
-from rbdcloner.db import tables
+from rbdcloner.db import schema
+from rbdcloner.db.core import engine as db_engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Protector
 from tests.lineage_suite.claims import FACTS
@@ -36,7 +36,7 @@ def refusal(url, **changes):
     for call in (
         lineage.parents,
         lambda: lineage.adopt(FACTS, 'glance-image', Protector.NOBODY),
-        lambda: migration.current(engine),
+        lambda: upgrade.current(engine),
     ):
         began = time.monotonic()
         with pytest.raises(errors.DatabaseUnavailable) as caught:
@@ -95,9 +95,9 @@ def test_every_wait_has_an_end(url):
 
 def test_who_stops_in_a_transaction_keeps_nobody_waiting(url):
     engine = db_engine.connect(url)
-    migration.upgrade(engine)
+    upgrade.upgrade(engine)
     parent = Lineage(engine).adopt(FACTS, 'g', Protector.NOBODY)
-    mine = sa.update(tables.parents).where(tables.parents.c.id == parent.id)
+    mine = sa.update(schema.parents).where(schema.parents.c.id == parent.id)
     with engine.connect() as stopped:
         stopped.execute(mine.values(glance_image_id='mine'))
         began = time.monotonic()
@@ -159,7 +159,7 @@ def test_waiting_for_a_connection_ends(url):
 
 def test_a_connection_that_the_server_closed_is_replaced(url):
     engine = db_engine.connect(url)
-    migration.upgrade(engine)
+    upgrade.upgrade(engine)
     lineage = Lineage(engine)
     lineage.parents()
     _close_all(url)
@@ -169,7 +169,7 @@ def test_a_connection_that_the_server_closed_is_replaced(url):
 
 def test_each_statement_sees_what_was_committed(url):
     engine = db_engine.connect(url)
-    migration.upgrade(engine)
+    upgrade.upgrade(engine)
     with engine.connect() as connection:
         look = sa.text('SELECT count(*) FROM parents')
         assert connection.scalar(look) == 0

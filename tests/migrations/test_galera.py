@@ -5,8 +5,8 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import engine as db_engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine as db_engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from tests.stack import database
 from tests.stack import ports
@@ -56,7 +56,7 @@ def test_sessions_wait_for_what_other_nodes_committed_if_told_to(node):
 def test_a_node_that_is_not_ready_is_named_and_then_back(node):
     url = node.create()
     engine = db_engine.connect(url)
-    migration.upgrade(engine)
+    upgrade.upgrade(engine)
     lineage = Lineage(engine)
     administrator = sa.create_engine(url, isolation_level='AUTOCOMMIT')
     with administrator.connect() as connection:

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import engine as db_engine
-from rbdcloner.db import migration
-from rbdcloner.db import tables
+from rbdcloner.db import schema
+from rbdcloner.db.core import engine as db_engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason
@@ -39,13 +39,13 @@ class TestModels(test_migrations.ModelsMigrationsSync):
         self.engine = empty
 
     def db_sync(self, engine):
-        migration.upgrade(engine)
+        upgrade.upgrade(engine)
 
     def get_engine(self):
         return self.engine
 
     def get_metadata(self):
-        return tables.Base.metadata
+        return schema.Base.metadata
 
     def addCleanup(self, function):
         """Do nothing: the database is thrown away as a whole."""
@@ -55,41 +55,41 @@ class TestModels(test_migrations.ModelsMigrationsSync):
 
 
 def test_an_upgrade_can_be_repeated(empty):
-    assert migration.current(empty) is None
-    migration.upgrade(empty)
-    migration.upgrade(empty)
-    assert migration.current(empty) == migration.needed()
+    assert upgrade.current(empty) is None
+    upgrade.upgrade(empty)
+    upgrade.upgrade(empty)
+    assert upgrade.current(empty) == upgrade.needed()
 
 
 def test_an_empty_database_is_refused_with_both_revisions(empty):
     with pytest.raises(errors.DatabaseRevision) as caught:
-        migration.check(empty)
+        upgrade.check(empty)
     assert caught.value.kwargs == {
         'current': None,
-        'needed': migration.needed(),
+        'needed': upgrade.needed(),
     }
 
 
 def test_a_newer_revision_is_accepted(empty):
-    migration.upgrade(empty)
+    upgrade.upgrade(empty)
     with empty.begin() as connection:
         connection.execute(
             sa.text("UPDATE alembic_version SET version_num = '9999'")
         )
-    migration.check(empty)
+    upgrade.check(empty)
 
 
 def test_the_release_before_s_revision_is_accepted_and_named(empty):
-    migration.upgrade(empty, migration.OLDEST)
-    assert migration.check(empty) == migration.OLDEST
-    migration.upgrade(empty)
-    assert migration.check(empty) is None
+    upgrade.upgrade(empty, upgrade.OLDEST)
+    assert upgrade.check(empty) == upgrade.OLDEST
+    upgrade.upgrade(empty)
+    assert upgrade.check(empty) is None
 
 
 def test_an_older_revision_is_refused(empty):
-    migration.upgrade(empty, '0001')
+    upgrade.upgrade(empty, '0001')
     with pytest.raises(errors.DatabaseRevision):
-        migration.check(empty)
+        upgrade.check(empty)
 
 
 def test_queries_tell_of_a_missing_schema(empty):
@@ -165,10 +165,10 @@ def _write_clones(engine):
 
 
 def test_rows_of_the_first_release_keep_their_meaning(empty):
-    migration.upgrade(empty, '0001')
+    upgrade.upgrade(empty, '0001')
     _write(empty, 'parents')
     _write_clones(empty)
-    migration.upgrade(empty)
+    upgrade.upgrade(empty)
     lineage = Lineage(empty)
     (parent,) = lineage.parents()
     assert (parent.id, parent.snapshot.id) == (7, 4)
@@ -195,7 +195,7 @@ def test_rows_of_the_first_release_keep_their_meaning(empty):
 
 
 def test_the_first_release_writes_to_the_new_schema(empty):
-    migration.upgrade(empty)
+    upgrade.upgrade(empty)
     _write(empty, 'parents')
     _write_clones(empty)
     lineage = Lineage(empty)
@@ -204,20 +204,20 @@ def test_the_first_release_writes_to_the_new_schema(empty):
 
 
 def test_references_hold_after_the_upgrade(empty):
-    migration.upgrade(empty, '0001')
+    upgrade.upgrade(empty, '0001')
     _write(empty, 'parents')
     _write_clones(empty)
-    migration.upgrade(empty)
+    upgrade.upgrade(empty)
     with (
         pytest.raises(exception.DBReferenceError),
         empty.begin() as connection,
     ):
-        connection.execute(sa.delete(tables.parents))
+        connection.execute(sa.delete(schema.parents))
 
 
 def _upgrade(url):
     engine = db_engine.connect(url)
-    migration.upgrade(engine)
+    upgrade.upgrade(engine)
     engine.dispose()
 
 
@@ -273,10 +273,10 @@ _OF_LINEAGE = {'lineage', 'marked_pools', 'deferred_deletions'}
 )
 def test_what_the_release_before_has_stays_as_it_was(empty, revision, new):
     """So it runs on, and its rows are written, on the newer schema."""
-    migration.upgrade(empty, revision)
+    upgrade.upgrade(empty, revision)
     names = sorted(sa.inspect(empty).get_table_names())
     before = _shape(empty, names)
-    migration.upgrade(empty)
+    upgrade.upgrade(empty)
     assert _shape(empty, names) == before
     added = set(sa.inspect(empty).get_table_names()) - set(names)
     assert added == new
@@ -296,7 +296,7 @@ def _contents(engine, names):
 
 
 def test_the_rows_of_the_release_before_stay_as_they_were(empty):
-    migration.upgrade(empty, '0003')
+    upgrade.upgrade(empty, '0003')
     _write(empty, 'parents')
     _write_clones(empty)
     lineage = Lineage(empty)
@@ -307,5 +307,5 @@ def test_the_rows_of_the_release_before_stay_as_they_were(empty):
     names = sorted(sa.inspect(empty).get_table_names())
     before = _contents(empty, names)
     assert all(before[name] for name in ('workers', 'deletions', 'flattens'))
-    migration.upgrade(empty)
+    upgrade.upgrade(empty)
     assert _contents(empty, names) == before

@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from rbdcloner import errors
-from rbdcloner.db import engine as db_engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine as db_engine
+from rbdcloner.db.core import upgrade
+from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import reads
+from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.db.tables import duties
-from rbdcloner.db.transaction import Database
-from rbdcloner.db.transaction import reads
-from rbdcloner.db.transaction import writes
+from rbdcloner.db.schema import duties
 from tests.stack import shared
 
 
@@ -48,7 +48,7 @@ class Crossing(Database):
 
 def test_a_deadlock_in_a_savepoint_is_tried_again(url):
     engine = db_engine.connect(url)
-    migration.upgrade(engine)
+    upgrade.upgrade(engine)
     for name in 'ab':
         assert Lineage(engine).take_duty(name, 'me', 60)
     crossing = Crossing(engine)
@@ -114,7 +114,7 @@ class Losing(Database):
 @pytest.fixture
 def losing(url):
     engine = db_engine.connect(url)
-    migration.upgrade(engine)
+    upgrade.upgrade(engine)
     yield functools.partial(Losing, engine)
     engine.dispose()
 

@@ -17,8 +17,8 @@ import sqlalchemy
 
 from rbdcloner import conf as options
 from rbdcloner import rpcapi
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from tests.stack import process
 from tests.stack import server
 from tests.stack import stack
@@ -128,7 +128,7 @@ class Manager(server.Server):
         )
         if self._sync:
             connected = engine.connect(self._database_url)
-            migration.upgrade(connected)
+            upgrade.upgrade(connected)
             connected.dispose()
         if self._is_new():
             import rados  # a Debian module: only a test with Ceph needs it

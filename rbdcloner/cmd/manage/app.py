@@ -20,8 +20,8 @@ from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner.cmd import explanation
 from rbdcloner.cmd.manage import watching
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.maintenance.image_release import ImageRelease
 from rbdcloner.model import CloneFormat
@@ -127,7 +127,7 @@ class Manage(app.App):
         :raises ConfigurationError: it must be synchronised before.
         """
         try:
-            migration.check(self.engine)
+            upgrade.check(self.engine)
         except errors.DatabaseRevision as exc:
             raise errors.ConfigurationError(
                 problem=str(exc).rstrip('.'),

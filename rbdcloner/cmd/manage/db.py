@@ -6,7 +6,7 @@ import argparse
 from cliff import command
 
 from rbdcloner.cmd.manage.app import OfManage
-from rbdcloner.db import migration
+from rbdcloner.db.core import upgrade
 
 
 class Sync(OfManage, command.Command):
@@ -18,9 +18,9 @@ class Sync(OfManage, command.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Migrate, and say from where to where."""
-        before = migration.current(self.app.engine)
-        migration.upgrade(self.app.engine)
-        after = migration.current(self.app.engine)
+        before = upgrade.current(self.app.engine)
+        upgrade.upgrade(self.app.engine)
+        after = upgrade.current(self.app.engine)
         if before == after:
             line = f'The lineage database is at {after} already.'
         else:
@@ -35,6 +35,6 @@ class Version(OfManage, command.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Print both, also where there is no schema."""
-        current = migration.current(self.app.engine)
+        current = upgrade.current(self.app.engine)
         self.app.stdout.write(f'current: {current or "none"}\n')
-        self.app.stdout.write(f'needed: {migration.needed()}\n')
+        self.app.stdout.write(f'needed: {upgrade.needed()}\n')

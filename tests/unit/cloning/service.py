@@ -29,9 +29,9 @@ import tenacity
 from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner import states
-from rbdcloner.db import engine as db_engine
-from rbdcloner.db import migration
-from rbdcloner.db import tables
+from rbdcloner.db import schema
+from rbdcloner.db.core import engine as db_engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.disks.blank_disks import Imports
 from rbdcloner.disks.engine import Engine
@@ -253,7 +253,7 @@ class Service(fixtures.Fixture):
             folder = pathlib.Path(tempfile.mkdtemp(prefix='rbdcloner-unit-'))
             atexit.register(shutil.rmtree, folder)
             engine = db_engine.connect(f'sqlite:///{folder}/empty.sqlite')
-            migration.upgrade(engine)
+            upgrade.upgrade(engine)
             with engine.begin() as connection:
                 connection.execute(sa.text(_ANSWERS_EVER))
             engine.dispose()
@@ -426,7 +426,7 @@ class Service(fixtures.Fixture):
                     dict(row._mapping)
                     for row in connection.execute(sa.select(table))
                 ]
-                for table in tables.Base.metadata.sorted_tables
+                for table in schema.Base.metadata.sorted_tables
             }
         engine.dispose()
 
@@ -434,7 +434,7 @@ class Service(fixtures.Fixture):
         """Let the database have the rows of the backup, and no others."""
         engine = sa.create_engine(self._url)
         with engine.begin() as connection:
-            for table in reversed(tables.Base.metadata.sorted_tables):
+            for table in reversed(schema.Base.metadata.sorted_tables):
                 connection.execute(sa.delete(table))
             for table, rows in self._backup.items():
                 for row in rows:

@@ -75,7 +75,9 @@ class NamedSnapshotTest(dying.CrashTest):
         self,
     ) -> None:
         self.useFixture(
-            fixtures.MonkeyPatch('rbdcloner.db.waiting._MIN_IDLE_PLAN_S', 0)
+            fixtures.MonkeyPatch(
+                'rbdcloner.db.clones.pending._MIN_IDLE_PLAN_S', 0
+            )
         )
 
         def check(world: Service, golden: str) -> None:

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 import testtools
 
 from rbdcloner import errors
-from rbdcloner.db.tables import clones
-from rbdcloner.db.tables import parents
+from rbdcloner.db.schema import clones
+from rbdcloner.db.schema import parents
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Image

@@ -12,7 +12,7 @@ import fixtures
 import testtools
 
 from rbdcloner import errors
-from rbdcloner.db.reservation import EDGE_PREFIX
+from rbdcloner.db.clones.reservations import EDGE_PREFIX
 from rbdcloner.maintenance import offline_notes
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -252,7 +252,7 @@ class AdoptTest(AdoptionCase):
 
         self.useFixture(
             fixtures.MonkeyPatch(
-                'rbdcloner.db.adoption.Adoption.adopt_disk',
+                'rbdcloner.db.clones.adoption.Adoption.adopt_disk',
                 lambda _, *given: adopted_late(*given),
             )
         )

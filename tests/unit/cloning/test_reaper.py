@@ -4,7 +4,7 @@
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.db import releasing
+from rbdcloner.db.parents import release
 from rbdcloner.maintenance import recovery
 from rbdcloner.model import CloneFormat
 from rbdcloner.states import BaseState
@@ -159,7 +159,7 @@ def test_a_child_that_was_taken_at_once_keeps_its_parent(monkeypatch):
         (parent,) = process.lineage.parents()
         # The count in the releaser's own transaction misses it. One server
         # is never like that.
-        monkeypatch.setattr(releasing, 'refuse_children', lambda *given: None)
+        monkeypatch.setattr(release, 'refuse_children', lambda *given: None)
         with pytest.raises(errors.ParentHasChildren):
             process.recovery.releaser.remove(parent, service.ASKED)
         (now,) = process.lineage.parents()

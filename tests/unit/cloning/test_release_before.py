@@ -8,8 +8,8 @@ import uuid
 import fixtures
 import testtools
 
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.states import State
 from tests.unit.cloning import service
 
@@ -20,7 +20,7 @@ class ServiceBefore(service.Service):
     def _empty_database(self) -> pathlib.Path:
         path = pathlib.Path(self.useFixture(fixtures.TempDir()).path, 'empty')
         connected = engine.connect(f'sqlite:///{path}')
-        migration.upgrade(connected, migration.OLDEST)
+        upgrade.upgrade(connected, upgrade.OLDEST)
         connected.dispose()
         return path
 
@@ -86,7 +86,7 @@ class ReleaseBeforeTest(testtools.TestCase):
         worker = ('me', 'a-host', 42, '2.0', '1.2')
         self.lineage.register_worker(*worker)
         self.assertEqual([], self.lineage.workers())
-        migration.upgrade(self.lineage.writer)
+        upgrade.upgrade(self.lineage.writer)
         self.assertFalse(self.lineage.beat('me', 0))
         self.lineage.register_worker(*worker)
         self.assertTrue(self.lineage.beat('me', 0))

@@ -9,8 +9,8 @@ import pytest
 
 from rbdcloner.cmd import manage
 from rbdcloner.cmd.manage import watching
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
@@ -53,7 +53,7 @@ class Database:
     def sync(self):
         """Make the schema; the lineage in it."""
         connected = engine.connect(self.url)
-        migration.upgrade(connected)
+        upgrade.upgrade(connected)
         return Lineage(connected)
 
     def run(self, *arguments):

@@ -3,14 +3,14 @@
 
 import pytest
 
-from rbdcloner.db import migration
+from rbdcloner.db.core import upgrade
 
 
 def test_sync_makes_the_schema_and_can_be_repeated(database):
     first = database.run('db', 'sync')
     assert (first.code, first.err) == (0, '')
     assert first.out == (
-        f'The lineage database is at {migration.needed()} now (new).\n'
+        f'The lineage database is at {upgrade.needed()} now (new).\n'
     )
     again = database.run('db', 'sync')
     assert (again.code, again.err) == (0, '')
@@ -19,11 +19,11 @@ def test_sync_makes_the_schema_and_can_be_repeated(database):
 
 def test_version_shows_where_the_schema_is_and_should_be(database):
     assert database.run('db', 'version').out == (
-        f'current: none\nneeded: {migration.needed()}\n'
+        f'current: none\nneeded: {upgrade.needed()}\n'
     )
     database.sync()
     assert database.run('db', 'version').out == (
-        f'current: {migration.needed()}\nneeded: {migration.needed()}\n'
+        f'current: {upgrade.needed()}\nneeded: {upgrade.needed()}\n'
     )
 
 

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner.cmd.manage import columns
-from rbdcloner.db import migration
-from rbdcloner.db import tables
+from rbdcloner.db import schema
+from rbdcloner.db.core import upgrade
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import FlattenReason
@@ -39,9 +39,9 @@ def ago(lineage, seconds):
 
 
 def write(lineage, owner, **values):
-    statement = sa.update(tables.workers).values(**values)
+    statement = sa.update(schema.workers).values(**values)
     with lineage.writer.begin() as connection:
-        connection.execute(statement.where(tables.workers.c.owner == owner))
+        connection.execute(statement.where(schema.workers.c.owner == owner))
 
 
 def begin(lineage, parent):
@@ -115,7 +115,7 @@ def test_who_is_not_seen_is_down_and_what_he_left_is_told(
     add('me', seen_s=LONG_S)
     begin(lineage, conftest.adopt(lineage))
     with lineage.writer.begin() as connection:
-        late = sa.update(tables.clones).values(
+        late = sa.update(schema.clones).values(
             lease_expires_at=ago(lineage, 180)
         )
         connection.execute(late)
@@ -219,11 +219,11 @@ def test_that_nobody_is_recorded_is_said(database, lineage):
 def test_on_the_schema_of_the_release_before_the_remedy_is_named(
     database, lineage
 ):
-    tables.workers.drop(lineage.writer)
+    schema.workers.drop(lineage.writer)
     with lineage.writer.begin() as connection:
         connection.execute(
             sa.text('UPDATE alembic_version SET version_num = :old'),
-            {'old': migration.OLDEST},
+            {'old': upgrade.OLDEST},
         )
     ran = database.run('service', 'list')
     assert (ran.code, ran.out) == (1, '')

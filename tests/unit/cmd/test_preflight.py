@@ -14,8 +14,8 @@ import pytest
 from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner.cmd import status
-from rbdcloner.db import engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine
+from rbdcloner.db.core import upgrade
 from rbdcloner.model import Mark
 from rbdcloner.safety.generation import Generation
 from rbdcloner.worker import preflight
@@ -181,7 +181,7 @@ def lineage(conf, tmp_path):
     conf.set_override(
         'connection', f'sqlite:///{tmp_path}/lineage.sqlite', 'database'
     )
-    migration.upgrade(engine.connect(**conf.database))
+    upgrade.upgrade(engine.connect(**conf.database))
     return wiring.lineage(conf)
 
 

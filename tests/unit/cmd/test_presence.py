@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 import rbdcloner
 from rbdcloner import rpc
-from rbdcloner.db import tables
+from rbdcloner.db import schema
 from rbdcloner.worker import heartbeat
 
 LEASE_S = 7.0
@@ -36,7 +36,7 @@ def warnings(caplog):
 def unseen(lineage, owner, seconds):
     """Have a worker be seen last that long ago."""
     seen = lineage.now() - datetime.timedelta(seconds=seconds)
-    table = tables.workers
+    table = schema.workers
     with lineage.writer.begin() as connection:
         connection.execute(
             sa.update(table)
@@ -88,7 +88,7 @@ def test_a_database_that_is_down_does_not_keep_a_worker_from_ending(
     database, lineage, present, warnings
 ):
     present.begin()
-    tables.Base.metadata.drop_all(lineage.writer)
+    schema.Base.metadata.drop_all(lineage.writer)
     present.stopping()
     present.end()
     assert 'not recorded that this worker ends' in warnings()[-1]
@@ -97,7 +97,7 @@ def test_a_database_that_is_down_does_not_keep_a_worker_from_ending(
 def test_who_is_forgotten_registers_again(lineage, present):
     present.beat()
     with lineage.writer.begin() as connection:
-        connection.execute(sa.delete(tables.workers))
+        connection.execute(sa.delete(schema.workers))
     present.beat()
     assert only(lineage).host == 'a-host'
 

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from rbdcloner.db import engine as db_engine
-from rbdcloner.db import migration
+from rbdcloner.db.core import engine as db_engine
+from rbdcloner.db.core import upgrade
 
 
 def connect(path: pathlib.Path):
@@ -19,7 +19,7 @@ def migrated(tmp_path_factory):
     """A file that every test copies."""
     path = tmp_path_factory.mktemp('db') / 'migrated.sqlite'
     engine = connect(path)
-    migration.upgrade(engine)
+    upgrade.upgrade(engine)
     engine.dispose()
     return path
 

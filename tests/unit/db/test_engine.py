@@ -5,9 +5,9 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import engine as db_engine
-from rbdcloner.db import migration
-from rbdcloner.db.engine import READS
+from rbdcloner.db.core import engine as db_engine
+from rbdcloner.db.core import upgrade
+from rbdcloner.db.core.engine import READS
 from rbdcloner.db.lineage import Lineage
 
 
@@ -92,5 +92,5 @@ def test_a_lock_that_is_not_given_up_is_named(tmp_path, migrated):
     url = f'sqlite:///{migrated}?timeout=0.1'
     holder, engine = db_engine.connect(url), db_engine.connect(url)
     with holder.begin(), pytest.raises(errors.DatabaseUnavailable) as caught:
-        migration.upgrade(engine)
+        upgrade.upgrade(engine)
     assert 'another process' in str(caught.value)
