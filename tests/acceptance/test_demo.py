@@ -12,11 +12,11 @@ import sys
 
 import testtools
 
-from tests.demo import scratch
-from tests.stack import process
+from devel.demo import scratch
+from devel.stack import process
 
 ROOT = pathlib.Path(__file__).parents[2]
-DEMO = (sys.executable, '-m', 'tests.demo')
+DEMO = (sys.executable, '-m', 'devel.demo')
 TIMEOUT_S = 120
 
 

@@ -18,8 +18,8 @@ import sys
 import psutil
 import pytest
 
-from tests.run import releases
-from tests.stack import process
+from devel.run import releases
+from devel.stack import process
 
 ROOT = pathlib.Path(__file__).parents[2]
 RELEASE = ROOT / 'tools' / 'release'

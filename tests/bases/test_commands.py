@@ -7,6 +7,7 @@ import re
 from typing import Any
 from typing import ClassVar
 
+from devel.stack import process
 from rbdcloner import rpcapi
 from tests.bases import test_bases
 from tests.functional import administrator
@@ -15,7 +16,6 @@ from tests.functional.administrator import NOT_FOUND
 from tests.functional.administrator import REFUSED
 from tests.functional.administrator import Ran
 from tests.functional.service import MIB
-from tests.stack import process
 
 _PATIENCE_S = 120
 

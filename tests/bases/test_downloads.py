@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from devel import stack
 from rbdcloner import errors
 from rbdcloner.glance import client
-from tests import stack
 from tests.bases import two_stores
 from tests.functional import test_glance
 from tests.unit.images import sessions

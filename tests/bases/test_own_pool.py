@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import rbd
 
-from tests import stack
+from devel import stack
+from devel.stack import reading
 from tests.bases import test_bases
 from tests.functional import cloud
-from tests.stack import reading
 
 POOL = 'bases'
 USER = 'bases-pool'

@@ -7,12 +7,12 @@ import tempfile
 from typing import Any
 from typing import ClassVar
 
+from devel.stack import manager
 from rbdcloner import errors
 from rbdcloner.model import ImageSignature
 from tests.bases import elsewhere
 from tests.bases import key_manager
 from tests.bases.test_bases import MIB
-from tests.stack import manager
 from tests.unit.images import keys
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import functools
 import pathlib
 import tempfile
 
-from tests import stack
-from tests.stack import ceph
-from tests.stack import glance
+from devel import stack
+from devel.stack import ceph
+from devel.stack import glance
 
 HERE, FAR = 'rbd', 'far'
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from devel import stack
 from rbdcloner import errors
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.db.core import engine
@@ -18,7 +19,6 @@ from rbdcloner.model import Protector
 from rbdcloner.model import Warrant
 from rbdcloner.safety.gate import Gate
 from rbdcloner.safety.generation import Generation
-from tests import stack
 from tests.ceph import keys
 
 USER = f'client.pools{os.getpid()}'

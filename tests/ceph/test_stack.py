@@ -6,7 +6,7 @@ import contextlib
 import pytest
 import rbd
 
-from tests import stack
+from devel import stack
 
 POOL = 'without-mgr'
 MIB = 1 << 20

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """No manager is there."""
 
+from devel import openstack
 from rbdcloner.worker import wiring
-from tests import openstack
 from tests.endtoend.cloud import DATA
 from tests.endtoend.cloud import IMAGE
 from tests.endtoend.cloud import LARGE

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from devel import stack
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.model import CloneFormat
 from rbdcloner.ownership import guard
-from tests import stack
 from tests.faults.cluster import Cluster
 from tests.functional.service import MIB
 from tests.unit.cloning import any_order

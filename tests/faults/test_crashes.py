@@ -10,13 +10,13 @@ import fixtures
 import rados
 import rbd
 
+from devel import stack
+from devel.stack import reading
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
 from rbdcloner.ownership import guard
-from tests import stack
-from tests.stack import reading
 from tests.unit.cloning import service
 from tests.unit.cloning import test_crashes
 from tests.unit.cloning import test_crashes_bases

@@ -6,12 +6,12 @@ import re
 import threading
 from typing import ClassVar
 
+from devel import stack
+from devel.stack import process
 from rbdcloner import errors
 from rbdcloner import rpcapi
-from tests import stack
 from tests.ceph import keys
 from tests.functional import service
-from tests.stack import process
 
 USER = 'client.rotated'
 CALLERS = 3

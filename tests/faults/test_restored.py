@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import sqlalchemy as sa
 
+from devel import stack
+from devel.stack import database
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.db.core import engine as db_engine
 from rbdcloner.db.core import upgrade
 from rbdcloner.ownership import guard
-from tests import stack
 from tests.faults.cluster import Cluster
-from tests.stack import database
 from tests.unit.cloning import service
 from tests.unit.cloning import test_reconciliation
 

@@ -11,10 +11,10 @@ import rbd
 import sqlalchemy as sa
 import testtools
 
+from devel import stack
+from devel.stack import process
+from devel.stack import reading
 from rbdcloner import rpcapi
-from tests import stack
-from tests.stack import process
-from tests.stack import reading
 
 #: What is in progress, or in the trash, by the table that it is in.
 UNFINISHED = {

@@ -9,13 +9,13 @@ from typing import Any
 from typing import ClassVar
 import uuid
 
+from devel import stack
+from devel.stack import manager
 from rbdcloner import errors
 from rbdcloner import rpcapi
 from rbdcloner.db.core import engine
 from rbdcloner.db.core import upgrade
-from tests import stack
 from tests.functional import looking
-from tests.stack import manager
 
 MIB = 2**20
 GOLDEN = os.urandom(4 * MIB)

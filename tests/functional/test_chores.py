@@ -6,13 +6,13 @@ import time
 from typing import Any
 from typing import ClassVar
 
+from devel.stack import manager
 from rbdcloner.db.core import engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason
 from tests.functional import service
 from tests.functional.service import MIB
-from tests.stack import manager
 
 #: At 1 MiB a second it takes a minute.
 SIZE_BYTES = 64 * MIB

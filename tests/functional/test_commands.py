@@ -10,6 +10,8 @@ from typing import Any
 
 from glanceclient import exc as glance_errors
 
+from devel.stack import process
+from devel.stack import reading
 from rbdcloner import rpcapi
 from rbdcloner.model import CloneFormat
 from tests.functional import administrator
@@ -20,8 +22,6 @@ from tests.functional.administrator import REFUSED
 from tests.functional.administrator import Ran
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
-from tests.stack import process
-from tests.stack import reading
 
 _PATIENCE_S = 120
 

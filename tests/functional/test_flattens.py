@@ -11,13 +11,13 @@ import time
 import rbd
 from testtools import matchers
 
+from devel.stack import manager
 from rbdcloner import errors
 from rbdcloner import rpcapi
 from rbdcloner.model import CloneFormat
 from tests.functional import cloud
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
-from tests.stack import manager
 
 
 class FlattensTest(cloud.CloudTest):

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
+from devel import stack
+from devel.stack import glance as glance_server
 from rbdcloner import errors
 from rbdcloner.glance import client
 from rbdcloner.worker import preflight
-from tests import stack
-from tests.stack import glance as glance_server
 from tests.unit.images import sessions
 
 TIMEOUT_S = 1.5

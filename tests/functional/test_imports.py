@@ -10,6 +10,7 @@ import uuid
 import rados
 import rbd
 
+from devel.stack import reading
 from rbdcloner import errors
 from rbdcloner import rpcapi
 from tests.functional import administrator
@@ -20,7 +21,6 @@ from tests.functional.administrator import REFUSED
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
 from tests.functional.service import PROJECT
-from tests.stack import reading
 
 #: The chore comes once a minute.
 ADOPTS_S = 150

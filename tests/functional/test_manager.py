@@ -18,6 +18,10 @@ import pytest
 import testtools
 from testtools import matchers
 
+from devel import stack
+from devel.stack import manager
+from devel.stack import ports
+from devel.stack import process
 from rbdcloner.ceph import key_diagnosis
 from rbdcloner.ceph import keyring
 from rbdcloner.db.core import engine
@@ -27,12 +31,8 @@ from rbdcloner.model import Image
 from rbdcloner.model import Protector
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
-from tests import stack
 from tests.functional import service
 from tests.functional.service import MIB
-from tests.stack import manager
-from tests.stack import ports
-from tests.stack import process
 
 
 class StartTest(testtools.TestCase):

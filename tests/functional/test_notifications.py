@@ -10,12 +10,12 @@ import uuid
 
 import rbd
 
+from devel import stack
+from devel.stack import glance
+from devel.stack import process
 from rbdcloner import rpcapi
-from tests import stack
 from tests.functional import service
 from tests.functional.service import GOLDEN
-from tests.stack import glance
-from tests.stack import process
 
 NEVER_S = 24 * 3600
 #: Much sooner than any look of the survey or the reaper.

@@ -11,12 +11,12 @@ from typing import ClassVar
 import psutil
 from testtools import matchers
 
+from devel.stack import process
 from rbdcloner.db.core import engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason
 from tests.functional import service
-from tests.stack import process
 
 WORKERS = 2
 STARTS_WITHIN_S = 60

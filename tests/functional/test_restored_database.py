@@ -16,6 +16,9 @@ import pytest
 import rbd
 import sqlalchemy as sa
 
+from devel import stack
+from devel.stack import database
+from devel.stack import process
 from rbdcloner import conf as options
 from rbdcloner.db import schema
 from rbdcloner.db.core import engine as db_engine
@@ -29,9 +32,6 @@ from rbdcloner.model import GlanceLocation
 from rbdcloner.ownership.holder import Holder
 from rbdcloner.states import State
 from rbdcloner.worker import wiring
-from tests import stack
-from tests.stack import database
-from tests.stack import process
 
 MIB = 2**20
 _DISKS = 3

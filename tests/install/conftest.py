@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests import stack
+from devel import stack
 from tests.install import document
 from tests.install import installation
 from tests.install import servers as hosts

@@ -4,11 +4,11 @@
 import pytest
 import sqlalchemy as sa
 
+from devel.stack import database
+from devel.stack import shared
 from rbdcloner.db import schema
 from rbdcloner.db.core import engine as db_engine
 from rbdcloner.db.core import upgrade
-from tests.stack import database
-from tests.stack import shared
 
 
 @pytest.fixture(scope='session', params=sorted(database.ENGINES))

@@ -9,6 +9,7 @@ from oslo_db import exception
 import pytest
 import sqlalchemy as sa
 
+from devel.stack import shared
 from rbdcloner import errors
 from rbdcloner.db import schema
 from rbdcloner.db.core import engine as db_engine
@@ -16,7 +17,6 @@ from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Protector
 from tests.lineage_suite.claims import FACTS
-from tests.stack import shared
 
 SOON_S = 12
 

@@ -4,13 +4,13 @@
 import pytest
 import sqlalchemy as sa
 
+from devel.stack import database
+from devel.stack import ports
+from devel.stack import process
 from rbdcloner import errors
 from rbdcloner.db.core import engine as db_engine
 from rbdcloner.db.core import upgrade
 from rbdcloner.db.lineage import Lineage
-from tests.stack import database
-from tests.stack import ports
-from tests.stack import process
 
 
 class GaleraNode(database.MariaDB):

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from devel.stack import shared
 from rbdcloner import errors
 from rbdcloner.db.core import engine as db_engine
 from rbdcloner.db.core import upgrade
@@ -18,7 +19,6 @@ from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.db.schema import duties
-from tests.stack import shared
 
 
 @pytest.fixture(scope='session', params=['mariadb', 'postgresql'])

@@ -19,6 +19,7 @@ from nova import context as nova_context
 import nova.conf
 from nova.virt.libvirt import imagebackend as novas
 
+from devel.stack import manager
 from rbdcloner import rpcapi
 from rbdcloner.nova import client
 from rbdcloner.nova import driver
@@ -28,7 +29,6 @@ from tests.functional import service
 from tests.functional.service import MIB
 from tests.functional.service import PROJECT
 from tests.nova import EVENTLET
-from tests.stack import manager
 
 #: No write where Glance's images are.
 CAPS = 'profile rbd pool=vms, profile rbd-read-only pool=images'

@@ -16,8 +16,8 @@ from docutils import core
 from docutils import nodes
 import pytest
 
-from tests.run import releases
-from tests.run import suites
+from devel.run import releases
+from devel.run import suites
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = ROOT / 'doc' / 'source' / 'reference' / 'platforms.rst'

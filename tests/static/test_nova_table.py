@@ -3,7 +3,7 @@
 
 import re
 
-from tests.run import suites
+from devel.run import suites
 from tests.static.test_checks import ROOT
 
 #: Version, OpenStack release, threads, commands, list of packages.
@@ -15,7 +15,7 @@ ROW = re.compile(
 def test_nova_table_is_what_is_installed_and_run() -> None:
     default = {one.name for one in suites.SUITES if one.folder == 'nova'}
     rows = set()
-    for path in ROOT.glob('tests/openstack/releases/*.txt'):
+    for path in ROOT.glob('devel/openstack/releases/*.txt'):
         found = re.search(r'^nova==(\S+)', path.read_text(), re.MULTILINE)
         assert found
         version = found[1]

@@ -10,11 +10,11 @@ import oslo_messaging as messaging
 from oslo_messaging.rpc import server
 from testtools import matchers
 
+from devel.stack import process
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner.rpcapi import retry
 from rbdcloner.server import rpc_server
-from tests.stack import process
 from tests.unit import wire
 
 
