@@ -17,8 +17,8 @@ from devel.chaos.guests import Unreadable
 from devel.chaos.ledger import Disk
 from devel.chaos.ledger import Known
 from rbdcloner import errors
-from tests.unit.cloning.expected import PLACES
-from tests.unit.cloning.expected import Data
+from tests.unit.fixtures.expected import PLACES
+from tests.unit.fixtures.expected import Data
 
 POOL = 'vms'
 #: Of the snapshots that callers take.

@@ -25,8 +25,8 @@ from devel.stack import StackError
 from devel.stack.glance import Glance
 from rbdcloner import errors
 from rbdcloner.model import GLANCE_NAME
-from tests.unit.cloning.expected import Data
-from tests.unit.images import specimens
+from tests.unit.fixtures.expected import Data
+from tests.unit.imports import specimens
 
 POOL = 'images'
 _PATIENCE_S = 60

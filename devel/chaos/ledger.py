@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TypeVar
 
-from tests.unit.cloning.expected import Data
+from tests.unit.fixtures.expected import Data
 
 UNIT = 4 * 2**20
 TOKEN_BYTES = 4

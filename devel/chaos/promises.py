@@ -22,7 +22,7 @@ from rbdcloner import states
 from rbdcloner.model import GLANCE_NAME
 from rbdcloner.model import Clone
 from rbdcloner.states import State
-from tests.unit.cloning.expected import Data
+from tests.unit.fixtures.expected import Data
 
 
 def kept(told: Ledger, found: Found) -> list[Finding]:

@@ -20,7 +20,7 @@ from devel.stack import process
 from rbdcloner import errors
 from rbdcloner import rpcapi
 from tests.functional import service
-from tests.unit.images import specimens
+from tests.unit.imports import specimens
 
 MIB = 2**20
 EAGER = {'recovery_interval': 1, 'survey_interval': 1}

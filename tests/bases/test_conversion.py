@@ -16,9 +16,9 @@ from rbdcloner import errors
 from rbdcloner import model
 from rbdcloner.imports import inspection
 from rbdcloner.imports import qemu_img
-from tests.unit.images import specimens
-from tests.unit.images.specimens import MIB
-from tests.unit.images.specimens import SIZE_BYTES
+from tests.unit.imports import specimens
+from tests.unit.imports.specimens import MIB
+from tests.unit.imports.specimens import SIZE_BYTES
 
 ROOT = pathlib.Path(__file__).parents[2]
 LIMIT_BYTES = 64 * MIB

@@ -12,7 +12,7 @@ from rbdcloner import errors
 from rbdcloner.glance import client
 from tests.bases import two_stores
 from tests.functional import test_glance
-from tests.unit.images import sessions
+from tests.unit.glance import sessions
 
 SIZE_BYTES = (5 << 20) + 7
 UNKNOWN = test_glance.UNKNOWN

@@ -13,7 +13,7 @@ from rbdcloner.model import ImageSignature
 from tests.bases import elsewhere
 from tests.bases import key_manager
 from tests.bases.test_bases import MIB
-from tests.unit.images import keys
+from tests.unit.imports import keys
 
 ROOT = pathlib.Path(__file__).parents[2]
 

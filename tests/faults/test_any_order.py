@@ -15,8 +15,8 @@ from rbdcloner.model import CloneFormat
 from rbdcloner.ownership import guard
 from tests.faults.cluster import Cluster
 from tests.functional.service import MIB
-from tests.unit.cloning import any_order
-from tests.unit.cloning import service
+from tests.unit.fixtures import any_order
+from tests.unit.fixtures import service
 
 # Of all rules these say whether a run was worth anything.
 _VITAL = (

@@ -14,7 +14,7 @@ import pytest
 
 from rbdcloner import errors
 from rbdcloner.glance import client
-from tests.unit.images import sessions
+from tests.unit.glance import sessions
 
 IMAGE_ID = '250ccb46-7d46-47f7-a2d9-9130db92e2c0'
 IMAGE = {'id': IMAGE_ID, 'status': 'active', 'visibility': 'public'}

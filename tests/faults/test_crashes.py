@@ -17,9 +17,9 @@ from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
 from rbdcloner.ownership import guard
-from tests.unit.cloning import service
-from tests.unit.cloning import test_crashes
-from tests.unit.cloning import test_crashes_bases
+from tests.unit.fixtures import service
+from tests.unit.lifecycle import test_crashes
+from tests.unit.lifecycle import test_crashes_image_imports
 
 _CHANGING = (
     'clone',
@@ -250,5 +250,5 @@ class ResizeTest(test_crashes.ResizeTest):
     world = RealWorld
 
 
-class ImportTest(test_crashes_bases.ImportTest):
+class ImportTest(test_crashes_image_imports.ImportTest):
     world = RealWorld

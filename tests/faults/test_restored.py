@@ -15,8 +15,8 @@ from rbdcloner.db.core import engine as db_engine
 from rbdcloner.db.core import upgrade
 from rbdcloner.ownership import guard
 from tests.faults.cluster import Cluster
-from tests.unit.cloning import service
-from tests.unit.cloning import test_reconciliation
+from tests.unit.fixtures import service
+from tests.unit.restoration import test_reconciliation
 
 _servers: dict[str, Any] = {}
 _ending = contextlib.ExitStack()

@@ -10,7 +10,7 @@ from devel.stack import glance as glance_server
 from rbdcloner import errors
 from rbdcloner.glance import client
 from rbdcloner.worker import preflight
-from tests.unit.images import sessions
+from tests.unit.glance import sessions
 
 TIMEOUT_S = 1.5
 UNKNOWN = '250ccb46-7d46-47f7-a2d9-9130db92e2c0'

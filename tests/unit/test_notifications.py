@@ -21,8 +21,8 @@ from rbdcloner import errors
 from rbdcloner import model
 from rbdcloner import notifications
 from rbdcloner.states import BaseState
-from tests.unit.cloning import service
-from tests.unit.cloning.service import MIB
+from tests.unit.fixtures import service
+from tests.unit.fixtures.service import MIB
 
 PATIENCE_S = 30
 

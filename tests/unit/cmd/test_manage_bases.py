@@ -14,7 +14,7 @@ from rbdcloner.model import Way
 from rbdcloner.states import BaseState
 from rbdcloner.states import State
 from rbdcloner.worker import wiring
-from tests.unit.cloning import service
+from tests.unit.fixtures import service
 
 MIB = service.MIB
 DATA = b'elsewhere' + bytes(4 * MIB - 9)
