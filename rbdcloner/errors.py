@@ -76,7 +76,7 @@ class ImageNotCloneable(ImageError):
     """Image {image_id} cannot be cloned: {summary}."""
 
 
-class ImageTooBig(ImageError):
+class ImageLargerThanDisk(ImageError):
     """Image {image_id} has {image_bytes} bytes, the disk only {size_bytes}."""
 
 
@@ -130,7 +130,7 @@ class ImageUnsafe(ImageUnfit):
     """Image {image_id} is not safe to open: {reason}."""
 
 
-class ImageTooLarge(ImageUnfit):
+class ImageOverSizeLimit(ImageUnfit):
     """Image {image_id} has {size_bytes} bytes when unpacked, over {limit_bytes}."""
 
 
@@ -269,7 +269,7 @@ class DiskSnapshotInUse(Error):
     """Snapshot {snapshot} of disk {name} in pool {pool} has children."""
 
 
-class RoomNeeded(Error):
+class LimitReached(Error):
     """{what} would be {value}, over {limit}; it waits for {flattens}."""
 
     retryable = True
@@ -326,7 +326,7 @@ class LeaseLost(RowMoved):
     """The lease on {name} ran out before the work was done ({expected})."""
 
 
-class HolderLate(Error):
+class LeaseExpired(Error):
     """{owner} is late with {name} and may still act from {addresses}."""
 
     retryable = True
@@ -336,7 +336,7 @@ class FlattenNotFound(Error):
     """There is no flatten {id}."""
 
 
-class BaseNotFound(Error):
+class ImageImportNotFound(Error):
     """There is no base {uuid}."""
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Glance's word that it deleted an image, heard at once; and ours of imports.
 
-The survey finds the same without it, only later: so nothing here is tried
+The reconciler finds the same without it, only later: so nothing here is tried
 again, and nothing waits for the broker that Glance sends to. Who hears of our
 imports may miss some, too: the rows are the truth.
 """
@@ -186,7 +186,7 @@ class Deletions:
             self._follow(image_id)
         except errors.Error as exc:
             LOG.warning(
-                'The deletion of image %s is left to the survey: %s',
+                'The deletion of image %s is left to the reconciler: %s',
                 image_id, exc,
             )  # fmt: skip
 
@@ -226,7 +226,7 @@ class Listener:
             LOG.error(
                 "Glance's notifications cannot be had: %s. Compare "
                 "[notifications] with Glance's [oslo_messaging_rabbit]; the "
-                'survey goes on', exc,
+                'reconciler goes on', exc,
             )  # fmt: skip
             return
         LOG.info("Glance's notifications are listened to")

@@ -195,7 +195,7 @@ def _delete(sizes: scale.Scale) -> Iterator[Figure]:
     )
     yield Figure(
         'reap_p50_ms',
-        *('reaper', 'p50'),
+        *('garbage collector', 'p50'),
         act='remove',
         task='delete',
         count=smallest,

@@ -114,7 +114,7 @@ class Field:
                 delete = deletes.by_librbd(self._librbd)
             case 'nova':
                 delete = self._nova.delete
-            case 'reaper':
+            case 'garbage collector':
                 delete = deletes.reaping(service, self._admin)
             case _:
                 delete = service.delete

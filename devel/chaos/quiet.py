@@ -16,8 +16,8 @@ from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Flatten
 from rbdcloner.model import Parent
-from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
+from rbdcloner.states import ImportState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -46,7 +46,7 @@ class Rows:
                 if parent.state is not ParentState.RELEASED
             ],
             lineage.flattens([FlattenState.WANTED, FlattenState.RUNNING]),
-            lineage.bases([BaseState.WANTED, BaseState.RUNNING]),
+            lineage.bases([ImportState.WANTED, ImportState.RUNNING]),
         )
 
     def needed(self) -> set[str]:

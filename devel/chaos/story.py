@@ -28,7 +28,7 @@ _LOOKS_EVERY_S = 0.5
 #: A fault's own end, and a caller's patience.
 _END_S = 180
 QUIET_S = 240
-#: The survey has found what Glance did by then.
+#: The reconciler has found what Glance did by then.
 _SETTLES_S = 8
 _LOOKS = 3
 

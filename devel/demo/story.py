@@ -270,7 +270,7 @@ class Story:
             before = self._images.names(POOL)
             try:
                 self._create(TOO_SMALL, self._size_bytes - MiB)
-            except errors.ImageTooBig as exc:
+            except errors.ImageLargerThanDisk as exc:
                 said = f'refused: {exc.name}'
             else:
                 raise stack.StackError('a disk that is too small was made')

@@ -56,7 +56,7 @@ MANAGER = [
         'Glance and operators removed or flattened. Each lists the pools.',
     ),
     cfg.IntOpt(
-        'reapers',
+        'garbage_collectors',
         default=2,
         min=1,
         max=64,

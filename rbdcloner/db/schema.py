@@ -179,7 +179,7 @@ class FlattenRow(_Queued, Base):
     total_objects: orm.Mapped[columns.Big]
 
 
-class BaseRow(_Queued, Base):
+class ImageImportRow(_Queued, Base):
     """A Glance image that is, or was, imported into one cluster.
 
     It is live in :data:`rbdcloner.states.LIVE_BASES`. ``clone_id`` is the
@@ -429,7 +429,7 @@ class MarkedPoolRow(Base):
 parents = cast(sa.Table, ParentRow.__table__)
 clones = cast(sa.Table, CloneRow.__table__)
 flattens = cast(sa.Table, FlattenRow.__table__)
-bases = cast(sa.Table, BaseRow.__table__)
+bases = cast(sa.Table, ImageImportRow.__table__)
 duties = cast(sa.Table, DutyRow.__table__)
 workers = cast(sa.Table, WorkerRow.__table__)
 deletions = cast(sa.Table, DeletionRow.__table__)

@@ -64,7 +64,7 @@ class Imports:
             if clone is not None and clone.state is State.IMPORTING:
                 return clone
             if clone is not None:
-                made = self.engine.maker.make(clone, request.after, call)
+                made = self.engine.builder.make(clone, request.after, call)
                 if made.state is State.IMPORTING:
                     return made
                 # It was made, and written, before its row was restored.

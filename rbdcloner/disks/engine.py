@@ -21,7 +21,7 @@ from rbdcloner import states
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.disks import changes
 from rbdcloner.disks import identity
-from rbdcloner.execution.builder import Maker
+from rbdcloner.execution.builder import Builder
 from rbdcloner.execution.remover import Remover
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -56,7 +56,7 @@ class Engine:
     fsid: str
     lineage: Lineage
     parents: Parents
-    maker: Maker
+    builder: Builder
     remover: Remover
     holder: Holder
     clone_format: CloneFormat
@@ -109,7 +109,7 @@ class Engine:
         :raises DiskImageMissing: others removed, trashed or renamed it.
         :raises DiskNotFound: no disk has the name now.
         """
-        ceph = self.maker.ceph
+        ceph = self.builder.ceph
         while True:
             clone = self.get_disk(pool, name)
             if clone.state is not State.READY:
@@ -160,12 +160,12 @@ class Engine:
                 )
             except errors.RowMoved:
                 continue
-            return self.maker.resize(clone, size_bytes)
+            return self.builder.resize(clone, size_bytes)
 
     def delete_disk(self, pool: str, name: str, call: str = '') -> Clone:
         """Free the disk's name; its row, retired or final.
 
-        Nothing if that was done. What is left is destroyed by the reaper,
+        Nothing if that was done. The garbage collector destroys what is left,
         when nothing descends from it. With the *call* of an earlier request,
         a disk made since by who knew of that is left alone.
 
@@ -231,7 +231,7 @@ class Engine:
             cluster: the image may be one of ours.
         """
         pool, name = removed.image.pool, removed.image.name
-        ceph = self.maker.ceph
+        ceph = self.builder.ceph
         found = ceph.find_image(dataclasses.replace(removed.image, id=''))
         if found is None:
             return
@@ -376,7 +376,7 @@ class Engine:
             if clone is not None and clone.state in MADE:
                 return clone
             if clone is not None:
-                return self.maker.make(clone, request.after)
+                return self.builder.make(clone, request.after)
 
     def check_pool(self, pool: str) -> None:
         """Raise unless disks are made in the pool.

@@ -70,7 +70,7 @@ class Snapshots:
         :raises CreationOutdated: it was discarded later than *after*.
         :raises DiskNotFound: there is no such disk.
         :raises DiskDiffers: the image was made of another disk.
-        :raises RoomNeeded: its chain, or its snapshots, are too many.
+        :raises LimitReached: its chain, or its snapshots, are too many.
         """
         self._check_pool(dest_pool)
         while True:
@@ -80,7 +80,7 @@ class Snapshots:
             else:
                 image = self._resume(image, pool, name)
             if image is not None and image.state is State.RESERVED:
-                image = self.engine.maker.make(image, after)
+                image = self.engine.builder.make(image, after)
             if image is not None:
                 return _location(image.image)
 
@@ -133,14 +133,14 @@ class Snapshots:
         :raises ParentHasChildren: it was being removed, and has children.
         :raises RequestOutdated: a later request came before it, or has
             removed what it took.
-        :raises RoomNeeded: the disk has too many.
+        :raises LimitReached: the disk has too many.
         """
         disk = self._ready(pool, name)
         taken = self._taken_by(request, disk)
         if taken is None:
             self._check_is_new(disk, snapshot)
             taken = self.engine.lineage.begin_snapshot(disk, snapshot, request)
-        return self.engine.maker.take(taken)
+        return self.engine.builder.take(taken)
 
     def remove_snapshot(
         self,

@@ -56,7 +56,7 @@ _UNDONE = (errors.CephError, errors.CreationOutdated, errors.ParentGone)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Maker:
+class Builder:
     """Makes and resizes images, each for a held row."""
 
     ceph: Driver
@@ -332,7 +332,7 @@ class Maker:
         return facts.image
 
     def _cleared(self, clone: Clone) -> Clone:
-        """Remove what a maker left; the row without an image id."""
+        """Remove what a builder left; the row without an image id."""
         clone = self.remover.remove_remains(clone)
         return self.lineage.note_image_id(clone, '')
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an image goes: out of its name, later out of the trash, by its id.
 
-Retiring is what a caller waits for; destroying is left to the reaper, which
-comes when no row needs the image any more. What was certainly never delivered
+Retiring is what a caller waits for. The garbage collector destroys the image
+when no row needs it any more. What was certainly never delivered
 goes in one; what may have been lies in the trash for a while.
 """
 
@@ -118,7 +118,7 @@ class Remover:
             return self.lineage.move(clone, State.DELETED, reason='')
 
     def undo(self, clone: Clone) -> Clone:
-        """Remove what an UNDOING row's maker left; the row, FAILED.
+        """Remove what an UNDOING row's builder left; the row, FAILED.
 
         An image that is marked as delivered goes to the trash alone; the row,
         RETIRED, says until when.
@@ -185,7 +185,7 @@ class Remover:
     def _identified(
         self, clone: Clone, warrant: Warrant, replaced: bool
     ) -> Clone:
-        """Note the id of what a maker left under the name, if it did.
+        """Note the id of what a builder left under the name, if it did.
 
         :raises DiskBusy: it left no image, and nova-compute is about to make
             one under the name.
@@ -207,7 +207,7 @@ class Remover:
         return clone
 
     def _free_name(self, clone: Clone, warrant: Warrant) -> None:
-        """Free a name that leads to no image, if a maker left it taken.
+        """Free a name that leads to no image, if a builder left it taken.
 
         What nova-compute makes between the look and the removal would go. Its
         note comes before its image, and is there no more once that is over.
@@ -219,7 +219,7 @@ class Remover:
         self.gate.free_name(clone, warrant)
 
     def _is_ours(self, facts: ImageFacts, clone: Clone) -> bool:
-        """Tell whether a maker of *clone*'s row left the image.
+        """Tell whether a builder of *clone*'s row left the image.
 
         What has no tag must not have data either, since only its looks speak
         for it, nor be nova-compute's own.
@@ -328,7 +328,7 @@ def when_closed(
 
 
 def _looks_left(facts: ImageFacts, clone: Clone) -> bool:
-    """Tell whether an untagged image is as the death of a maker leaves it."""
+    """Tell whether an untagged image is as a dead builder leaves it."""
     parents, sizes = [''], [clone.size_bytes]
     if clone.parent is not None:
         parents.append(clone.parent.snapshot.image.id)

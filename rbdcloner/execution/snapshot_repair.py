@@ -14,7 +14,7 @@ import logging
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.execution.builder import Maker
+from rbdcloner.execution.builder import Builder
 from rbdcloner.model import Image
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Parent
@@ -27,12 +27,12 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Repairer:
+class SnapshotRepairer:
     """Takes the snapshots of active Glance images anew."""
 
     ceph: Driver
     lineage: Lineage
-    maker: Maker
+    builder: Builder
 
     def needs_repair(self, parent: Parent) -> bool:
         """Tell whether only the trash has the snapshot of *parent*."""
@@ -90,7 +90,7 @@ class Repairer:
             glance_image_id=glance_image_id,
             depth=depth,
         )
-        taken = self.maker.take(planned)
+        taken = self.builder.take(planned)
         LOG.warning(
             'Image %s had lost %s to a deletion that failed; it was taken '
             'again', glance_image_id, taken.snapshot,

@@ -31,7 +31,7 @@ Key = TypeVar('Key', bound=Hashable)
 Value = TypeVar('Value')
 
 
-class RememberingGlance:
+class CachedGlance:
     """A :class:`rbdcloner.glance.client.Glance` that remembers for 5 s."""
 
     def __init__(self, asked: client.Glance) -> None:

@@ -23,7 +23,7 @@ _ABSENT = 'Glance has no such image any more'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BaseUpkeep:
+class BaseExpiry:
     """Drops bases that nobody needs; *idle_s* 0: none only for being idle."""
 
     lineage: Lineage
@@ -40,7 +40,7 @@ class BaseUpkeep:
             return 0
         dropped: list[Base] = []
         marker = 0
-        look = self.absence.brake.look('upkeep')
+        look = self.absence.brake.look('expiry')
         while page := self.lineage.childless_bases(marker, _AT_ONCE):
             for base in page:
                 if stopping and stopping.is_set():

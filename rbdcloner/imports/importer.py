@@ -26,9 +26,9 @@ import threading
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.execution.builder import Maker
+from rbdcloner.execution.builder import Builder
 from rbdcloner.imports.pipeline import Data
-from rbdcloner.imports.progress import BaseProgress
+from rbdcloner.imports.progress import ImportProgress
 from rbdcloner.imports.progress import Notify
 from rbdcloner.model import Base
 from rbdcloner.model import Clone
@@ -64,12 +64,12 @@ _NOT_TOLD = (errors.GlanceUnavailable, errors.GlanceForbidden)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BaseImporter:
+class Importer:
     """Imports into *pool*, at most *limit* images at once in the cluster."""
 
     ceph: Driver
     lineage: Lineage
-    maker: Maker
+    builder: Builder
     holder: Holder
     data: Data
     pool: str
@@ -89,7 +89,7 @@ class BaseImporter:
         LOG.info('Importing image %s', base.glance_image_id)
         self.notify('start', base)
         try:
-            with BaseProgress(
+            with ImportProgress(
                 base,
                 self.lineage,
                 self.holder,
@@ -103,7 +103,7 @@ class BaseImporter:
             self._failed(base, exc)
         return True
 
-    def _import(self, base: Base, beat: BaseProgress) -> None:
+    def _import(self, base: Base, beat: ImportProgress) -> None:
         image = self._look(base)
         if eligibility.judge(image, self.ceph).cloneable:
             self._end('end', self.lineage.copied_base(base))
@@ -134,7 +134,7 @@ class BaseImporter:
         return image
 
     def _copied(
-        self, base: Base, image: GlanceImage, beat: BaseProgress
+        self, base: Base, image: GlanceImage, beat: ImportProgress
     ) -> bool:
         """Have Glance copy the image; False if it does not."""
         for _ in range(_ATTEMPTS):
@@ -156,7 +156,7 @@ class BaseImporter:
         return False
 
     def _stream(
-        self, base: Base, image: GlanceImage, beat: BaseProgress
+        self, base: Base, image: GlanceImage, beat: ImportProgress
     ) -> None:
         def write(clone: Clone) -> None:
             with self.ceph.open(clone.image) as opened:
@@ -167,7 +167,7 @@ class BaseImporter:
             self._make(base, image.size_bytes, write, beat)
 
     def _convert(
-        self, base: Base, image: GlanceImage, beat: BaseProgress
+        self, base: Base, image: GlanceImage, beat: ImportProgress
     ) -> None:
         def write(clone: Clone) -> None:
             with self.ceph.open(clone.image) as opened:
@@ -188,7 +188,7 @@ class BaseImporter:
         base: Base,
         size_bytes: int,
         write: Callable[[Clone], None],
-        beat: BaseProgress,
+        beat: ImportProgress,
     ) -> None:
         """Make a new image, have its data written, and the base READY."""
         clone = self.holder.taken(
@@ -212,7 +212,7 @@ class BaseImporter:
             except (errors.CephUnavailable, errors.DatabaseUnavailable):
                 raise
             except errors.Error as exc:
-                self.maker.give_up(clone, exc)
+                self.builder.give_up(clone, exc)
                 raise
         self._end('end', made)
 
@@ -226,7 +226,7 @@ class BaseImporter:
                     found_bytes=facts.size_bytes,
                     source='Ceph',
                 )
-            self.maker.expose(clone, facts.image, opened)
+            self.builder.expose(clone, facts.image, opened)
         return facts.image.id
 
     def _failed(self, base: Base, exc: errors.Error) -> None:

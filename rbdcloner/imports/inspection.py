@@ -118,7 +118,7 @@ class Inspection:
         :raises FeatureUnsupported: it is honest, and needs what is not there.
         :raises ImageUnsafe: a program that opens it may open something else,
             or its header makes no sense.
-        :raises ImageTooLarge: the disk would be larger than the limit.
+        :raises ImageOverSizeLimit: the disk would be larger than the limit.
         """
         for inspector in self._inspectors.values():
             inspector.finish()
@@ -211,7 +211,7 @@ class Inspection:
     def _check_size(self, said: str) -> None:
         size_bytes = self._size_bytes(said)
         if size_bytes > self._limit_bytes:
-            raise errors.ImageTooLarge(
+            raise errors.ImageOverSizeLimit(
                 image_id=self._image.id,
                 size_bytes=size_bytes,
                 limit_bytes=self._limit_bytes,

@@ -64,10 +64,10 @@ class Data:
     def check_size(self, image: GlanceImage) -> None:
         """Raise if what Glance says of *image* is too much already.
 
-        :raises ImageTooLarge: it is.
+        :raises ImageOverSizeLimit: it is.
         """
         if image.size_bytes > self.limit_bytes:
-            raise errors.ImageTooLarge(
+            raise errors.ImageOverSizeLimit(
                 image_id=image.id,
                 size_bytes=image.size_bytes,
                 limit_bytes=self.limit_bytes,

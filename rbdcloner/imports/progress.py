@@ -33,7 +33,7 @@ _ABANDONED = f'no caller has asked for it in {_ABANDONED_S} s'
 Notify = Callable[[str, Base], None]
 
 
-class BaseProgress:
+class ImportProgress:
     """One import's progress: told to the database, which may end it.
 
     A thread of ours tells, also while nothing comes; who is at work finds out

@@ -95,7 +95,7 @@ def inspect(
     :raises FeatureUnsupported: the disk needs what is not supported.
     :raises ImageUnsafe: it is not all in this file, or qemu-img does not open
         it.
-    :raises ImageTooLarge: it has more than *limit_bytes*.
+    :raises ImageOverSizeLimit: it has more than *limit_bytes*.
     :raises SizeDiffers: qemu-img finds another size.
     :raises ConfigurationError: there is no qemu-img.
     """
@@ -108,7 +108,7 @@ def inspect(
         raise errors.ImageUnsafe(image_id=image.id, reason=reason)
     size_bytes = int(facts['virtual-size'])
     if size_bytes > limit_bytes:
-        raise errors.ImageTooLarge(
+        raise errors.ImageOverSizeLimit(
             image_id=image.id, size_bytes=size_bytes, limit_bytes=limit_bytes
         )
     if size_bytes != _whole_sectors(disk_bytes):

@@ -15,7 +15,7 @@ import time
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.maintenance.garbage_collector import Reaper
+from rbdcloner.maintenance.garbage_collector import GarbageCollector
 from rbdcloner.model import Flatten
 from rbdcloner.ownership import guard
 from rbdcloner.ownership.holder import Holder
@@ -36,7 +36,7 @@ class Flattener:
 
     ceph: Driver
     lineage: Lineage
-    reaper: Reaper
+    garbage_collector: GarbageCollector
     holder: Holder
     limit: int
     mib_per_s: float = 0
@@ -92,9 +92,9 @@ class Flattener:
             # Cancelled too late: Ceph is right about what exists.
             self.lineage.detach(clone)
         LOG.info('%s is flattened', clone.image)
-        upper = self.reaper.above(clone)
+        upper = self.garbage_collector.above(clone)
         if upper is not None:
-            self.reaper.reap(upper)
+            self.garbage_collector.reap(upper)
 
 
 class _Pace:

@@ -3,7 +3,7 @@
 
 An image goes when no attached child is left below it; with it, its image's
 parent may have lost the last child, and so on up. Ceph is asked before each
-destruction, and the row is held: two reapers never meet in one image.
+destruction, and the row is held: no two collectors meet in one image.
 """
 
 from concurrent import futures
@@ -28,7 +28,7 @@ _AT_ONCE = 50
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Reaper:
+class GarbageCollector:
     """Reaps one cluster's retired images."""
 
     lineage: Lineage
@@ -48,7 +48,9 @@ class Reaper:
         if not self.remover.generation.is_current():
             return 0
         reaped = 0
-        with futures.ThreadPoolExecutor(self.threads, 'reaper') as threads:
+        with futures.ThreadPoolExecutor(
+            self.threads, 'garbage collector'
+        ) as threads:
             while found := self.lineage.reapable(
                 _AT_ONCE, self.adopter.absence.delay_s
             ):
@@ -74,7 +76,7 @@ class Reaper:
                 errors.DiskBusy,
                 errors.RowMoved,
             ):
-                # Another reaper is there, or it has to stay.
+                # Another garbage collector is there, or it has to stay.
                 break
             except errors.Error as exc:
                 self._say(following, exc)

@@ -53,7 +53,7 @@ _HOPELESS = (errors.DiskDiffers, errors.InvalidArgument, errors.NameTaken)
 
 
 @dataclasses.dataclass(slots=True)
-class Noted:
+class OfflineNotes:
     """Follows the notes of some pools.
 
     ``failed`` is why a note could not be followed at the last look: the same
@@ -131,7 +131,7 @@ class Noted:
     def _follow_making(self, pool: str, name: str, text: str) -> bool:
         """Strike the note of a making that is over, or that nobody is at.
 
-        :raises NoteUndecided: the maker seems dead, and may have made the
+        :raises NoteUndecided: the builder seems dead, and may have made the
             image that has the name.
         """
         now = time.monotonic()

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from rbdcloner import errors
 from rbdcloner.disks.engine import Engine
-from rbdcloner.execution.snapshot_repair import Repairer
+from rbdcloner.execution.snapshot_repair import SnapshotRepairer
 from rbdcloner.maintenance.absent_images import AbsentImages
 from rbdcloner.maintenance.orphans import names_glance_image
 from rbdcloner.model import Clone
@@ -59,7 +59,7 @@ _GLANCE_DELETES_WITHIN_S = 15.0
 _REGISTERED_WITHIN = datetime.timedelta(minutes=10)
 
 
-class Survey:
+class Reconciler:
     """Compares one cluster's rows with what is there.
 
     With *retired_after_s*, what has waited for its children for longer gets
@@ -71,7 +71,7 @@ class Survey:
         self,
         engine: Engine,
         absent_images: AbsentImages,
-        repairer: Repairer,
+        snapshot_repairer: SnapshotRepairer,
         identity: PoolIdentity,
         pools: Collection[str],
         retired_after_s: float = 0,
@@ -79,12 +79,12 @@ class Survey:
     ) -> None:
         self._engine = engine
         self._lineage = engine.lineage
-        self._ceph = engine.maker.ceph
+        self._ceph = engine.builder.ceph
         self._absent_images = absent_images
         self._absence = absent_images.absence
         self._adopter = absent_images.adopter
         self._identity = identity
-        self._repairer = repairer
+        self._repairer = snapshot_repairer
         self._pools = sorted(pools)
         self._retired_after = datetime.timedelta(seconds=retired_after_s)
         self._alert_children = alert_children
@@ -105,7 +105,7 @@ class Survey:
             return
         stopping = stopping or threading.Event()
         self._said_before, self._said = self._said, set()
-        look = self._absence.brake.look('survey')
+        look = self._absence.brake.look('reconciler')
         if self._is_first_look:
             self._lineage.detach_ended()
             self._is_first_look = False

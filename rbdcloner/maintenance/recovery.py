@@ -17,7 +17,7 @@ import threading
 
 from rbdcloner import errors
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.execution.builder import Maker
+from rbdcloner.execution.builder import Builder
 from rbdcloner.execution.parent_release import Releaser
 from rbdcloner.execution.remover import Remover
 from rbdcloner.execution.rollbacks import Rollbacks
@@ -38,7 +38,7 @@ class Recovery:
 
     lineage: Lineage
     releaser: Releaser
-    maker: Maker
+    builder: Builder
     remover: Remover
     rollbacks: Rollbacks
     holder: Holder
@@ -146,19 +146,19 @@ class Recovery:
             case State.RESTORING:
                 self.remover.restore(clone)
             case State.RESIZING:
-                self.maker.resize(clone, 0)
+                self.builder.resize(clone, 0)
             case State.ROLLING_BACK:
                 self.rollbacks.resume(clone, found)
 
     def _resolve_reserved(self, clone: Clone) -> None:
         """Deliver what was delivered before; else undo what was made."""
-        if self.maker.recover(clone):
+        if self.builder.recover(clone):
             return
         self.remover.undo(
             self.holder.taken(
                 self.lineage.move,
                 clone,
                 State.UNDOING,
-                reason=clone.reason or 'its maker died',
+                reason=clone.reason or 'its builder died',
             )
         )

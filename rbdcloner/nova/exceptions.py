@@ -42,7 +42,7 @@ _NOVAS: tuple[tuple[type[errors.Error], _Novas], ...] = (
     (errors.ImageNotFound, _with_image(exception.ImageNotFound)),
     (errors.ImageNotActive, _with_image(exception.ImageNotActive)),
     (errors.ImageForbidden, _with_image(exception.ImageNotAuthorized)),
-    (errors.ImageTooBig, _too_big),
+    (errors.ImageLargerThanDisk, _too_big),
     (errors.ImageError, _unacceptable),
     (errors.CephForbidden, _with_sentence(exception.Forbidden)),
     (errors.DiskNotFound, _with_sentence(exception.DiskNotFound)),

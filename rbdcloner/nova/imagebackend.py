@@ -411,7 +411,7 @@ class Rbd(imagebackend.Rbd):
                 image_id=image_id,
                 dest_pool=CONF.rbdcloner.images_pool,
             )
-        except errors.RoomNeeded as exc:
+        except errors.LimitReached as exc:
             # It could not be waited for any longer.
             raise exception.ImageUnacceptable(
                 image_id=image_id, reason=str(exc)

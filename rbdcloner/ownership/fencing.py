@@ -69,12 +69,12 @@ class Fence:
     ) -> _Row:
         """Return what *take* takes, its late holder shut out before.
 
-        :raises HolderLate: that one connected again meanwhile, or the
+        :raises LeaseExpired: that one connected again meanwhile, or the
             database was silent, so that it could not renew its lease.
         """
         try:
             return take(*given, **named)
-        except errors.HolderLate as exc:
+        except errors.LeaseExpired as exc:
             if not self._lineage.may_take_over(self.owner, self._lease_s):
                 raise
             late = exc.kwargs

@@ -111,7 +111,7 @@ class Holder:
         self._end_hanging(clone)
         try:
             return self._fence.taking(self.taken, self.lineage.hold, clone)
-        except errors.HolderLate as exc:
+        except errors.LeaseExpired as exc:
             raise errors.DiskBusy(
                 name=clone.image.name, pool=clone.image.pool, state=clone.state
             ) from exc
@@ -152,7 +152,7 @@ class Holder:
             return self._fence.taking(
                 self.taken, self.lineage.next_flatten, limit=limit
             )
-        except errors.HolderLate:
+        except errors.LeaseExpired:
             return None
 
     def next_base(self, limit: int) -> Base | None:
@@ -161,7 +161,7 @@ class Holder:
             return self._fence.taking(
                 self.taken, self.lineage.next_base, limit=limit
             )
-        except errors.HolderLate:
+        except errors.LeaseExpired:
             return None
 
     @contextlib.contextmanager

@@ -7,7 +7,7 @@ from rbdcloner.rpcapi.client import Client
 from rbdcloner.rpcapi.client import Disk
 
 
-class WrittenDisks(Client):
+class BlankDisks(Client):
     """Calls about disks that the service does not clone."""
 
     def begin_import(

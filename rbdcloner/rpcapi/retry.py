@@ -50,12 +50,12 @@ _PASSING = (
     errors.DatabaseUnavailable,
     errors.DiskBusy,
     errors.GlanceUnavailable,
-    errors.HolderLate,
+    errors.LeaseExpired,
     errors.ImageImporting,
     errors.ParentGone,
     errors.ParentReleased,
     errors.RequestExpired,
-    errors.RoomNeeded,
+    errors.LimitReached,
     errors.RowMoved,
     errors.ServiceBusy,
 )
@@ -304,7 +304,7 @@ def _has_ended(sent: 'futures.Future[Any]', left_s: float) -> bool:
 
 
 def _is_passing(exc: BaseException) -> bool:
-    if isinstance(exc, errors.RoomNeeded):
+    if isinstance(exc, errors.LimitReached):
         return bool(exc.kwargs.get('awaited', True))
     return isinstance(exc, (broker.Unanswered, *_PASSING))
 

@@ -27,7 +27,7 @@ class Snapshots(Client):
 
         :raises DiskNotFound: there is no such disk.
         :raises DiskDiffers: the image was made of another disk.
-        :raises RoomNeeded: images would descend from each other too deeply,
+        :raises LimitReached: images would descend from each other too deeply,
             or the disk has too many snapshots; it says what it waits for.
         """
         return self._call(
@@ -64,7 +64,7 @@ class Snapshots(Client):
 
         :raises DiskNotFound: there is no such disk.
         :raises DiskSnapshotExists: another call, or others, took one so named.
-        :raises RoomNeeded: the disk has too many.
+        :raises LimitReached: the disk has too many.
         """
         return self._call(
             ctxt,

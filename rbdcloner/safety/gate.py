@@ -13,7 +13,7 @@ order        what the gate wants
 ``operator`` the command
 ``undo``     while the row is being undone: the image is not marked as
              delivered. How long one that is marked lies in the trash is the
-             reaper's to wait for
+             garbage collector's to wait for
 ``absence``  the evidence; the delays are its finder's
 ``others``   nothing in Ceph is touched
 ``unneeded`` the evidence; whoever asks has confirmed that it has no child
@@ -44,7 +44,7 @@ _UNRECORDED = Warrant(
     request='unknown',
 )
 
-#: A maker's row, until all of it is undone.
+#: A builder's row, until all of it is undone.
 _BEING_UNDONE = frozenset({State.RESERVED, State.UNDOING})
 
 

@@ -16,7 +16,7 @@ from rbdcloner import rpc
 from rbdcloner.disks.blank_disks import Imports
 from rbdcloner.disks.engine import Engine
 from rbdcloner.disks.snapshots import Snapshots
-from rbdcloner.maintenance.offline_notes import Noted
+from rbdcloner.maintenance.offline_notes import OfflineNotes
 from rbdcloner.model import Request
 from rbdcloner.server import replies
 from rbdcloner.server import validation
@@ -60,7 +60,7 @@ class Manager:
     engine: Engine
     snapshots: Snapshots
     imports: Imports
-    noted: Noted
+    noted: OfflineNotes
     version: str
     workers: int
 

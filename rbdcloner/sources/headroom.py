@@ -33,14 +33,14 @@ class Headroom:
     def for_child(self, parent: Parent) -> None:
         """Make sure that *parent* may get a disk.
 
-        :raises RoomNeeded: not now; whether it comes, it says.
+        :raises LimitReached: not now; whether it comes, it says.
         """
         self._for_depth(parent, adds=0)
 
     def for_image(self, disk: Clone) -> None:
         """Make sure that *disk* may become an image that disks boot from.
 
-        :raises RoomNeeded: not now; whether it comes, it says.
+        :raises LimitReached: not now; whether it comes, it says.
         """
         if disk.attached and disk.parent is not None:
             self._for_depth(disk.parent, adds=2)
@@ -51,7 +51,7 @@ class Headroom:
         Those are counted that the service made: to ask Ceph for the others
         would take as long as a tenth of the snapshot.
 
-        :raises RoomNeeded: not now; whether it comes, it says.
+        :raises LimitReached: not now; whether it comes, it says.
         """
         limits = self.limits
         self._ensure(
@@ -90,7 +90,7 @@ class Headroom:
             self._want(chosen, why)
         if value <= hard:
             return
-        raise errors.RoomNeeded(
+        raise errors.LimitReached(
             what=what,
             value=value,
             limit=hard,

@@ -15,12 +15,12 @@ from rbdcloner.model import GlanceImage
 from rbdcloner.model import Parent
 from rbdcloner.model import Way
 from rbdcloner.sources import formats
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 
 #: Managers before that know nothing of bases.
 RPC_VERSION = (1, 3)
 
-_ENDED = (BaseState.COPIED, BaseState.DROPPED)
+_ENDED = (ImportState.COPIED, ImportState.DROPPED)
 
 #: Who waits asks again after that, sooner when there is little left.
 _LONGEST_PAUSE_S = 5.0
@@ -63,7 +63,7 @@ class Bases:
         :raises ImportRefused: importing it failed for good.
         """
         base = self.want(image)
-        if base.state is BaseState.READY:
+        if base.state is ImportState.READY:
             parent = self.lineage.parent_of_base(base)
             if parent is not None:
                 return parent
@@ -78,13 +78,13 @@ class Bases:
         :raises ImportRefused: importing it failed for good.
         """
         known = self.lineage.find_base(self.fsid, image.id, image.checksum)
-        if known is not None and known.state is BaseState.READY:
+        if known is not None and known.state is ImportState.READY:
             return known
         self._check(image)
         base = self.lineage.want_base(
             self.fsid, image.id, image.checksum, image.size_bytes, again
         )
-        if base.state is BaseState.REFUSED:
+        if base.state is ImportState.REFUSED:
             raise errors.ImportRefused(image_id=image.id, reason=_why(base))
         return base
 
@@ -103,7 +103,7 @@ class Bases:
             self._check(image)
         except errors.Error as exc:
             return Outlook(Way.UNDECIDED, str(exc), base)
-        refused = base is not None and base.state is BaseState.REFUSED
+        refused = base is not None and base.state is ImportState.REFUSED
         return Outlook(
             way(image, self.glance_store),
             _why(base) if base is not None and refused else '',
@@ -143,7 +143,7 @@ def way(image: GlanceImage, glance_store: str) -> Way:
 
 
 def _waits(base: Base) -> str:
-    if base.state is BaseState.RUNNING:
+    if base.state is ImportState.RUNNING:
         return 'ask again'
     if base.reason.startswith(errors.ConfigurationError.__name__):
         # It says what is wrong on the manager's host.
@@ -161,7 +161,7 @@ def _why(base: Base) -> str:
 def _pause_s(base: Base) -> float:
     """Return how long to wait before asking again, by how it went so far."""
     took_s = (base.updated_at - base.created_at).total_seconds()
-    if base.state is not BaseState.RUNNING or not base.done_bytes:
+    if base.state is not ImportState.RUNNING or not base.done_bytes:
         return 2 * _SHORTEST_PAUSE_S
     left = max(0, base.total_bytes - base.done_bytes) / base.done_bytes
     return min(max(_SHORTEST_PAUSE_S, took_s * left / _PART), _LONGEST_PAUSE_S)

@@ -15,7 +15,7 @@ from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.execution.parent_release import Releaser
-from rbdcloner.execution.snapshot_repair import Repairer
+from rbdcloner.execution.snapshot_repair import SnapshotRepairer
 from rbdcloner.glance.interface import Images
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
@@ -48,7 +48,7 @@ class Parents:
         lineage: Lineage,
         images: Images,
         releaser: Releaser,
-        repairer: Repairer,
+        snapshot_repairer: SnapshotRepairer,
         headroom: Headroom,
         bases: Bases,
         clone_format: CloneFormat,
@@ -57,7 +57,7 @@ class Parents:
         self._lineage = lineage
         self._images = images
         self._releaser = releaser
-        self._repairer = repairer
+        self._repairer = snapshot_repairer
         self._headroom = headroom
         self._bases = bases
         self._clone_format = clone_format
@@ -86,7 +86,7 @@ class Parents:
         :raises ImageError: the project may not use the image, it cannot be
             cloned, or is being imported, or it is larger than the disk.
         :raises ParentReleased: the snapshot is being released now.
-        :raises RoomNeeded: the chain above it is too deep.
+        :raises LimitReached: the chain above it is too deep.
         """
         image = self._images.get(request.image_id, request.project_id)
         check_usable(image, request.project_id)
@@ -97,7 +97,7 @@ class Parents:
             with self._lock:
                 self._known[image.id] = parent
         if parent.size_bytes > request.size_bytes:
-            raise errors.ImageTooBig(
+            raise errors.ImageLargerThanDisk(
                 image_id=image.id,
                 image_bytes=parent.size_bytes,
                 size_bytes=request.size_bytes,
@@ -186,7 +186,7 @@ class Parents:
 
         Both may do it: the slower one finds it done. Should its unprotect
         come after the parent was taken again, Ceph refuses it when there is
-        a child, and else refuses the clone, whose maker protects anew.
+        a child, and else refuses the clone, whose builder protects anew.
         """
         parent = self._lineage.find_parent(snapshot)
         if parent is not None:

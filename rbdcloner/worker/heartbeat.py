@@ -48,7 +48,7 @@ def has_ended(worker: Worker) -> bool:
     return ended_at is not None and ended_at >= worker.seen_at
 
 
-class Presence:
+class Heartbeat:
     """The record of one worker process, under the name it holds rows by."""
 
     def __init__(
@@ -105,10 +105,12 @@ class Presence:
 
     def _repeat(self) -> None:
         often_s = min(EVERY_S, self._lease_s / 4)
-        answer = periodic.Chore(
+        answer = periodic.PeriodicTask(
             'database look', self._ask, often_s, self._over
         )
-        beat = periodic.Chore('heartbeat', self.beat, EVERY_S, self._over)
+        beat = periodic.PeriodicTask(
+            'heartbeat', self.beat, EVERY_S, self._over
+        )
         beat_at = 0.0
         while not self._over.is_set():
             answer.do()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker does when nobody asks: recover, reap, survey, adopt, flatten.
+"""Periodic tasks of a worker: recover, collect, reconcile, adopt, flatten.
 
-Each chore has a thread. What every manager may do at once is divided row by
+Each task has a thread. What every manager may do at once is divided row by
 row, by leases; what one is enough for, by a duty that the database gives to
 one of them at a time.
 """
@@ -35,12 +35,12 @@ _ADVANCES_EVERY_S = 60.0
 _FOLLOWS_KEY_EVERY_S = 5.0
 #: No message of a caller's is executed later than that.
 _REMEMBERED_S = 7 * 24 * 3600.0
-#: A chore ends what it is at within that, or is cut off and done again.
+#: A task ends within that, or is cut off and done again.
 _PATIENCE_S = 10.0
 
 
 @dataclasses.dataclass(slots=True)
-class Chore:
+class PeriodicTask:
     """What is done again and again; ``failed`` is how it did last."""
 
     name: str
@@ -66,7 +66,7 @@ class Chore:
             self.failed = ''
 
 
-class Chores:
+class PeriodicTasks:
     """The threads of one worker.
 
     *follow_key* connects to Ceph anew where the service's key was replaced,
@@ -82,23 +82,25 @@ class Chores:
         self._rooms = rooms
         self._follow_key = follow_key
         self._stopping = threading.Event()
-        self._begun = rooms.reaper.remover.begun
-        self._retired = rooms.reaper.remover.retired
+        self._begun = rooms.garbage_collector.remover.begun
+        self._retired = rooms.garbage_collector.remover.retired
         self._survey_every_s = conf.survey_interval
         every_s = conf.recovery_interval
         self._threads = [
             self._thread('recovery', self._recover, every_s),
             self._thread('takeover', self._take_over, _TAKES_OVER_EVERY_S),
-            self._thread('survey', self._survey, self._survey_every_s),
+            self._thread('reconciler', self._survey, self._survey_every_s),
             self._thread('adoption', self._adopt, _ADOPTS_EVERY_S),
             self._thread('flattening', self._flatten, _FLATTENS_EVERY_S),
             self._thread('import', self._import, _IMPORTS_EVERY_S),
-            self._thread('upkeep', self._keep_up, self._survey_every_s),
+            self._thread('expiry', self._keep_up, self._survey_every_s),
             self._thread('retirement', self._retire, every_s, self._begun),
             self._thread('key rotation', self._rotate, _FOLLOWS_KEY_EVERY_S),
             self._thread('look at the pools', self._look, _LOOKS_EVERY_S),
             self._thread('generation', self._advance, _ADVANCES_EVERY_S),
-            self._thread('reaper', self._reap, every_s, self._retired),
+            self._thread(
+                'garbage collector', self._reap, every_s, self._retired
+            ),
         ]
 
     def start(self) -> None:
@@ -107,7 +109,7 @@ class Chores:
             thread.start()
 
     def stop(self) -> None:
-        """Let each chore end after what it is at."""
+        """Let each periodic task end after what it is at."""
         self._stopping.set()
         self._begun.set()
         self._retired.set()
@@ -132,14 +134,14 @@ class Chores:
         every_s: float,
         wake: threading.Event | None = None,
     ) -> threading.Thread:
-        chore = Chore(name, act, every_s, wake or self._stopping)
-        return threading.Thread(target=self._repeat, name=name, args=(chore,))
+        task = PeriodicTask(name, act, every_s, wake or self._stopping)
+        return threading.Thread(target=self._repeat, name=name, args=(task,))
 
-    def _repeat(self, chore: Chore) -> None:
+    def _repeat(self, task: PeriodicTask) -> None:
         while not self._stopping.is_set():
-            chore.wake.wait(chore.every_s)
+            task.wake.wait(task.every_s)
             if not self._stopping.is_set():
-                chore.do()
+                task.do()
 
     def _recover(self) -> None:
         self._rooms.recovery.sweep(self._stopping)
@@ -159,7 +161,7 @@ class Chores:
     def _reap(self) -> None:
         # What is retired from now on wakes us once more.
         self._retired.clear()
-        self._rooms.reaper.sweep(self._stopping)
+        self._rooms.garbage_collector.sweep(self._stopping)
 
     def _flatten(self) -> None:
         while not self._stopping.is_set():
@@ -175,7 +177,7 @@ class Chores:
         holder = self._rooms.recovery.holder
         every_s = self._survey_every_s
         if holder.lineage.take_duty('bases', holder.owner, every_s):
-            self._rooms.upkeep.look(self._stopping)
+            self._rooms.expiry.look(self._stopping)
 
     def _look(self) -> None:
         self._rooms.generation.look()
@@ -194,6 +196,6 @@ class Chores:
     def _survey(self) -> None:
         holder = self._rooms.recovery.holder
         every_s = self._survey_every_s
-        if holder.lineage.take_duty('survey', holder.owner, every_s):
-            self._rooms.survey.look(self._stopping)
+        if holder.lineage.take_duty('reconciler', holder.owner, every_s):
+            self._rooms.reconciler.look(self._stopping)
             holder.lineage.forget_deletions(_REMEMBERED_S)

@@ -54,13 +54,13 @@ class Worker(service.ServiceBase):
         self._supervisor = supervisor
         self._turn = threading.Lock()
         self._began = self._ends = False
-        self._presence: heartbeat.Presence | None = None
+        self._presence: heartbeat.Heartbeat | None = None
         self._done = threading.Event()
 
     def start(self) -> None:
         """Connect, and answer calls from now on, unless it is to end."""
         rows, owner = wiring.lineage(self._conf), wiring.owner()
-        present = heartbeat.Presence(
+        present = heartbeat.Heartbeat(
             rows, owner, self._conf.host, self._conf.lease
         )
         self._presence = present
@@ -90,7 +90,7 @@ class Worker(service.ServiceBase):
             rooms.manager.KINDS,
         )
         self._server.start()
-        self._chores = periodic.Chores(
+        self._chores = periodic.PeriodicTasks(
             self._conf, rooms, self._driver.follow_key
         )
         self._chores.start()
@@ -114,7 +114,7 @@ class Worker(service.ServiceBase):
         self._done.set()
         LOG.info('Worker %d has finished', os.getpid())
 
-    def _finish(self, present: heartbeat.Presence) -> None:
+    def _finish(self, present: heartbeat.Heartbeat) -> None:
         present.stopping()
         self._chores.stop()
         if self._listener:

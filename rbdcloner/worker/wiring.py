@@ -26,27 +26,27 @@ from rbdcloner.disks.adoption import DiskAdoption
 from rbdcloner.disks.blank_disks import Imports
 from rbdcloner.disks.engine import Engine
 from rbdcloner.disks.snapshots import Snapshots
-from rbdcloner.execution.builder import Maker
+from rbdcloner.execution.builder import Builder
 from rbdcloner.execution.parent_release import Releaser
 from rbdcloner.execution.remover import Remover
 from rbdcloner.execution.rollbacks import Rollbacks
-from rbdcloner.execution.snapshot_repair import Repairer
+from rbdcloner.execution.snapshot_repair import SnapshotRepairer
 from rbdcloner.glance import session
-from rbdcloner.glance.cache import RememberingGlance
+from rbdcloner.glance.cache import CachedGlance
 from rbdcloner.glance.client import Glance
 from rbdcloner.glance.interface import Downloads
 from rbdcloner.glance.interface import Glances
 from rbdcloner.imports import verification
-from rbdcloner.imports.expiry import BaseUpkeep
-from rbdcloner.imports.importer import BaseImporter
+from rbdcloner.imports.expiry import BaseExpiry
+from rbdcloner.imports.importer import Importer
 from rbdcloner.imports.pipeline import Data
 from rbdcloner.imports.scratch import Scratch
 from rbdcloner.maintenance.absent_images import AbsentImages
 from rbdcloner.maintenance.flattener import Flattener
-from rbdcloner.maintenance.garbage_collector import Reaper
-from rbdcloner.maintenance.offline_notes import Noted
+from rbdcloner.maintenance.garbage_collector import GarbageCollector
+from rbdcloner.maintenance.offline_notes import OfflineNotes
 from rbdcloner.maintenance.orphans import Adopter
-from rbdcloner.maintenance.reconciler import Survey
+from rbdcloner.maintenance.reconciler import Reconciler
 from rbdcloner.maintenance.recovery import Recovery
 from rbdcloner.model import Base
 from rbdcloner.model import CloneFormat
@@ -99,9 +99,9 @@ def ceph(conf: cfg.ConfigOpts, fence: Fence | None = None) -> LibrbdDriver:
     )
 
 
-def glance(conf: cfg.ConfigOpts) -> RememberingGlance:
+def glance(conf: cfg.ConfigOpts) -> CachedGlance:
     """Return a client of the Glance that *conf* names; not connected."""
-    return RememberingGlance(Glance(*session.load(conf)))
+    return CachedGlance(Glance(*session.load(conf)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,13 +110,13 @@ class Service:
 
     manager: Manager
     recovery: Recovery
-    reaper: Reaper
-    survey: Survey
+    garbage_collector: GarbageCollector
+    reconciler: Reconciler
     absent_images: AbsentImages
     flattener: Flattener
-    noted: Noted
-    importer: BaseImporter
-    upkeep: BaseUpkeep
+    noted: OfflineNotes
+    importer: Importer
+    expiry: BaseExpiry
     generation: Generation
 
 
@@ -181,9 +181,9 @@ def rooms(
         generation,
         conf.safety.undo_delay,
     )
-    maker = Maker(driver, rows, remover, holder)
+    builder = Builder(driver, rows, remover, holder)
     rollbacks = Rollbacks(driver, rows, gate, generation, holder)
-    repairer = Repairer(driver, rows, maker)
+    snapshot_repairer = SnapshotRepairer(driver, rows, builder)
     headroom = Headroom(rows, _limits(conf))
     clone_format = CloneFormat(conf.ceph.clone_format)
     disk_pools = frozenset(conf.ceph.disk_pools)
@@ -196,12 +196,12 @@ def rooms(
             rows,
             images,
             releaser,
-            repairer,
+            snapshot_repairer,
             headroom,
             bases,
             clone_format,
         ),
-        maker=maker,
+        builder=builder,
         remover=remover,
         holder=holder,
         clone_format=clone_format,
@@ -217,19 +217,25 @@ def rooms(
     adopter = Adopter(driver, rows, absence, clone_format)
     absent_images = AbsentImages(engine, absence, adopter)
     identity = PoolIdentity(driver, rows)
-    survey = Survey(
+    reconciler = Reconciler(
         engine,
         absent_images,
-        repairer,
+        snapshot_repairer,
         identity,
         pools(conf),
         conf.flatten.retired_after,
         conf.flatten.alert_children,
     )
-    reaper = Reaper(
-        rows, remover, releaser, adopter, identity, holder, conf.reapers
+    garbage_collector = GarbageCollector(
+        rows,
+        remover,
+        releaser,
+        adopter,
+        identity,
+        holder,
+        conf.garbage_collectors,
     )
-    noted = Noted(driver, DiskAdoption(engine, driver), disk_pools)
+    noted = OfflineNotes(driver, DiskAdoption(engine, driver), disk_pools)
     return Service(
         Manager(
             engine,
@@ -242,28 +248,28 @@ def rooms(
         Recovery(
             rows,
             releaser,
-            maker,
+            builder,
             remover,
             rollbacks,
             holder,
             conf.recovery_interval,
         ),
-        reaper,
-        survey,
+        garbage_collector,
+        reconciler,
         absent_images,
         Flattener(
             driver,
             rows,
-            reaper,
+            garbage_collector,
             holder,
             conf.flatten.limit,
             conf.flatten.mib_per_s,
         ),
         noted,
-        BaseImporter(
+        Importer(
             driver,
             rows,
-            maker,
+            builder,
             holder,
             _data(conf, driver, images),
             base_pool(conf),
@@ -272,7 +278,7 @@ def rooms(
             conf.imports.glance_store,
             notifications.sender(conf, conf.host),
         ),
-        BaseUpkeep(
+        BaseExpiry(
             rows, absence, remover, conf.imports.base_idle_days * _DAY_S
         ),
         generation,
@@ -321,7 +327,9 @@ def _data(conf: cfg.ConfigOpts, driver: Driver, images: Downloads) -> Data:
     )
 
 
-def adopter(conf: cfg.ConfigOpts, rows: Lineage) -> tuple[LibrbdDriver, Noted]:
+def adopter(
+    conf: cfg.ConfigOpts, rows: Lineage
+) -> tuple[LibrbdDriver, OfflineNotes]:
     """Return who adopts disks for a command, over a driver, connected."""
     driver = ceph(conf)
     driver.connect()
@@ -363,7 +371,7 @@ def listener(
     def follow(image_id: str) -> None:
         rooms.absent_images.image_deleted(image_id)
         # What was adopted may have lost its last child just before.
-        rooms.reaper.remover.retired.set()
+        rooms.garbage_collector.remover.retired.set()
 
     def connect() -> NotificationServer:
         sent = notifications.transport(

@@ -33,7 +33,7 @@ class DemoTest(testtools.TestCase):
             r'^  rbd import of the same image +[\d.]+ s +64 MiB$',
             r'^  read back the same; the disk takes 16 MiB now$',
             r'^Read the image in Ceph again \.+ [\d.]+ s$',
-            r'^  refused: ImageTooBig; nothing was made$',
+            r'^  refused: ImageLargerThanDisk; nothing was made$',
             r'^  db-1_disk +retired +[\d.]+ s$',
             r'^  db-1_disk once more +(retired|deleted) +[\d.]+ s$',
             r'^\| .* vms/db-1_disk +\| deleted',

@@ -330,7 +330,7 @@ def test_a_header_that_needs_too_much_is_unsafe(source, tmp_path):
 @pytest.mark.parametrize('kind', ['qcow2', 'vdi', 'vhdx', 'vmdk'])
 def test_a_bomb_is_too_large(tmp_path, kind):
     specimens.qemu_img('create', '-f', kind, tmp_path / 'bomb', '1T')
-    with pytest.raises(errors.ImageTooLarge) as caught:
+    with pytest.raises(errors.ImageOverSizeLimit) as caught:
         inspected(tmp_path / 'bomb', specimens.of(kind))
     assert caught.value.kwargs['size_bytes'] == 1 << 40
 

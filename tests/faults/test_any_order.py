@@ -28,7 +28,7 @@ _VITAL = (
     'rollback',
     'operator_flattens_disk',
     'operator_removes_disk',
-    'survey',
+    'reconciler',
     'recover',
     'reap',
     'flatten',

@@ -161,7 +161,9 @@ class BadInputTest(service.ServiceTest):
         self.assertEqual(GOLDEN, self.read(disk, 0, len(GOLDEN)))
 
     def test_image_larger_than_the_disk(self) -> None:
-        error = self.refused(errors.ImageTooBig, size_bytes=len(GOLDEN) - 1)
+        error = self.refused(
+            errors.ImageLargerThanDisk, size_bytes=len(GOLDEN) - 1
+        )
         self.assertEqual(len(GOLDEN), error.kwargs['image_bytes'])
 
     def test_unknown_pool(self) -> None:

@@ -76,7 +76,7 @@ class CreateAndReleaseTest(service.ServiceTest):
                     [('vms', disk.image.name)], list(image.list_children())
                 )
                 engine.remove(disk, _ASKED)
-                creator.reaper.sweep()
+                creator.garbage_collector.sweep()
 
     def _request(self, image_id: str) -> DiskRequest:
         return DiskRequest(

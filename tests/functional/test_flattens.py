@@ -111,7 +111,7 @@ class NoRoomTest(FlattensTest):
         before = self.in_ceph()
         began = time.monotonic()
         error = self.assertRaises(
-            errors.RoomNeeded,
+            errors.LimitReached,
             self.api.snapshot_disk,
             self.ctxt,
             disk['name'],

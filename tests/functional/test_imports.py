@@ -22,7 +22,7 @@ from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
 from tests.functional.service import PROJECT
 
-#: The chore comes once a minute.
+#: The periodic task comes once a minute.
 ADOPTS_S = 150
 NOTES = 'rbdcloner.unadopted'
 

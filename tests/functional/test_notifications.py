@@ -18,7 +18,7 @@ from tests.functional import service
 from tests.functional.service import GOLDEN
 
 NEVER_S = 24 * 3600
-#: Much sooner than any look of the survey or the reaper.
+#: Much sooner than any look of the reconciler or the garbage collector.
 AT_ONCE_S = 10
 
 
@@ -194,7 +194,7 @@ class UnlikeGlanceTest(ToldTest):
 
 
 class SilentTest(ToldTest):
-    """Nobody listens: the survey finds it."""
+    """Nobody listens: the reconciler finds it."""
 
     listens: ClassVar[dict[str, object]] = {'topics': ''}
     survey_interval = 1

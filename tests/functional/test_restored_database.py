@@ -129,7 +129,7 @@ class World:
             recovery = dataclasses.replace(rooms.recovery, idle_s=0)
             for _ in range(_SWEEPS):
                 recovery.sweep()
-                rooms.reaper.sweep()
+                rooms.garbage_collector.sweep()
 
     def assert_lives(self, disk: Clone, size_bytes: int) -> None:
         """Assert that the disk is as its user left it, and on record."""
@@ -156,7 +156,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 def test_disks_of_reserved_rows_live_on(world: World) -> None:
     backup, made = {}, []
     with world.rooms('the first') as rooms:
-        ceph = rooms.manager.engine.maker.ceph
+        ceph = rooms.manager.engine.builder.ceph
         clone = ceph.clone
 
         def cloned(*given: Any) -> None:
@@ -186,5 +186,5 @@ def test_disks_of_reserved_rows_live_on(world: World) -> None:
     with world.rooms('the last') as rooms:
         for disk, _row in made:
             rooms.manager.engine.delete_disk('vms', disk.image.name)
-        while rooms.reaper.sweep():
+        while rooms.garbage_collector.sweep():
             pass

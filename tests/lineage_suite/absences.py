@@ -66,15 +66,15 @@ class TestSafety(Claims):
         assert lineage.clusters() == {FSID, OTHER}
 
     def test_brake_is_engaged_once_and_released(self, lineage):
-        assert lineage.engage_brake(FSID, 'survey', 'too much')
-        assert not lineage.engage_brake(FSID, 'survey', 'other')
-        assert lineage.engage_brake(OTHER, 'survey', 'elsewhere')
+        assert lineage.engage_brake(FSID, 'reconciler', 'too much')
+        assert not lineage.engage_brake(FSID, 'reconciler', 'other')
+        assert lineage.engage_brake(OTHER, 'reconciler', 'elsewhere')
         (brake,) = lineage.brakes(FSID)
         assert (brake.reason, brake.released) == ('too much', False)
         assert lineage.release_brakes() == 2
         assert lineage.release_brakes() == 0
         assert all(brake.released for brake in lineage.brakes())
-        lineage.end_brake(FSID, 'survey')
+        lineage.end_brake(FSID, 'reconciler')
         assert [brake.fsid for brake in lineage.brakes()] == [OTHER]
 
     def test_work_of_another_cluster_is_not_found(self, lineage, ready):

@@ -19,7 +19,7 @@ from rbdcloner.model import Parent
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Way
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 from tests.lineage_suite.claims import EXPIRED
@@ -94,7 +94,7 @@ class TestBase(Claims):
         wanted = want(lineage)
         assert (wanted.fsid, wanted.glance_image_id) == (FSID, 'a-qcow2')
         assert (wanted.checksum, wanted.total_bytes) == (CHECKSUM, 5)
-        assert wanted.state is BaseState.WANTED
+        assert wanted.state is ImportState.WANTED
         assert (wanted.clone, wanted.way) == (None, Way.UNDECIDED)
         assert (wanted.done_bytes, wanted.reason) == (0, '')
         assert (wanted.slot, wanted.lease_expires_at) == (None, None)
@@ -106,7 +106,7 @@ class TestBase(Claims):
 
     def test_what_there_is_not_is_not_found(self, lineage):
         want(lineage)
-        with pytest.raises(errors.BaseNotFound):
+        with pytest.raises(errors.ImageImportNotFound):
             lineage.base('no-uuid')
         for key in (
             ('fsid', 'a-qcow2', CHECKSUM),
@@ -133,7 +133,7 @@ class TestBase(Claims):
         assert want(lineage).asked_at == first.asked_at
         age(engine, schema.bases, asked_at=60)
         old = lineage.base(first.uuid).asked_at
-        for state in (BaseState.WANTED, BaseState.RUNNING):
+        for state in (ImportState.WANTED, ImportState.RUNNING):
             want(lineage)
             base = lineage.base(first.uuid)
             assert (base.state, base.asked_at > old) == (state, True)
@@ -152,7 +152,7 @@ class TestBase(Claims):
     def test_running_import_is_abandoned_with_its_slot(self, lineage):
         base = run(lineage)
         ended = lineage.abandon_base(base, 'why')
-        assert (ended.state, ended.slot) == (BaseState.DROPPED, None)
+        assert (ended.state, ended.slot) == (ImportState.DROPPED, None)
         with pytest.raises(errors.RowMoved):
             lineage.abandon_base(base, 'why')
 
@@ -165,35 +165,37 @@ class TestBase(Claims):
 
     def test_what_was_refused_stays_so_until_wanted_again(self, lineage):
         refused = lineage.refuse_base(want(lineage), 'ImageUnsafe: why')
-        assert refused.state is BaseState.REFUSED
+        assert refused.state is ImportState.REFUSED
         assert refused.reason == 'ImageUnsafe: why'
         assert want(lineage) == refused
         assert lineage.next_base('me', 30, 1) is None
         again = lineage.want_base(FSID, 'a-qcow2', CHECKSUM, 5, again=True)
-        assert again.state is BaseState.WANTED
+        assert again.state is ImportState.WANTED
         assert want(lineage) == again
         assert lineage.find_base(FSID, 'a-qcow2', CHECKSUM) == again
         lineage.drop_base(again, 'why')
         anew = want(lineage)
         assert anew.id not in (refused.id, again.id)
 
-    @pytest.mark.parametrize('state', [BaseState.COPIED, BaseState.DROPPED])
+    @pytest.mark.parametrize(
+        'state', [ImportState.COPIED, ImportState.DROPPED]
+    )
     def test_what_came_to_another_end_is_wanted_anew(self, lineage, state):
         base = run(lineage)
-        if state is BaseState.COPIED:
+        if state is ImportState.COPIED:
             ended = lineage.copied_base(base)
         else:
             ended = lineage.drop_base(base, 'why')
         assert (ended.state, ended.slot) == (state, None)
         assert lineage.find_base(FSID, 'a-qcow2', CHECKSUM) == ended
-        assert want(lineage).state is BaseState.WANTED
+        assert want(lineage).state is ImportState.WANTED
 
     def test_the_oldest_runs_next_in_a_slot(self, lineage):
         first, second = want(lineage), want(lineage, 'b')
         assert lineage.next_base('me', 30, 0) is None
         running = lineage.next_base('me', 30, 1)
         assert (running.id, running.slot) == (first.id, 1)
-        assert running.state is BaseState.RUNNING
+        assert running.state is ImportState.RUNNING
         assert (running.owner, running.fence) == ('me', 1)
         assert running.lease_expires_at > running.updated_at
         assert lineage.next_base('other', 30, 1) is None
@@ -213,7 +215,7 @@ class TestBase(Claims):
         want(lineage)
         late = lineage.next_base('late', EXPIRED, 1)
         image = reserve_image(lineage, late)
-        with pytest.raises(errors.HolderLate):
+        with pytest.raises(errors.LeaseExpired):
             lineage.next_base('me', 30, 1)
         taken = lineage.next_base('me', 30, 1, shut_out=())
         assert (taken.id, taken.slot) == (late.id, late.slot)
@@ -273,7 +275,7 @@ class TestBase(Claims):
     def test_what_is_put_back_pauses(self, lineage):
         running = lineage.base_progress(run(lineage), 3, 7, 30)
         back = lineage.put_back_base(running, 'Glance is away')
-        assert (back.state, back.slot) == (BaseState.WANTED, None)
+        assert (back.state, back.slot) == (ImportState.WANTED, None)
         assert (back.reason, back.attempts) == ('Glance is away', 1)
         assert (back.done_bytes, back.lease_expires_at) == (0, None)
         pause = (back.retry_at - back.updated_at).total_seconds()
@@ -301,8 +303,8 @@ class TestBase(Claims):
         assert lineage.bases(marker=made[2].id, limit=3) == made[3:]
         assert lineage.bases(glance_image_id='image1') == [made[1]]
         running = lineage.next_base('me', 30, 1)
-        assert lineage.bases([BaseState.RUNNING]) == [running]
-        assert lineage.bases([BaseState.WANTED]) == made[1:]
+        assert lineage.bases([ImportState.RUNNING]) == [running]
+        assert lineage.bases([ImportState.WANTED]) == made[1:]
 
     def test_whatever_comes_on_is_a_beat(self, lineage):
         beats = [lineage.bases_beat()]
@@ -377,7 +379,7 @@ class TestBaseImage(Claims):
 
     def test_base_and_image_are_ready_together(self, lineage):
         ready = make(lineage)
-        assert (ready.state, ready.slot) == (BaseState.READY, None)
+        assert (ready.state, ready.slot) == (ImportState.READY, None)
         assert (ready.lease_expires_at, ready.attempts) == (None, 0)
         image = ready.clone
         assert (image.state, image.image.id) == (State.READY, 'id-a-qcow2')
@@ -418,13 +420,13 @@ class TestBaseImage(Claims):
         with pytest.raises(errors.ParentHasChildren):
             lineage.drop_base(base, 'why')
         lineage.detach(retired)
-        assert lineage.drop_base(base, 'why').state is BaseState.DROPPED
+        assert lineage.drop_base(base, 'why').state is ImportState.DROPPED
 
     def test_a_dropped_base_takes_no_child_and_goes(self, lineage, reserve):
         base = make(lineage)
         parent = snapshot_of(lineage, base)
         dropped = lineage.drop_base(base, 'idle')
-        assert (dropped.state, dropped.reason) == (BaseState.DROPPED, 'idle')
+        assert (dropped.state, dropped.reason) == (ImportState.DROPPED, 'idle')
         assert dropped.clone.state is State.DELETING
         assert dropped.clone.lease_expires_at is None
         assert lineage.abandoned(0, 10) == [dropped.clone]
@@ -439,7 +441,7 @@ class TestBaseImage(Claims):
 
     def test_dropping_what_has_no_row_is_refused(self, lineage):
         gone = dataclasses.replace(want(lineage), id=999999)
-        with pytest.raises(errors.BaseNotFound):
+        with pytest.raises(errors.ImageImportNotFound):
             lineage.drop_base(gone, 'why')
 
     def test_a_base_is_dropped_as_it_is_now(self, lineage):
@@ -454,10 +456,13 @@ class TestBaseImage(Claims):
         base = make(lineage)
         deleting = lineage.move(base.clone, State.DELETING)
         (dropped,) = lineage.bases()
-        assert (dropped.state, dropped.clone) == (BaseState.DROPPED, deleting)
+        assert (dropped.state, dropped.clone) == (
+            ImportState.DROPPED,
+            deleting,
+        )
         assert dropped.reason
         assert lineage.parent_of_base(base) is None
-        assert want(lineage).state is BaseState.WANTED
+        assert want(lineage).state is ImportState.WANTED
 
     def test_a_base_whose_image_went_another_way_can_be_dropped(
         self, lineage, engine
@@ -466,13 +471,13 @@ class TestBaseImage(Claims):
         put(engine, base.clone, state=State.DELETED, live=None)
         assert lineage.parent_of_base(base) is None
         dropped = lineage.drop_base(base, 'why')
-        assert dropped.state is BaseState.DROPPED
+        assert dropped.state is ImportState.DROPPED
 
     def test_the_image_of_an_earlier_attempt_drops_nothing(self, lineage):
         running = run(lineage)
         image = reserve_image(lineage, running)
         lineage.move(image, State.DELETING)
-        assert lineage.bases()[0].state is BaseState.RUNNING
+        assert lineage.bases()[0].state is ImportState.RUNNING
 
     def test_an_importers_image_is_left_alone_while_it_is_held(self, lineage):
         running = run(lineage)
@@ -492,7 +497,7 @@ class TestBaseImage(Claims):
         left = lineage.hold(lineage.renew(image, EXPIRED), 'me', EXPIRED)
         assert lineage.abandoned(0, 10) == lineage.late(0, 10) == [left]
         finish(lineage, left)
-        assert lineage.bases()[0].state is BaseState.RUNNING
+        assert lineage.bases()[0].state is ImportState.RUNNING
 
     def test_bases_without_a_child_are_paged(self, lineage, ready):
         made = [make(lineage, f'image{number}') for number in range(4)]
@@ -547,7 +552,7 @@ class TestWithoutBases(Claims):
         assert lineage.idle_bases(0, 10) == []
         assert lineage.childless_bases() == []
         assert lineage.bases_beat() == ''
-        with pytest.raises(errors.BaseNotFound):
+        with pytest.raises(errors.ImageImportNotFound):
             lineage.base('a-uuid')
 
     def test_nothing_is_wanted(self, lineage):

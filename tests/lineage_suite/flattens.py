@@ -205,21 +205,21 @@ class TestFlatten(Claims):
 
 class TestDuty(Claims):
     def test_a_duty_is_taken_once_per_period(self, lineage):
-        assert lineage.take_duty('survey', 'me', 0.4)
-        assert not lineage.take_duty('survey', 'me', 0.4)
-        assert not lineage.take_duty('survey', 'other', 0.4)
+        assert lineage.take_duty('reconciler', 'me', 0.4)
+        assert not lineage.take_duty('reconciler', 'me', 0.4)
+        assert not lineage.take_duty('reconciler', 'other', 0.4)
         time.sleep(0.5)
-        assert lineage.take_duty('survey', 'other', 60)
-        assert not lineage.take_duty('survey', 'me', 0.4)
+        assert lineage.take_duty('reconciler', 'other', 60)
+        assert not lineage.take_duty('reconciler', 'me', 0.4)
 
     def test_duties_do_not_wait_for_each_other(self, lineage, engine):
-        assert lineage.take_duty('survey', 'me', 60)
+        assert lineage.take_duty('reconciler', 'me', 60)
         assert lineage.take_duty('reap', 'other', 60)
         with engine.connect() as connection:
             rows = connection.execute(
                 sa.select(schema.duties.c.name, schema.duties.c.owner)
             )
-            assert set(rows) == {('survey', 'me'), ('reap', 'other')}
+            assert set(rows) == {('reconciler', 'me'), ('reap', 'other')}
 
     def test_leases_are_trusted_after_one_lease_of_answers(self, lineage):
         assert not lineage.may_take_over('me', 1.2)

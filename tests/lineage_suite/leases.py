@@ -37,7 +37,7 @@ class TestLease(Claims):
         clone = reserve(owner='other', lease_s=EXPIRED)
         lineage.note_addresses('other', ['a', 'b'])
         for shut_out in (None, (), ('a',), ('b', 'c')):
-            with pytest.raises(errors.HolderLate) as late:
+            with pytest.raises(errors.LeaseExpired) as late:
                 lineage.hold(clone, 'me', 30, shut_out=shut_out)  # fmt: skip
             assert late.value.kwargs['owner'] == 'other'
             assert sorted(late.value.kwargs['addresses']) == ['a', 'b']
@@ -60,7 +60,7 @@ class TestLease(Claims):
         lineage.note_addresses('late', ['a'])
         first = lineage.next_flatten('late', EXPIRED, 1)
         for shut_out in (None, ()):
-            with pytest.raises(errors.HolderLate):
+            with pytest.raises(errors.LeaseExpired):
                 lineage.next_flatten('me', 30, 1, shut_out)
         again = lineage.next_flatten('late', EXPIRED, 1)
         taken = lineage.next_flatten('me', 30, 1, ['a'])

@@ -19,8 +19,8 @@ from rbdcloner.model import FlattenReason
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.states import LIVE_BASES
-from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
+from rbdcloner.states import ImportState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 from tests.lineage_suite.bases import CHECKSUM
@@ -281,7 +281,7 @@ class TestRace(Claims):
                 lambda: lineage.next_base('me', 30, 1),
                 lambda: lineage.next_base('other', 30, 1),
             )
-            (running,) = lineage.bases([BaseState.RUNNING])
+            (running,) = lineage.bases([ImportState.RUNNING])
             assert [first, second].count(None) == 1
             assert running in (first, second)
             lineage.refuse_base(running, 'why')
@@ -317,7 +317,7 @@ class TestRace(Claims):
                 assert lineage.parent_of_base(base) == parent
             else:
                 assert isinstance(child, errors.ParentReleased)
-                assert dropped.state is BaseState.DROPPED
+                assert dropped.state is ImportState.DROPPED
                 assert dropped.clone.state is State.DELETING
         assert ends <= {Clone, errors.ParentReleased}
 
@@ -331,7 +331,7 @@ class TestRace(Claims):
                 ),
                 lambda base=base: lineage.drop_base(base, 'why'),
             )
-            assert dropped.state is BaseState.DROPPED
+            assert dropped.state is ImportState.DROPPED
             if isinstance(made, Base):
                 assert dropped.clone.state is State.DELETING
             else:
@@ -345,17 +345,17 @@ class TestRace(Claims):
                 lambda base=base: lineage.drop_base(base, 'why'),
                 lambda base=base: lineage.move(base.clone, State.DELETING),
             )
-            assert dropped.state is BaseState.DROPPED
+            assert dropped.state is ImportState.DROPPED
             assert isinstance(deleting, Clone | errors.RowMoved)
             now = lineage.base(base.uuid)
-            assert now.state is BaseState.DROPPED
+            assert now.state is ImportState.DROPPED
             assert now.clone.state is State.DELETING
 
     def test_a_duty_is_taken_by_one(self, lineage, engine, rounds):
         due = sa.update(schema.duties).values(due_at=clock.utc_now())
         for _ in range(rounds // 10):
             outcomes = together(
-                *[lambda: lineage.take_duty('survey', 'me', 60)] * 8
+                *[lambda: lineage.take_duty('reconciler', 'me', 60)] * 8
             )
             assert sorted(outcomes) == [False] * 7 + [True]
             with engine.begin() as connection:

@@ -24,7 +24,7 @@ TABLE: dict[type[errors.Error], type[exception.NovaException]] = {
     errors.ImageNotFound: exception.ImageNotFound,
     errors.ImageNotActive: exception.ImageNotActive,
     errors.ImageForbidden: exception.ImageNotAuthorized,
-    errors.ImageTooBig: exception.FlavorDiskSmallerThanImage,
+    errors.ImageLargerThanDisk: exception.FlavorDiskSmallerThanImage,
     errors.CephForbidden: exception.Forbidden,
     errors.ChildrenHidden: exception.Forbidden,
     errors.DiskNotFound: exception.DiskNotFound,
@@ -49,7 +49,7 @@ UNACCEPTABLE: list[type[errors.Error]] = [
     errors.ContainerUnsupported,
     errors.FormatDiffers,
     errors.ImageUnsafe,
-    errors.ImageTooLarge,
+    errors.ImageOverSizeLimit,
     errors.ChecksumDiffers,
     errors.DataTruncated,
     errors.ImageDataMissing,
@@ -76,7 +76,7 @@ class AnswerTest(testtools.TestCase):
             self.assertEqual(str(_error(kind)), str(told))
 
     def test_sizes_are_told(self) -> None:
-        told = exceptions.novas(_error(errors.ImageTooBig))
+        told = exceptions.novas(_error(errors.ImageLargerThanDisk))
         self.assertIn('disk is 1 bytes, image is 2 bytes', str(told))
 
     def test_what_is_unacceptable_says_why(self) -> None:

@@ -20,7 +20,7 @@ from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner import model
 from rbdcloner import notifications
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 from tests.unit.fixtures import service
 from tests.unit.fixtures.service import MIB
 
@@ -61,7 +61,7 @@ class DeletionTest(testtools.TestCase):
             raise errors.DatabaseUnavailable(reason='down')
 
         self.hear({'id': 'an-image'}, fail)
-        self.assertIn('an-image is left to the survey', self.log.output)
+        self.assertIn('an-image is left to the reconciler', self.log.output)
         self.assertNotIn('Traceback', self.log.output)
 
     def test_only_deletions_of_images_are_heard(self) -> None:
@@ -202,7 +202,7 @@ class ImportsTest(testtools.TestCase):
     def test_each_step_is_told_with_its_bytes(self) -> None:
         self.listen()
         base = self.import_image()
-        self.assertIs(BaseState.READY, base.state)
+        self.assertIs(ImportState.READY, base.state)
         told = [self.next()]
         while told[-1][1] != 'rbdcloner.import.end':
             told.append(self.next())
@@ -248,7 +248,7 @@ class ImportsTest(testtools.TestCase):
 
     def test_nobody_is_told_by_default(self) -> None:
         self.configure(transport_url='//nonsense')
-        self.assertIs(BaseState.READY, self.import_image().state)
+        self.assertIs(ImportState.READY, self.import_image().state)
         self.assertNotIn('told', self.log.output)
 
     def test_a_broker_that_does_not_answer_stops_no_import(self) -> None:
@@ -261,7 +261,7 @@ class ImportsTest(testtools.TestCase):
             # When the test ends nobody is to try again.
             retry=0,
         )
-        self.assertIs(BaseState.READY, self.import_image().state)
+        self.assertIs(ImportState.READY, self.import_image().state)
         connection, _address = silent.accept()
         with connection:
             connection.settimeout(PATIENCE_S)
@@ -278,14 +278,14 @@ class ImportsTest(testtools.TestCase):
             transport_url=f'rabbit://127.0.0.1:{port}/',
             retry=0,
         )
-        self.assertIs(BaseState.READY, self.import_image().state)
+        self.assertIs(ImportState.READY, self.import_image().state)
 
     def test_a_bad_url_stops_no_import(self) -> None:
         self.configure(
             driver=['messagingv2'], transport_url='//our:secret@127.0.0.1/'
         )
         for _ in range(2):
-            self.assertIs(BaseState.READY, self.import_image().state)
+            self.assertIs(ImportState.READY, self.import_image().state)
         self.assertIn('transport_url', self.log.output)
         self.assertNotIn('secret', self.log.output)
 

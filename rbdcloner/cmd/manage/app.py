@@ -34,7 +34,7 @@ NOT_FOUND = 3
 
 _USAGE = 2
 _NOT_FOUND_ERRORS = (
-    errors.BaseNotFound,
+    errors.ImageImportNotFound,
     errors.DiskNotFound,
     errors.FlattenNotFound,
     errors.ImageNotFound,

@@ -19,7 +19,7 @@ from rbdcloner.cmd.manage.app import OfManage
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Base
 from rbdcloner.states import LIVE_BASES
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 from rbdcloner.worker import wiring
 
 _ROWS_AT_ONCE = 500
@@ -121,7 +121,7 @@ class Import(OfManage, command.Command):
                 'nothing to import.'
             )
             return 0
-        if base.state is not BaseState.READY:
+        if base.state is not ImportState.READY:
             self.say(f'Image {base.glance_image_id} is to be imported.')
             if parsed_args.no_wait:
                 self.say('See "rbdcloner-manage base list".')
@@ -157,7 +157,7 @@ class Drop(OfManage, command.Command):
         self.app.stdout.write(
             f'The base of image {base.glance_image_id} is {base.state}.\n'
         )
-        if base.state is not BaseState.DROPPED:
+        if base.state is not ImportState.DROPPED:
             self.say(f'There is nothing to drop. {base.reason}'.rstrip())
             return 1
         if before.state in LIVE_BASES:
@@ -186,18 +186,18 @@ def _with_image(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def _newest(lineage: Lineage, image_id: str) -> Base:
     """Return the image's live base, else the newest.
 
-    :raises BaseNotFound: there never was one.
+    :raises ImageImportNotFound: there never was one.
     """
     found = list(_rows(lineage, (), 0, image_id))
     if not found:
-        raise errors.BaseNotFound(uuid=f'of image {image_id}')
+        raise errors.ImageImportNotFound(uuid=f'of image {image_id}')
     live = [base for base in found if base.state in LIVE_BASES]
     return (live or found)[-1]
 
 
 def _rows(
     lineage: Lineage,
-    states: Sequence[BaseState],
+    states: Sequence[ImportState],
     marker: int,
     image_id: str = '',
 ) -> Iterator[Base]:
@@ -210,7 +210,7 @@ def _rows(
 
 def _what_is_next(before: Base, dropped: Base) -> str:
     anew = 'Who asks for a disk of the image has it imported anew.'
-    if before.state is BaseState.READY:
+    if before.state is ImportState.READY:
         return (
             f'{_image(dropped)} goes to the trash and is destroyed; "retired '
             f'list" shows it until then. {anew}'
@@ -230,4 +230,4 @@ def _image(base: Base) -> str:
 
 
 def _runner(base: Base) -> str:
-    return base.owner if base.state is BaseState.RUNNING else ''
+    return base.owner if base.state is ImportState.RUNNING else ''

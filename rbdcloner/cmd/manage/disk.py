@@ -15,7 +15,7 @@ from rbdcloner.ceph.driver import Driver
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage.app import OfManage
-from rbdcloner.maintenance.offline_notes import Noted
+from rbdcloner.maintenance.offline_notes import OfflineNotes
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
@@ -100,7 +100,7 @@ class Adopt(OfManage, lister.Lister):
         self.say(f'{text}, {failed} not' if failed else text)
         return 1 if failed else 0
 
-    def _open(self) -> tuple[Driver, Noted]:
+    def _open(self) -> tuple[Driver, OfflineNotes]:
         """Return a driver that is connected, and who adopts."""
         return wiring.adopter(self.app.conf, self.app.lineage)
 
@@ -135,7 +135,10 @@ class Adopt(OfManage, lister.Lister):
         return {row.image.id for row in finding.rows(self.app.lineage, kept)}
 
     def _each(
-        self, chosen: Sequence[Image], driver: Driver, noted: Noted | None
+        self,
+        chosen: Sequence[Image],
+        driver: Driver,
+        noted: OfflineNotes | None,
     ) -> Iterator[tuple[Any, ...]]:
         for number, image in enumerate(chosen, start=1):
             yield self._one(image, driver, noted)
@@ -143,7 +146,7 @@ class Adopt(OfManage, lister.Lister):
                 self.say(f'{number} of {len(chosen)}')
 
     def _one(
-        self, image: Image, driver: Driver, noted: Noted | None
+        self, image: Image, driver: Driver, noted: OfflineNotes | None
     ) -> tuple[Any, ...]:
         owner = _OF_INSTANCE.match(image.name)
         instance = owner[1] if owner else ''

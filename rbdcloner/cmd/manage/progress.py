@@ -12,8 +12,8 @@ from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Flatten
 from rbdcloner.model import Way
-from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
+from rbdcloner.states import ImportState
 from rbdcloner.states import State
 
 #: A flatten is not over yet.
@@ -78,16 +78,16 @@ class Import:
     def look(self) -> Status:
         """Tell how far it is, with a bar, or what it waits for."""
         base = self._lineage.base(self._base.uuid)
-        if base.state is BaseState.RUNNING:
+        if base.state is ImportState.RUNNING:
             copied = base.way is Way.COPY
             return Status('Glance is copying it' if copied else _bar(base))
-        if base.state is BaseState.WANTED:
+        if base.state is ImportState.WANTED:
             return Status(self._waits(base))
         text = f'Image {base.glance_image_id} is {base.state}'
-        if base.state is BaseState.READY and base.clone:
+        if base.state is ImportState.READY and base.clone:
             text += f': disks are cloned from {base.clone.image}'
             return Status(text, over=True, done=True)
-        if base.state is BaseState.COPIED:
+        if base.state is ImportState.COPIED:
             text += ': Glance has it in this cluster now'
             return Status(text, over=True, done=True)
         return Status(f'{text}: {base.reason}', over=True)
@@ -96,7 +96,7 @@ class Import:
         if base.reason:
             again = columns.moment(base.retry_at)
             return f'waiting: {base.reason} (next attempt {again})'
-        running = len(self._lineage.bases((BaseState.RUNNING,)))
+        running = len(self._lineage.bases((ImportState.RUNNING,)))
         if running:
             return f'waiting for others: {running} being imported'
         return 'waiting for a manager (see "service list")'
@@ -154,7 +154,7 @@ def percent(flatten: Flatten) -> int:
 
 def percent_imported(base: Base) -> int:
     """Return how far the import of *base* is."""
-    if base.state in (BaseState.READY, BaseState.COPIED):
+    if base.state in (ImportState.READY, ImportState.COPIED):
         return 100
     if not base.total_bytes:
         return 0

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db.clones import snapshots
 from rbdcloner.db.clones import updates
-from rbdcloner.db.clones.transitions import Door
+from rbdcloner.db.clones.transitions import Transitions
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
@@ -43,7 +43,7 @@ _CHANGES = sa.select(changes, deletions.c.call, deletions.c.created_at).join(
 )
 
 
-class Changes(Door):
+class Changes(Transitions):
     """How :class:`~rbdcloner.db.lineage.Lineage` begins to change disks."""
 
     @reads

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from rbdcloner.db.clones import queries
 from rbdcloner.db.clones.deletion_log import CallRepeated
-from rbdcloner.db.clones.transitions import Door
+from rbdcloner.db.clones.transitions import Transitions
 from rbdcloner.db.core import rows
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import clones
@@ -21,7 +21,7 @@ from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 
-class Removals(Door):
+class Removals(Transitions):
     """How :class:`~rbdcloner.db.lineage.Lineage` begins to remove images."""
 
     def begin_deletion(

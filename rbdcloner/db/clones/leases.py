@@ -40,7 +40,7 @@ class Leases(Deletions):
         that Ceph refuses of who held the row.
 
         :raises DiskBusy: it is held and the lease has not run out.
-        :raises HolderLate: the lease of another has run out, and *shut_out*
+        :raises LeaseExpired: the lease of another has run out, and *shut_out*
             was not given, or lacks one of its addresses.
         :raises RowMoved: the row is not in *clone*'s state any more.
         """

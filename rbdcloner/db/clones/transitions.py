@@ -21,11 +21,11 @@ from rbdcloner.model import Clone
 from rbdcloner.model import Kind
 from rbdcloner.model import Order
 from rbdcloner.model import Warrant
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 from rbdcloner.states import State
 
 
-class Door(Leases, Warrants):
+class Transitions(Leases, Warrants):
     """What :class:`~rbdcloner.db.lineage.Lineage` does to a clone's row."""
 
     @writes
@@ -93,7 +93,7 @@ class Door(Leases, Warrants):
         what the old state asked for are forgotten. A base whose image is
         DELETING is DROPPED: nobody takes a child of it any more.
         The *warrant* says by whose order the image goes; UNDOING is by the
-        maker's, on the evidence of *reason*. *done* says of a change of the
+        builder's, on the evidence of *reason*. *done* says of a change of the
         disk that it is over, and whether it was made.
 
         :raises CreationOutdated: a later deletion than *after*, the last that
@@ -159,9 +159,11 @@ def disks_instance(clone: Clone) -> str:
 def _drop_base_of(connection: sa.Connection, clone: Clone) -> None:
     connection.execute(
         sa.update(bases)
-        .where(bases.c.clone_id == clone.id, bases.c.state == BaseState.READY)
+        .where(
+            bases.c.clone_id == clone.id, bases.c.state == ImportState.READY
+        )
         .values(
-            state=BaseState.DROPPED,
+            state=ImportState.DROPPED,
             live=None,
             reason=clone.reason or 'its image is removed',
             updated_at=clock.utc_now(),

@@ -185,7 +185,7 @@ class Workers(Database):
             statement = statement.where(
                 ~sa.exists().where(
                     bases.c.owner == workers.c.owner,
-                    bases.c.state == states.BaseState.RUNNING,
+                    bases.c.state == states.ImportState.RUNNING,
                 )
             )
         return connection.execute(statement).rowcount
@@ -247,12 +247,12 @@ def refuse_late(
 ) -> None:
     """Refuse to take *name* from an *owner* that may still be at work on it.
 
-    :raises HolderLate: *shut_out*, the addresses that Ceph refuses, is not
+    :raises LeaseExpired: *shut_out*, the addresses that Ceph refuses, is not
         given, or lacks one of its addresses.
     """
     addresses = _addresses(connection, owner) if _is_there(connection) else ()
     if shut_out is None or not set(addresses) <= set(shut_out):
-        raise errors.HolderLate(
+        raise errors.LeaseExpired(
             owner=owner, name=name, addresses=list(addresses)
         )
 

@@ -25,8 +25,8 @@ from rbdcloner.model import Purpose
 from rbdcloner.model import Snapshot
 from rbdcloner.model import Way
 from rbdcloner.model import Worker
-from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
+from rbdcloner.states import ImportState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -169,7 +169,7 @@ def base(row: sa.Row[Any]) -> Base:
         fsid=own['fsid'],
         glance_image_id=own['glance_image_id'],
         checksum=own['checksum'],
-        state=BaseState(own['state']),
+        state=ImportState(own['state']),
         # An image that is imported descends from none.
         clone=None if own['clone_id'] is None else clone(row, None),
         way=Way(own['way']),

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db.clones import pending
 from rbdcloner.db.clones import reservations
-from rbdcloner.db.clones.transitions import Door
+from rbdcloner.db.clones.transitions import Transitions
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
@@ -22,7 +22,7 @@ from rbdcloner.db.parents import records
 from rbdcloner.db.parents import release
 from rbdcloner.db.queues import image_imports as known_bases
 from rbdcloner.db.queues import import_runs
-from rbdcloner.db.queues.import_runs import BaseRuns
+from rbdcloner.db.queues.import_runs import ImportRuns
 from rbdcloner.db.schema import bases
 from rbdcloner.db.schema import clones
 from rbdcloner.db.schema import parents
@@ -36,7 +36,7 @@ from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
 from rbdcloner.model import Warrant
 from rbdcloner.states import LIVE_BASES
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -46,7 +46,7 @@ _MAX_TRIES = 8
 _NAMED_BY = 8
 
 
-class BaseImages(BaseRuns, Door):
+class BaseImages(ImportRuns, Transitions):
     """What :class:`~rbdcloner.db.lineage.Lineage` knows of bases' images."""
 
     @writes
@@ -114,7 +114,7 @@ class BaseImages(BaseRuns, Door):
             reason='',
         )
         made = import_runs.moved(
-            connection, base, BaseState.READY, attempts=0, retry_at=None
+            connection, base, ImportState.READY, attempts=0, retry_at=None
         )
         if made.clone is None or made.clone.id != clone.id:
             raise errors.RowMoved(
@@ -138,7 +138,7 @@ class BaseImages(BaseRuns, Door):
         statements.write(
             connection,
             made.values(
-                state=BaseState.READY,
+                state=ImportState.READY,
                 clone_id=clone.id,
                 done_bytes=clone.size_bytes,
             ),
@@ -150,7 +150,7 @@ class BaseImages(BaseRuns, Door):
         Who imports it finds that its row was moved. Of a READY one the
         snapshots are RELEASING and the image DELETING, held by nobody.
 
-        :raises BaseNotFound: it has no row.
+        :raises ImageImportNotFound: it has no row.
         :raises ParentHasChildren: an attached child of it is recorded.
         :raises RowMoved: it comes on all the time, or its image was moved.
         """
@@ -176,7 +176,7 @@ class BaseImages(BaseRuns, Door):
         known = known_bases.one(
             connection,
             bases.c.id == base.id,
-            bases.c.state == BaseState.READY,
+            bases.c.state == ImportState.READY,
             clones.c.state == State.READY,
         )
         if known is None or known.clone is None:
@@ -210,7 +210,7 @@ class BaseImages(BaseRuns, Door):
             connection,
             limit,
             *self.here(bases),
-            bases.c.state == BaseState.READY,
+            bases.c.state == ImportState.READY,
             bases.c.updated_at <= since,
             sa.not_(pending.HAS_CHILDREN),
             sa.not_(pending.below(pending.children.c.updated_at > since)),
@@ -230,7 +230,7 @@ class BaseImages(BaseRuns, Door):
             connection,
             limit,
             *self.here(bases),
-            bases.c.state == BaseState.READY,
+            bases.c.state == ImportState.READY,
             bases.c.id > marker,
             sa.not_(pending.HAS_CHILDREN),
         )
@@ -242,12 +242,12 @@ class BaseImages(BaseRuns, Door):
         now = _now(connection, base)
         if now.state not in LIVE_BASES:
             return now
-        image = now.clone if now.state is BaseState.READY else None
+        image = now.clone if now.state is ImportState.READY else None
         if image is not None:
             _release_parents(connection, image.image)
         if image is None or image.state is not State.READY:
             return import_runs.moved(
-                connection, now, BaseState.DROPPED, reason
+                connection, now, ImportState.DROPPED, reason
             )
         self._moved(
             connection,
@@ -262,11 +262,11 @@ class BaseImages(BaseRuns, Door):
 def _now(connection: sa.Connection, base: Base) -> Base:
     """Return what the row of *base* says now.
 
-    :raises BaseNotFound: it has no row.
+    :raises ImageImportNotFound: it has no row.
     """
     known = known_bases.one(connection, bases.c.id == base.id)
     if known is None:
-        raise errors.BaseNotFound(uuid=base.uuid)
+        raise errors.ImageImportNotFound(uuid=base.uuid)
     return known
 
 

@@ -73,7 +73,7 @@ class Flattening(Database):
     ) -> Flatten | None:
         """Take a flatten to run, as :func:`rbdcloner.db.queues.slots.take`.
 
-        :raises HolderLate: another is late, and *shut_out* was not given, or
+        :raises LeaseExpired: another is late, and *shut_out* was not given, or
             lacks one of its addresses.
         """
         return slots.tried(

@@ -22,10 +22,10 @@ from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import bases
 from rbdcloner.model import Base
 from rbdcloner.model import Way
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 
 _LIVE = sorted(states.LIVE_BASES)
-_UNDER_WAY = frozenset({BaseState.WANTED, BaseState.RUNNING})
+_UNDER_WAY = frozenset({ImportState.WANTED, ImportState.RUNNING})
 
 # Callers who wait ask every few seconds, each of them.
 _ASKED_EVERY_S = 10
@@ -80,20 +80,20 @@ class Bases(Database):
     def base(self, connection: sa.Connection, uuid: str) -> Base:
         """Return the row with a uuid.
 
-        :raises BaseNotFound: there is none.
+        :raises ImageImportNotFound: there is none.
         """
         known = None
         if self._are_there(connection):
             known = one(connection, bases.c.uuid == uuid)
         if known is None:
-            raise errors.BaseNotFound(uuid=uuid)
+            raise errors.ImageImportNotFound(uuid=uuid)
         return known
 
     @reads
     def bases(
         self,
         connection: sa.Connection,
-        states: Sequence[BaseState] = (),
+        states: Sequence[ImportState] = (),
         glance_image_id: str = '',
         marker: int = 0,
         limit: int = 100,
@@ -170,7 +170,7 @@ class Bases(Database):
         known = _newest(connection, fsid, glance_image_id, checksum)
         if known is None or not _stays(known, False):
             raise errors.RowMoved(
-                name=f'image {glance_image_id}', expected=BaseState.WANTED
+                name=f'image {glance_image_id}', expected=ImportState.WANTED
             )
         return known
 
@@ -187,7 +187,7 @@ class Bases(Database):
 
 def _stays(base: Base, again: bool) -> bool:
     """Tell whether *base* answers who wants one."""
-    if base.state is BaseState.REFUSED:
+    if base.state is ImportState.REFUSED:
         return not again
     return base.state in states.LIVE_BASES
 
@@ -215,7 +215,7 @@ def inserting(
         fsid=fsid,
         glance_image_id=glance_image_id,
         checksum=checksum,
-        state=BaseState.WANTED,
+        state=ImportState.WANTED,
         live=1,
         way=Way.UNDECIDED,
         done_bytes=0,

@@ -22,10 +22,10 @@ from rbdcloner.db.queues.image_imports import Bases
 from rbdcloner.db.schema import bases
 from rbdcloner.model import Base
 from rbdcloner.model import Way
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 
 
-class BaseRuns(Bases):
+class ImportRuns(Bases):
     """What :class:`~rbdcloner.db.lineage.Lineage` does to a base's row."""
 
     def next_base(
@@ -37,7 +37,7 @@ class BaseRuns(Bases):
     ) -> Base | None:
         """Take a base to import, as :func:`rbdcloner.db.queues.slots.take`.
 
-        :raises HolderLate: another is late, and *shut_out* was not given, or
+        :raises LeaseExpired: another is late, and *shut_out* was not given, or
             lacks one of its addresses.
         """
         return slots.tried(
@@ -81,7 +81,7 @@ class BaseRuns(Bases):
         return moved(
             connection,
             base,
-            BaseState.WANTED,
+            ImportState.WANTED,
             reason=reason,
             done_bytes=0,
             **updates.backoff(base.attempts),
@@ -95,7 +95,7 @@ class BaseRuns(Bases):
 
         :raises RowMoved: it was dropped, or another took it.
         """
-        return moved(connection, base, BaseState.REFUSED, reason=reason)
+        return moved(connection, base, ImportState.REFUSED, reason=reason)
 
     @writes
     def abandon_base(
@@ -105,7 +105,7 @@ class BaseRuns(Bases):
 
         :raises RowMoved: as :meth:`base_progress`.
         """
-        return moved(connection, base, BaseState.DROPPED, reason=reason)
+        return moved(connection, base, ImportState.DROPPED, reason=reason)
 
     @writes
     def copied_base(self, connection: sa.Connection, base: Base) -> Base:
@@ -113,7 +113,7 @@ class BaseRuns(Bases):
 
         :raises RowMoved: as :meth:`base_progress`.
         """
-        return moved(connection, base, BaseState.COPIED)
+        return moved(connection, base, ImportState.COPIED)
 
     @writes
     def _next_base(
@@ -136,7 +136,7 @@ class BaseRuns(Bases):
 def moved(
     connection: sa.Connection,
     base: Base,
-    state: BaseState,
+    state: ImportState,
     reason: str = '',
     **values: Any,
 ) -> Base:
@@ -165,13 +165,13 @@ def run_on(connection: sa.Connection, base: Base, **values: Any) -> Base:
 
     :raises RowMoved: it is not, or another has taken it.
     """
-    return _changed(connection, base, BaseState.RUNNING, **values)
+    return _changed(connection, base, ImportState.RUNNING, **values)
 
 
 def _changed(
     connection: sa.Connection,
     base: Base,
-    expected: BaseState,
+    expected: ImportState,
     /,
     **values: Any,
 ) -> Base:

@@ -69,7 +69,7 @@ def take(
     an attempt, the oldest first. None if there is none, or no slot.
     *shut_out* are the addresses that Ceph refuses of a late runner.
 
-    :raises HolderLate: another is late, and *shut_out* was not given, or
+    :raises LeaseExpired: another is late, and *shut_out* was not given, or
         lacks one of its addresses.
     :raises RowMoved: another was first, with the row or with the slot.
     """

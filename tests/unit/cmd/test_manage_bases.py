@@ -11,7 +11,7 @@ import pytest
 from rbdcloner.cmd.manage import watching
 from rbdcloner.model import Filters
 from rbdcloner.model import Way
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 from rbdcloner.states import State
 from rbdcloner.worker import wiring
 from tests.unit.fixtures import service
@@ -86,7 +86,7 @@ class World(service.Service):
         self.change_image(self.image_id, checksum='sha512:0')
         self.ask()
         self.import_now()
-        assert self.base().state is BaseState.REFUSED
+        assert self.base().state is ImportState.REFUSED
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_an_import_is_not_waited_for_if_told(world):
         f'Image {world.image_id} is to be imported.\n'
         'See "rbdcloner-manage base list".\n',
     )
-    assert world.base().state is BaseState.WANTED
+    assert world.base().state is ImportState.WANTED
 
 
 def test_waiting_ends_in_time_and_nothing_else(world, monkeypatch):
@@ -266,7 +266,7 @@ def test_waiting_ends_in_time_and_nothing_else(world, monkeypatch):
     ran = world.run('import', world.image_id, '--timeout', '1')
     assert ran.code == 1
     assert ran.err.endswith('The managers go on with it.\n')
-    assert world.base().state is BaseState.WANTED
+    assert world.base().state is ImportState.WANTED
 
 
 @pytest.mark.parametrize('no_wait', [False, True])
@@ -303,7 +303,7 @@ def test_a_refused_image_is_tried_again(world, meanwhile):
         f'image {world.image_id} has another sha512 than Glance says.'
     )
     states = [base.state for base in world.lineage.bases()]
-    assert states == [BaseState.REFUSED] * 2
+    assert states == [ImportState.REFUSED] * 2
 
 
 def test_what_glance_does_not_have_has_its_own_code(world):
@@ -360,7 +360,7 @@ def test_an_import_that_runs_is_dropped(world):
     world.ask()
     world.glance.on_piece = drop
     world.import_now()
-    assert world.base().state is BaseState.DROPPED
+    assert world.base().state is ImportState.DROPPED
     world.pass_time()
     world.manager.sweep_until_quiet()
     assert world.ceph.named('vms') == {}
@@ -370,7 +370,7 @@ def test_who_waits_for_a_dropped_import_is_told(world, meanwhile):
     meanwhile.append(lambda: world.run('drop', world.image_id))
     ran = world.run('import', world.image_id)
     assert ran.code == 1
-    assert world.base().state is BaseState.DROPPED
+    assert world.base().state is ImportState.DROPPED
 
 
 def test_a_base_is_not_dropped_while_disks_need_it(world):

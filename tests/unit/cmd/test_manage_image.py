@@ -353,7 +353,7 @@ def test_a_name_that_is_taken_is_not_given_back(lineage, parent, restore):
 
 def test_what_is_being_destroyed_is_busy(lineage, parent, restore):
     disk = conftest.make(lineage, parent, 'mine', *RETIRED)
-    lineage.hold(disk, 'a-reaper', 60)
+    lineage.hold(disk, 'a-collector', 60)
     assert restore('mine', '--no-wait').code == 1
     assert conftest.now(lineage, disk).state is State.RETIRED
 

@@ -84,7 +84,7 @@ def test_one_pool_is_listed_and_counted(database, trash):
 def test_why_it_is_not_destroyed_is_told(database, lineage):
     parent = conftest.adopt(lineage)
     disk = conftest.make(lineage, parent, 'mine', *RETIRED)
-    held = lineage.hold(disk, 'a-reaper', 60)
+    held = lineage.hold(disk, 'a-collector', 60)
     lineage.let_go(held, 'RbdImageHasSnapshots: mine has snapshots')
     (row,) = listed(database)
     assert row['reason'] == 'RbdImageHasSnapshots: mine has snapshots'

@@ -256,7 +256,7 @@ def test_a_duration_is_short(seconds, text):
 
 
 def engage(lineage):
-    lineage.engage_brake(conftest.FSID, 'survey', '30 of 40 are missing')
+    lineage.engage_brake(conftest.FSID, 'reconciler', '30 of 40 are missing')
 
 
 def test_engaged_brake_is_told_with_what_to_do(database, lineage, add):

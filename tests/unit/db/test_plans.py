@@ -13,8 +13,8 @@ from rbdcloner.model import Kind
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Way
-from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
+from rbdcloner.states import ImportState
 from rbdcloner.states import State
 from tests.lineage_suite.claims import FACTS
 from tests.lineage_suite.claims import FSID
@@ -92,8 +92,8 @@ def any_order(lineage):
     lineage.note_held_bytes(retired, 1)
     lineage.reapable(10)
     lineage.waiting()
-    lineage.take_duty('survey', 'me', 60)
-    lineage.take_duty('survey', 'me', 60)
+    lineage.take_duty('reconciler', 'me', 60)
+    lineage.take_duty('reconciler', 'me', 60)
     lineage.register_worker('me', 'host', 1, '1', '1.0')
     lineage.beat('me', 0)
     lineage.note_addresses('me', ['a'])
@@ -130,7 +130,7 @@ def imports(lineage):
     assert lineage.parent_of_base(base) is not None
     lineage.base(base.uuid)
     lineage.bases()
-    lineage.bases([BaseState.READY])
+    lineage.bases([ImportState.READY])
     lineage.bases(glance_image_id='g')
     lineage.bases_beat()
     assert lineage.childless_bases() == lineage.idle_bases(0, 10) == [base]

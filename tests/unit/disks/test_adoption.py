@@ -97,7 +97,7 @@ class AdoptTest(AdoptionCase):
         self.process.engine.delete_disks(self.request.instance_uuid, '')
         for _ in range(2):
             self.service.pass_time()
-            self.process.reaper.sweep()
+            self.process.garbage_collector.sweep()
         (facts,) = self.ceph.snapshots(image)
         self.assertEqual((bridge, False), (facts.snapshot.name, facts.trashed))
         self.ceph.remove_image(self.ceph.find_image(child).image)
@@ -290,7 +290,7 @@ class AdoptTest(AdoptionCase):
             )
             return
         self.service.delete_image(self.image_id)
-        self.process.survey.look()
+        self.process.reconciler.look()
         tree.settle(self.process)
         self.assertEqual(b'golden', self.ceph.read(image, 0, 6))
         self.assert_deleted()
@@ -312,9 +312,9 @@ class OthersParentTest(AdoptionCase):
         clone = self.adopt()
         self.assertEqual('', clone.glance_image_id)
         self.ceph.trash_image(made)
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.assert_deleted()
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.assertIn(made.id, self.ceph.trashed('images'))
 
 

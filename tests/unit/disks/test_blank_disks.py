@@ -232,13 +232,13 @@ class ImportingTest(ImportCase):
         self.service.pass_time()
         self.process.recovery.sweep()
         self.process.recovery.take_over()
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.assertIs(State.READY, self.finish(clone).state)
 
     def test_its_row_ends_when_others_removed_its_image(self) -> None:
         clone = self.begin()
         self.ceph.remove_image(clone.image)
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.process.sweep_until_quiet()
         self.assertEqual([(clone.image.name, 'deleted')], self.service.rows())
 

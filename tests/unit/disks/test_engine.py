@@ -97,7 +97,7 @@ class CreateTest(EngineTest):
     def test_image_larger_than_the_disk_is_refused_first(self) -> None:
         request = service.request(self.image_id, size_bytes=MIB - 1)
         error = self.assertRaises(
-            errors.ImageTooBig, self.engine.create_disk, request
+            errors.ImageLargerThanDisk, self.engine.create_disk, request
         )
         self.assertEqual(MIB, error.kwargs['image_bytes'])
         self.assert_nothing_made()
@@ -436,7 +436,7 @@ class DeleteTest(EngineTest):
     def test_disk_with_others_snapshots_is_kept_in_the_trash(self) -> None:
         taken = self.ceph.add_snapshot(self.clone.image, 'backup')
         self.delete()
-        self.process.reaper.sweep()
+        self.process.garbage_collector.sweep()
         self.assertEqual({}, self.ceph.named('vms'))
         self.assertIn(self.clone.image.id, self.ceph.trashed('vms'))
         row = self.process.lineage.find_by_image(self.clone.image)

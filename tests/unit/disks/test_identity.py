@@ -36,10 +36,10 @@ def deleted(process, disk):
 
 
 def settle(world, process):
-    """Let recovery and the reaper do what they can."""
+    """Let recovery and the garbage collector do what they can."""
     world.pass_time()
     process.recovery.sweep()
-    process.reaper.sweep()
+    process.garbage_collector.sweep()
 
 
 def test_a_renamed_disk_is_not_deleted_until_it_has_its_name(
@@ -193,7 +193,7 @@ def test_a_disk_that_is_migrated_is_deleted_neither_way(
     refused = errors.RbdImageReplaced if done else errors.RbdImageMigrating
     with pytest.raises(refused):
         deleted(process, disk)
-    process.survey.look()
+    process.reconciler.look()
     settle(world, process)
     assert world.ceph.inventory() == before
     # Its parent is needed still.
@@ -223,7 +223,7 @@ def test_disks_of_an_image_that_is_migrated_come_and_go(
     for step in STEPS[:steps]:
         world.ceph.migrate(golden, step)
     before = [one for one in world.ceph.inventory() if 'images/' in one]
-    process.survey.look()
+    process.reconciler.look()
     deleted(process, disk)
     settle(world, process)
     assert world.ceph.named('vms') == {}

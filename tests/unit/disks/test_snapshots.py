@@ -666,7 +666,7 @@ class RollbackTest(SnapshotsTest):
         self.ceph.remove_image(self.disk.image)
         self.recover()
         self.assert_given_up(self.name)
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.assertIsNot(State.READY, self.state())
 
     def test_order_is_logged_with_its_request(self) -> None:

@@ -64,7 +64,7 @@ class DeliveryTest(testtools.TestCase):
     def recover(self) -> None:
         process = self.world.process()
         process.recovery.sweep()
-        process.reaper.sweep()
+        process.garbage_collector.sweep()
 
     def assert_lives(self, disk: Clone) -> None:
         self.assertEqual(

@@ -63,7 +63,7 @@ class RepairTest(testtools.TestCase):
     def test_the_survey_repairs_it_too(self) -> None:
         self.create()
         self.fail_to_delete()
-        self.process.survey.look()
+        self.process.reconciler.look()
         last = self.ceph.snapshots(self.image)[-1]
         self.assertEqual(('snap', False), (last.snapshot.name, last.trashed))
 
@@ -71,8 +71,8 @@ class RepairTest(testtools.TestCase):
         self.create()
         self.fail_to_delete()
         self.patch(reconciler, '_GLANCE_DELETES_WITHIN_S', 60)
-        self.process.survey.look()
-        self.process.survey.look()
+        self.process.reconciler.look()
+        self.process.reconciler.look()
         self.assertTrue(self.ceph.snapshots(self.image)[-1].trashed)
 
     def test_whoever_repairs_it_too_is_nobody_who_changes_it(self) -> None:
@@ -113,9 +113,9 @@ class RepairTest(testtools.TestCase):
             self.process.engine.remove(clone, service.ASKED)
         self.ceph.glance_delete(self.image)
         del self.service.glance.images[self.image_id]
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.process.sweep_until_quiet()
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.process.sweep_until_quiet()
         self.assertEqual([], self.ceph.inventory())
 
@@ -131,7 +131,7 @@ class RepairTest(testtools.TestCase):
                 self.service.delete_image(self.image_id)
 
         self.ceph.on_act = delete
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.service.pass_time()
         self.process.sweep_until_quiet(State.RETIRED)
         left = self.process.lineage.snapshots_of(self.image)

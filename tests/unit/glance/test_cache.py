@@ -40,7 +40,7 @@ class Source:
 
 def test_what_is_known_is_not_asked_again():
     source = Source()
-    images = cache.RememberingGlance(source)
+    images = cache.CachedGlance(source)
     for _ in range(3):
         assert images.get('an-image').members == frozenset()
         assert images.get('an-image', 'owner').members == frozenset()
@@ -53,7 +53,7 @@ def test_what_is_known_is_not_asked_again():
 def test_an_image_that_is_not_active_is_asked_for_again():
     source = Source()
     source.found = dataclasses.replace(SHARED, status='queued')
-    images = cache.RememberingGlance(source)
+    images = cache.CachedGlance(source)
     assert images.get('an-image').status == 'queued'
     source.found = SHARED
     assert images.get('an-image').status == 'active'
@@ -61,7 +61,7 @@ def test_an_image_that_is_not_active_is_asked_for_again():
 
 def test_what_is_only_looked_at_is_not_kept():
     source = Source()
-    images = cache.RememberingGlance(source)
+    images = cache.CachedGlance(source)
     assert images.look('an-image') == SHARED
     images.get('an-image')
     images.look('an-image')
@@ -71,7 +71,7 @@ def test_what_is_only_looked_at_is_not_kept():
 def test_many_threads_ask_once():
     source = Source()
     source.gate.clear()
-    images = cache.RememberingGlance(source)
+    images = cache.CachedGlance(source)
     with futures.ThreadPoolExecutor(8) as pool:
         found = [pool.submit(images.get, 'an-image') for _ in range(8)]
         source.gate.set()
@@ -83,7 +83,7 @@ def test_an_error_reaches_all_who_waited_and_is_not_kept():
     source = Source()
     source.gate.clear()
     source.error = errors.GlanceUnavailable(reason='a test')
-    images = cache.RememberingGlance(source)
+    images = cache.CachedGlance(source)
     with futures.ThreadPoolExecutor(4) as pool:
         found = [pool.submit(images.get, 'an-image') for _ in range(4)]
         source.gate.set()
@@ -96,7 +96,7 @@ def test_an_error_reaches_all_who_waited_and_is_not_kept():
 
 def test_what_is_forgotten_is_asked_again():
     source = Source()
-    images = cache.RememberingGlance(source)
+    images = cache.CachedGlance(source)
     images.get('an-image')
     images.forget('an-image')
     images.get('an-image')
@@ -106,7 +106,7 @@ def test_what_is_forgotten_is_asked_again():
 def test_an_answer_from_before_a_forget_is_not_kept():
     source = Source()
     source.gate.clear()
-    images = cache.RememberingGlance(source)
+    images = cache.CachedGlance(source)
     with futures.ThreadPoolExecutor(1) as pool:
         early = pool.submit(images.get, 'an-image')
         while not source.asked:

@@ -13,7 +13,7 @@ from rbdcloner import errors
 from rbdcloner.model import Filters
 from rbdcloner.model import Kind
 from rbdcloner.model import Way
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 from rbdcloner.states import State
 from tests.unit.fixtures import service
 from tests.unit.fixtures.service import MIB
@@ -49,7 +49,7 @@ class ImportTest(BasesTest):
         self.assertIs(State.READY, disk.state)
         base = self.base()
         self.assertEqual(
-            (BaseState.READY, Way.STREAM, MIB, MIB),
+            (ImportState.READY, Way.STREAM, MIB, MIB),
             (base.state, base.way, base.done_bytes, base.total_bytes),
         )
         self.assertEqual(Kind.BASE, base.clone.kind)
@@ -138,7 +138,7 @@ class ImportTest(BasesTest):
         )
         self.create()
         _verdict, outlook = self.engine.is_cloneable(self.image_id)
-        self.assertIs(BaseState.READY, outlook.base.state)
+        self.assertIs(ImportState.READY, outlook.base.state)
 
 
 class RefusalTest(BasesTest):
@@ -156,7 +156,7 @@ class RefusalTest(BasesTest):
     def test_what_glance_does_not_vouch_for_is_refused(self) -> None:
         self.service.change_image(self.image_id, checksum='md5:' + '0' * 32)
         self.run_import()
-        self.assertIs(BaseState.REFUSED, self.base().state)
+        self.assertIs(ImportState.REFUSED, self.base().state)
         self.assert_nothing_left()
         refused = self.assertRaises(
             errors.ImportRefused, self.engine.create_disk, self.request
@@ -174,12 +174,13 @@ class RefusalTest(BasesTest):
         self.service.change_data(self.image_id, DATA, size_bytes=2 * MIB)
         self.run_import()
         states = [self.base().state]
-        while self.base().state is BaseState.WANTED:
+        while self.base().state is ImportState.WANTED:
             self.service.pass_time()
             self.process.importer.run_next()
             states.append(self.base().state)
         self.assertEqual(
-            [BaseState.WANTED, BaseState.WANTED, BaseState.REFUSED], states
+            [ImportState.WANTED, ImportState.WANTED, ImportState.REFUSED],
+            states,
         )
         self.assertIn('DataTruncated', self.base().reason)
         self.assert_nothing_left()
@@ -190,12 +191,12 @@ class RefusalTest(BasesTest):
         self.service.change_data(self.image_id, DATA, size_bytes=2 * MIB)
         self.run_import()
         tries = 1
-        while self.base().state is BaseState.WANTED and tries < 50:
+        while self.base().state is ImportState.WANTED and tries < 50:
             self.service.glance.data[self.image_id] = DATA[:-tries]
             self.service.pass_time()
             self.process.importer.run_next()
             tries += 1
-        self.assertEqual((BaseState.REFUSED, 10), (self.base().state, tries))
+        self.assertEqual((ImportState.REFUSED, 10), (self.base().state, tries))
         self.assert_nothing_left()
 
     def test_what_breaks_off_after_an_outage_is_not_given_up(self) -> None:
@@ -218,7 +219,8 @@ class RefusalTest(BasesTest):
             self.process.importer.run_next()
             states.append(self.base().state)
         self.assertEqual(
-            [BaseState.WANTED, BaseState.WANTED, BaseState.REFUSED], states
+            [ImportState.WANTED, ImportState.WANTED, ImportState.REFUSED],
+            states,
         )
 
     def test_glance_that_goes_now_and_then_is_waited_for(self) -> None:
@@ -231,10 +233,10 @@ class RefusalTest(BasesTest):
         self.service.glance.on_piece = go_away
         self.run_import()
         for _ in range(3):
-            self.assertIs(BaseState.WANTED, self.base().state)
+            self.assertIs(ImportState.WANTED, self.base().state)
             self.service.pass_time()
             self.process.importer.run_next()
-        self.assertIs(BaseState.READY, self.base().state)
+        self.assertIs(ImportState.READY, self.base().state)
 
     def test_container_and_format_are_refused_by_name(self) -> None:
         for facts, error in (
@@ -264,11 +266,11 @@ class RefusalTest(BasesTest):
         self.service.ceph.add_pool('vms', full=True)
         self.run_import()
         self.service.ceph.add_pool('vms')
-        self.assertIs(BaseState.WANTED, self.base().state)
+        self.assertIs(ImportState.WANTED, self.base().state)
         self.assertIn('OutOfSpace', self.base().reason)
         self.service.pass_time()
         self.process.importer.run_next()
-        self.assertIs(BaseState.READY, self.base().state)
+        self.assertIs(ImportState.READY, self.base().state)
 
     def test_image_that_goes_meanwhile_is_dropped(self) -> None:
         self.assertRaises(
@@ -276,7 +278,7 @@ class RefusalTest(BasesTest):
         )
         del self.service.glance.images[self.image_id]
         self.process.importer.run_next()
-        self.assertIs(BaseState.DROPPED, self.base().state)
+        self.assertIs(ImportState.DROPPED, self.base().state)
         self.assert_nothing_left()
 
     def test_dropped_import_ends_and_leaves_nothing(self) -> None:
@@ -284,7 +286,7 @@ class RefusalTest(BasesTest):
             self.base(), 'enough'
         )
         self.run_import()
-        self.assertIs(BaseState.DROPPED, self.base().state)
+        self.assertIs(ImportState.DROPPED, self.base().state)
         self.assert_nothing_left()
 
     def test_image_deleted_during_its_import_is_not_found(self) -> None:
@@ -295,7 +297,7 @@ class RefusalTest(BasesTest):
         )
         self.run_import()
         self.service.glance.on_piece = pieces
-        self.assertIs(BaseState.DROPPED, self.base().state)
+        self.assertIs(ImportState.DROPPED, self.base().state)
         self.assertIn('ImageNotFound', self.base().reason)
         self.assert_nothing_left()
         # Callers are told so, whatever is remembered of the image.
@@ -315,7 +317,7 @@ class RefusalTest(BasesTest):
                 self.service.change_image(self.image_id, **facts)
             )
             self.run_import()
-            self.assertIs(BaseState.DROPPED, self.base().state)
+            self.assertIs(ImportState.DROPPED, self.base().state)
         self.assert_nothing_left()
 
     def test_whole_import_is_kept_while_glance_does_not_answer(self) -> None:
@@ -327,7 +329,7 @@ class RefusalTest(BasesTest):
 
         self.service.glance.on_piece = go_down
         self.run_import()
-        self.assertIs(BaseState.READY, self.base().state)
+        self.assertIs(ImportState.READY, self.base().state)
 
     def test_image_without_data_is_refused_and_leaves_no_row(self) -> None:
         def has_none() -> None:
@@ -335,7 +337,9 @@ class RefusalTest(BasesTest):
 
         self.service.glance.on_download = has_none
         states = self.tries()
-        self.assertEqual([*[BaseState.WANTED] * 2, BaseState.REFUSED], states)
+        self.assertEqual(
+            [*[ImportState.WANTED] * 2, ImportState.REFUSED], states
+        )
         self.assertIn('ImageDataMissing', self.base().reason)
         self.assertEqual([], self.images_of_bases())
 
@@ -345,19 +349,19 @@ class RefusalTest(BasesTest):
 
         self.service.glance.on_download = break_off
         self.run_import()
-        self.assertIs(BaseState.WANTED, self.base().state)
+        self.assertIs(ImportState.WANTED, self.base().state)
         self.assertEqual([], self.images_of_bases())
 
     def test_data_that_begins_wrong_leaves_no_row(self) -> None:
         self.service.change_data(self.image_id, b'QFI\xfb\0\0\0\3' + DATA)
-        self.assertEqual([BaseState.REFUSED], self.tries())
+        self.assertEqual([ImportState.REFUSED], self.tries())
         self.assertEqual([], self.images_of_bases())
 
-    def tries(self) -> list[BaseState]:
+    def tries(self) -> list[ImportState]:
         """Import until that ends; the states after each attempt."""
         self.run_import()
         states = [self.base().state]
-        while self.base().state is BaseState.WANTED:
+        while self.base().state is ImportState.WANTED:
             self.service.pass_time()
             self.process.importer.run_next()
             states.append(self.base().state)
@@ -391,7 +395,7 @@ class RefusalTest(BasesTest):
 
         self.service.glance.on_download = is_down
         self.run_import()
-        self.assertIs(BaseState.WANTED, self.base().state)
+        self.assertIs(ImportState.WANTED, self.base().state)
         self.service.pass_time_without_callers()
         self.service.pass_time()
         self.process.importer.run_next()
@@ -399,7 +403,7 @@ class RefusalTest(BasesTest):
 
     def assert_abandoned(self) -> None:
         base = self.base()
-        self.assertEqual((BaseState.DROPPED, None), (base.state, base.slot))
+        self.assertEqual((ImportState.DROPPED, None), (base.state, base.slot))
         self.assertIn('no caller has asked for it', base.reason)
 
     def test_import_that_callers_ask_for_or_an_administrator_goes_on(
@@ -419,7 +423,7 @@ class RefusalTest(BasesTest):
             self.service.pass_time_without_callers() if again else None
             self.process.importer.run_next()
             (base,) = self.process.lineage.bases(glance_image_id=image_id)
-            self.assertIs(BaseState.READY, base.state)
+            self.assertIs(ImportState.READY, base.state)
 
     def test_stopped_process_puts_the_import_back(self) -> None:
         stopping = threading.Event()
@@ -428,11 +432,11 @@ class RefusalTest(BasesTest):
             errors.ImageImporting, self.engine.create_disk, self.request
         )
         self.process.importer.run_next(stopping)
-        self.assertIs(BaseState.WANTED, self.base().state)
+        self.assertIs(ImportState.WANTED, self.base().state)
         self.service.glance.on_piece = None
         self.service.pass_time()
         self.assertTrue(self.service.process().importer.run_next())
-        self.assertIs(BaseState.READY, self.base().state)
+        self.assertIs(ImportState.READY, self.base().state)
 
 
 class CopyTest(BasesTest):
@@ -454,7 +458,7 @@ class CopyTest(BasesTest):
 
         self.service.glance.on_copy = copy
         disk = self.create()
-        self.assertIs(BaseState.COPIED, self.base().state)
+        self.assertIs(ImportState.COPIED, self.base().state)
         self.assertEqual('images', disk.parent.snapshot.image.pool)
         self.assertEqual(
             [disk.image.name], list(self.service.ceph.named('vms'))
@@ -480,7 +484,7 @@ class CopyTest(BasesTest):
             stores=frozenset({'there', 'here'}),
         )
         self.process.importer.run_next()
-        self.assertIs(BaseState.COPIED, self.base().state)
+        self.assertIs(ImportState.COPIED, self.base().state)
         disk = self.engine.create_disk(self.request)
         self.assertEqual('images', disk.parent.snapshot.image.pool)
 
@@ -500,7 +504,7 @@ class UpkeepTest(BasesTest):
         self.disk = self.create()
 
     def look(self) -> int:
-        dropped = self.process.upkeep.look()
+        dropped = self.process.expiry.look()
         self.process.sweep_until_quiet()
         return dropped
 
@@ -513,7 +517,7 @@ class UpkeepTest(BasesTest):
         self.engine.delete_disk('vms', self.disk.image.name)
         self.process.sweep_until_quiet()
         self.assertEqual(1, self.look())
-        self.assertIs(BaseState.DROPPED, self.base().state)
+        self.assertIs(ImportState.DROPPED, self.base().state)
         self.assertEqual({}, self.service.ceph.named('vms'))
         self.assertEqual({}, self.service.ceph.trashed('vms'))
 
@@ -523,14 +527,14 @@ class UpkeepTest(BasesTest):
         self.engine.delete_disk('vms', self.disk.image.name)
         self.process.sweep_until_quiet()
         self.assertEqual(0, self.look())
-        self.assertIs(BaseState.READY, self.base().state)
+        self.assertIs(ImportState.READY, self.base().state)
 
     def test_idle_base_goes_and_comes_back_when_it_is_wanted(self) -> None:
         self.engine.delete_disk('vms', self.disk.image.name)
         self.process.sweep_until_quiet()
         self.service.pass_time()
         idle = dataclasses.replace(
-            self.process.upkeep,
+            self.process.expiry,
             idle_s=datetime.timedelta(days=1).total_seconds(),
         )
         self.assertEqual(1, idle.look())
@@ -557,6 +561,6 @@ class UpkeepTest(BasesTest):
         self.engine.delete_disk('vms', self.disk.image.name)
         self.process.sweep_until_quiet()
         self.service.ceph.remove_image(self.base().clone.image)
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.process.sweep_until_quiet()
         self.assertIs(State.READY, self.create().state)

@@ -327,7 +327,7 @@ def test_a_bomb_is_too_large(tmp_path, kind):
     specimens.qemu_img('create', '-f', kind, tmp_path / 'bomb', '1T')
     data = (tmp_path / 'bomb').read_bytes()
     said = {'vpc': 'vhd'}.get(kind, kind)
-    found = refused(errors.ImageTooLarge, data, said)
+    found = refused(errors.ImageOverSizeLimit, data, said)
     assert found.kwargs['limit_bytes'] == LIMIT_BYTES
     assert found.kwargs['size_bytes'] >= 1_090_921_693_184
 
@@ -335,12 +335,12 @@ def test_a_bomb_is_too_large(tmp_path, kind):
 def test_a_size_of_64_bits_is_too_large(made):
     bomb = bytearray(made['qcow2'])
     bomb[24:32] = b'\xff' * 8
-    refused(errors.ImageTooLarge, bytes(bomb), 'qcow2')
+    refused(errors.ImageOverSizeLimit, bytes(bomb), 'qcow2')
 
 
 def test_raw_data_over_the_limit_is_too_large_before_it_has_come():
     watcher = inspection.Inspection(specimens.of('raw', 1 << 40), LIMIT_BYTES)
-    with pytest.raises(errors.ImageTooLarge):
+    with pytest.raises(errors.ImageOverSizeLimit):
         list(watcher.watch([bytes(MIB)]))
 
 

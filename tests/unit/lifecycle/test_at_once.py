@@ -55,4 +55,4 @@ class CreateAndReleaseTest(testtools.TestCase):
                     [disk.image], world.ceph.children(facts.snapshot)
                 )
                 creator.engine.remove(disk, service.ASKED)
-                creator.reaper.sweep()
+                creator.garbage_collector.sweep()

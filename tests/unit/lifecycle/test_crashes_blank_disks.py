@@ -133,7 +133,7 @@ class FinishTest(ImportCrashTest):
         def check(world: Service, _: str) -> None:
             process = world.process()
             process.sweep_until_quiet(State.IMPORTING)
-            process.survey.look()
+            process.reconciler.look()
             self.assertLessEqual(self.states(world), {'importing', 'ready'})
             self.assert_gone(world)
 

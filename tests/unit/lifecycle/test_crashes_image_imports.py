@@ -4,7 +4,7 @@
 import contextlib
 
 from rbdcloner import errors
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 from rbdcloner.states import State
 from tests.unit.fixtures import dying
 from tests.unit.fixtures import service
@@ -40,10 +40,10 @@ def _import(process: Process, image_id: str) -> None:
 
 
 def _drop(process: Process, image_id: str) -> None:
-    (base,) = process.lineage.bases((BaseState.READY,))
+    (base,) = process.lineage.bases((ImportState.READY,))
     process.lineage.drop_base(base, 'enough')
     process.recovery.retire_begun()
-    process.reaper.sweep()
+    process.garbage_collector.sweep()
 
 
 class BaseCrashTest(dying.CrashTest):
@@ -55,7 +55,7 @@ class BaseCrashTest(dying.CrashTest):
         self.assertIs(State.READY, disk.state)
         self.assertEqual(DATA[:9], world.ceph.read(disk.image, 0, 9))
         process.sweep_until_quiet()
-        (base,) = process.lineage.bases((BaseState.READY,))
+        (base,) = process.lineage.bases((ImportState.READY,))
         self.assertEqual(
             {disk.image.name, base.clone.image.name},
             set(world.ceph.named('vms')),
@@ -63,7 +63,7 @@ class BaseCrashTest(dying.CrashTest):
         process.engine.delete_disk('vms', asked.name)
         process.sweep_until_quiet()
         del world.glance.images[image_id]
-        self.assertEqual(1, process.upkeep.look())
+        self.assertEqual(1, process.expiry.look())
         self.assert_nothing(world)
 
     def assert_nothing(self, world: Service) -> None:
@@ -93,7 +93,9 @@ class ImportTest(BaseCrashTest):
             process = world.process()
             (base,) = process.lineage.bases()
             parent = process.lineage.parent_of_base(base)
-            self.assertEqual(base.state is BaseState.READY, parent is not None)
+            self.assertEqual(
+                base.state is ImportState.READY, parent is not None
+            )
 
         self.each_death(_wanted, _import, check)
 
@@ -112,7 +114,7 @@ class DropTest(BaseCrashTest):
         def check(world: Service, image_id: str) -> None:
             process = world.process()
             (base,) = process.lineage.bases()
-            if base.state is BaseState.READY:
+            if base.state is ImportState.READY:
                 self.assert_whole(world, image_id)
             self.assert_nothing(world)
 

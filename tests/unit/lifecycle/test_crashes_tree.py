@@ -111,7 +111,7 @@ def let_go(world: Service, process: Process, image_id: str) -> None:
         tree.release(process).retire(image_id)
         process.recovery.sweep()
         tree.forget(world, image_id)
-    process.survey.look()
+    process.reconciler.look()
 
 
 class SnapshotDiskTest(TreeCrashTest):
@@ -234,7 +234,7 @@ class LastChildTest(TreeCrashTest):
 
     def act(self, process: Process, golden: str) -> None:
         tree.delete(process, tree.next_id(golden))
-        process.reaper.sweep()
+        process.garbage_collector.sweep()
 
     def test_all_four_go_from_the_lowest_upwards(self) -> None:
         def check(world: Service, golden: str) -> None:
@@ -252,7 +252,7 @@ class LastChildTest(TreeCrashTest):
 
 
 class AdoptTest(TreeCrashTest):
-    """A is deleted in Glance, and the survey finds that out."""
+    """A is deleted in Glance, and the reconciler finds that out."""
 
     def prepare(self, world: Service) -> str:
         golden = one(world)
@@ -266,7 +266,7 @@ class AdoptTest(TreeCrashTest):
 
     def test_image_is_adopted_once_and_goes_with_its_last_child(self) -> None:
         def check(world: Service, golden: str) -> None:
-            world.process().survey.look()
+            world.process().reconciler.look()
             process = self.assert_settled(world)
             (adopted,) = process.lineage.page(Filters(kind=Kind.ADOPTED))
             self.assertIs(State.RETIRED, adopted.state)
@@ -276,7 +276,7 @@ class AdoptTest(TreeCrashTest):
             self.assertEqual([], world.ceph.inventory())
 
         self.each_death(
-            self.prepare, lambda process, _: process.survey.look(), check
+            self.prepare, lambda process, _: process.reconciler.look(), check
         )
 
 

@@ -78,11 +78,11 @@ class Chain:
         self.do_chores()
 
     def do_chores(self) -> None:
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.process.recovery.sweep()
         while self.process.flattener.run_next():
             continue
-        self.process.reaper.sweep()
+        self.process.garbage_collector.sweep()
 
     def read_last(self) -> tuple[bytes, bytes, bytes]:
         disk = self.boot(self.images['C'])

@@ -26,7 +26,7 @@ class OtherClusterTest(testtools.TestCase):
             self.process.engine.create_disk(service.request(self.image_id))
             for _ in range(3)
         ]
-        self.process.survey.look()
+        self.process.reconciler.look()
 
     def other(self) -> service.Process:
         """Return a process that is connected to an empty cluster."""
@@ -51,12 +51,12 @@ class OtherClusterTest(testtools.TestCase):
         lineage.move(lineage.move(retired, State.DELETING), State.RETIRED)
         states = [clone.state for clone in lineage.page(Filters())]
         other = self.other()
-        other.survey.look()
+        other.reconciler.look()
         other.recovery.sweep()
         other.recovery.take_over()
         other.recovery.retire_begun()
-        other.reaper.sweep()
-        other.upkeep.look()
+        other.garbage_collector.sweep()
+        other.expiry.look()
         self.assertFalse(other.flattener.run_next())
         self.assertEqual(
             states, [clone.state for clone in lineage.page(Filters())]

@@ -42,7 +42,7 @@ class ReleaseBeforeTest(testtools.TestCase):
             'vms', disk.image.name, str(uuid.uuid4()), 'images'
         )
         process.flattener.run_next()
-        process.survey.look()
+        process.reconciler.look()
         process.snapshots.discard_snapshot(location)
         process.engine.remove(disk, service.ASKED)
         process.sweep_until_quiet()

@@ -7,7 +7,7 @@ from rbdcloner import errors
 from rbdcloner.db.parents import release
 from rbdcloner.maintenance import recovery
 from rbdcloner.model import CloneFormat
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 from tests.unit.fixtures import bases
@@ -28,7 +28,7 @@ def test_a_dropped_base_goes_though_glance_has_its_image(importer):
     importer.process.sweep_until_quiet()
     importer.assert_nothing_left()
     now = importer.lineage.base(base.uuid)
-    assert now.state is BaseState.DROPPED
+    assert now.state is ImportState.DROPPED
     assert now.clone.state is State.DELETED
 
 
@@ -46,9 +46,9 @@ def test_a_base_stays_while_nobody_drops_it(importer):
     base = importer.make()
     importer.world.pass_time()
     importer.process.sweep_until_quiet()
-    importer.process.survey.look()
+    importer.process.reconciler.look()
     now = importer.lineage.base(base.uuid)
-    assert (now.state, now.clone.state) == (BaseState.READY, State.READY)
+    assert (now.state, now.clone.state) == (ImportState.READY, State.READY)
     assert importer.lineage.parent_of_base(base) is not None
     disk = importer.disk_of(base)
     importer.process.engine.remove(disk, service.ASKED)
@@ -106,8 +106,8 @@ def test_a_living_importers_image_is_left_alone(importer, steps):
     before = importer.world.ceph.inventory()
     importer.process.recovery.sweep()
     importer.process.recovery.take_over()
-    importer.process.reaper.sweep()
-    importer.process.survey.look()
+    importer.process.garbage_collector.sweep()
+    importer.process.reconciler.look()
     assert importer.world.ceph.inventory() == before
     assert importer.lineage.bases()[0].clone.state is State.RESERVED
 
@@ -122,7 +122,7 @@ def test_parents_that_cannot_be_released_keep_no_other_from_it(monkeypatch):
             disk = process.engine.create_disk(service.request(image_id))
             world.ceph.fail('unprotect', errors.CephForbidden(act='', pool=''))
             process.engine.remove(disk, service.ASKED)
-            process.reaper.sweep()
+            process.garbage_collector.sweep()
         world.pass_time()
         *stay, goes = process.lineage.unneeded_parents(0, 10)
         forbidden = errors.CephForbidden(act='', pool='')
@@ -141,7 +141,7 @@ def test_a_parent_whose_children_are_hidden_takes_new_ones():
         hidden = errors.ChildrenHidden(snapshot='', user='', act='', pool='')
         world.ceph.fail('children', hidden, times=99)
         process.engine.remove(disk, service.ASKED)
-        process.reaper.sweep()
+        process.garbage_collector.sweep()
         world.pass_time()
         process.recovery.sweep()
         another = process.engine.create_disk(service.request(image_id))

@@ -107,7 +107,7 @@ class RestoreTest(ReleaseTest):
         self.assertRaises(errors.NotRetired, self.release.restore, other)
 
     def test_what_is_being_destroyed_is_refused(self) -> None:
-        self.process.lineage.hold(self.retired, 'a reaper', 5)
+        self.process.lineage.hold(self.retired, 'a garbage collector', 5)
         self.assertRaises(errors.DiskBusy, self.release.restore, self.retired)
 
     def disks(self) -> list[str]:
@@ -161,7 +161,7 @@ class RetireTest(ReleaseTest):
         (image,) = self.release.retire(self.image_id)
         self.process.recovery.sweep()
         tree.delete(self.process, self.image_id)
-        self.process.reaper.sweep()
+        self.process.garbage_collector.sweep()
         row = self.row(image)
         self.assertIs(State.RETIRED, row.state)
         self.assertIn('ImageInGlance', row.reason)

@@ -15,8 +15,8 @@ from rbdcloner.model import FlattenReason
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import Image
 from rbdcloner.model import Kind
-from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
+from rbdcloner.states import ImportState
 from rbdcloner.states import State
 from tests.unit.fixtures import bases
 from tests.unit.fixtures import service
@@ -58,7 +58,7 @@ class SurveyTest(testtools.TestCase):
     def test_an_image_that_glance_deleted_unregistered_is_removed(self):
         image = self.snapshot()
         self.waive_patience()
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.process.sweep_until_quiet()
         self.assertIs(State.DELETED, self.row(image.name).state)
         self.assertNotIn(image.name, self.ceph.named('images'))
@@ -70,7 +70,7 @@ class SurveyTest(testtools.TestCase):
 
     def test_an_image_that_is_being_registered_stays(self):
         image = self.snapshot()
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.assertIs(State.READY, self.row(image.name).state)
         self.waive_patience()
         self.service.glance.images[image.name] = GlanceImage(
@@ -84,7 +84,7 @@ class SurveyTest(testtools.TestCase):
             members=frozenset(),
             locations=(),
         )
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.process.absent_images.image_deleted(image.name)
         self.assertIs(State.READY, self.row(image.name).state)
 
@@ -94,7 +94,7 @@ class SurveyTest(testtools.TestCase):
         parent = self.process.lineage.find_parent(snap.snapshot)
         self.process.absent_images.image_deleted(image.name)
         self.process.sweep_until_quiet()
-        adopter = self.process.reaper.adopter
+        adopter = self.process.garbage_collector.adopter
         self.assertIsNone(adopter.adopt_if_gone(parent))
         adopted = self.process.lineage.page(Filters(kind=Kind.ADOPTED))
         self.assertEqual([], adopted)
@@ -111,7 +111,7 @@ class SurveyTest(testtools.TestCase):
         for image_id in deleted:
             self.process.engine.create_disk(service.request(image_id))
             self.service.delete_image(image_id)
-        self.process.survey.look()
+        self.process.reconciler.look()
         adopted = self.process.lineage.page(Filters(kind=Kind.ADOPTED))
         self.assertEqual(deleted, [each.glance_image_id for each in adopted])
 
@@ -119,10 +119,10 @@ class SurveyTest(testtools.TestCase):
         self.read_one_by_one()
         images = [self.snapshot() for _ in range(3)]
         for _ in images:
-            self.process.survey.look()
+            self.process.reconciler.look()
         self.waive_patience()
         for left in (2, 1, 0):
-            self.process.survey.look()
+            self.process.reconciler.look()
             states = [self.row(image.name).state for image in images]
             self.assertEqual(left, states.count(State.READY))
 
@@ -173,10 +173,10 @@ class BaseTest(testtools.TestCase):
     def test_a_base_that_others_trash_is_imported_anew(self) -> None:
         self.service.ceph.trash(self.image())
         process = self.importer.process
-        process.survey.look()
+        process.reconciler.look()
         self.assertIsNone(process.lineage.parent_of_base(self.base))
         now = process.lineage.base(self.base.uuid)
-        self.assertIs(BaseState.DROPPED, now.state)
+        self.assertIs(ImportState.DROPPED, now.state)
         self.assertIs(State.RETIRED, now.clone.state)
         self.importer.disk_of(self.importer.make())
         process.engine.remove(self.disk, service.ASKED)

@@ -486,7 +486,7 @@ def _retired(world: Service) -> str:
 
 
 def _reap(process: Process) -> None:
-    process.reaper.sweep()
+    process.garbage_collector.sweep()
 
 
 def _to_flatten(world: Service) -> str:

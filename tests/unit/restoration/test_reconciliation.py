@@ -115,7 +115,7 @@ class ReconciliationTest(testtools.TestCase):
         generation = self.process.generation
         generation.renew(generation.see())
         self.world.pass_time()
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.process.sweep_until_quiet(*but)
 
     def glance_image(self, disk: Clone) -> str:
@@ -404,7 +404,7 @@ class TrashTest(ReconciliationTest):
         generation.renew(generation.see())
         before = self.in_ceph()
         self.process.recovery.sweep()
-        self.process.reaper.sweep()
+        self.process.garbage_collector.sweep()
         self.assertEqual(before, self.in_ceph())
         self.go_on()
         for disk in disks:
@@ -961,9 +961,9 @@ class StoryTest(ReconciliationTest):
         self.process.recovery.sweep()
         self.process.recovery.take_over()
         self.process.recovery.retire_begun()
-        self.process.survey.look()
-        self.process.upkeep.look()
-        self.process.reaper.sweep()
+        self.process.reconciler.look()
+        self.process.expiry.look()
+        self.process.garbage_collector.sweep()
         self.assertEqual(self.before, self.in_ceph())
 
     def assert_data(self) -> None:

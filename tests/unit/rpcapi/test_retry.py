@@ -34,8 +34,8 @@ FAILOVERS = (
 )
 
 
-def no_room(awaited: bool) -> errors.RoomNeeded:
-    return errors.RoomNeeded(
+def no_room(awaited: bool) -> errors.LimitReached:
+    return errors.LimitReached(
         what='depth', value=5, limit=4, flattens='that', awaited=awaited
     )
 

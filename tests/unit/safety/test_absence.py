@@ -13,7 +13,7 @@ from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
 from rbdcloner.model import Kind
-from rbdcloner.states import BaseState
+from rbdcloner.states import ImportState
 from rbdcloner.states import State
 from tests.unit.fixtures import bases
 from tests.unit.fixtures import service
@@ -61,10 +61,10 @@ class AbsenceTest(testtools.TestCase):
     def look(self) -> None:
         """Look, recover and reap once, long after everything was made."""
         self.service.pass_created()
-        self.process.survey.look()
-        self.process.upkeep.look()
+        self.process.reconciler.look()
+        self.process.expiry.look()
         self.process.recovery.sweep()
-        self.process.reaper.sweep()
+        self.process.garbage_collector.sweep()
 
     def forget(self, *images: str) -> dict[str, object]:
         """Have Glance know the images no more; what it knew."""
@@ -251,17 +251,21 @@ class BaseTest(testtools.TestCase):
         importer = bases.Importer(world)
         base, process = importer.make(), importer.process
         del world.glance.images[importer.image_id]
-        for expected in (BaseState.READY, BaseState.READY, BaseState.DROPPED):
-            if expected is BaseState.DROPPED:
+        for expected in (
+            ImportState.READY,
+            ImportState.READY,
+            ImportState.DROPPED,
+        ):
+            if expected is ImportState.DROPPED:
                 world.pass_time()
-            process.upkeep.look()
+            process.expiry.look()
             process.recovery.sweep()
-            process.reaper.sweep()
+            process.garbage_collector.sweep()
             now = process.lineage.base(base.uuid)
             self.assertIs(expected, now.state)
         self.assertIs(State.RETIRED, now.clone.state)
         world.pass_time()
-        process.reaper.sweep()
+        process.garbage_collector.sweep()
         now = process.lineage.base(base.uuid)
         self.assertIs(State.DELETED, now.clone.state)
 
@@ -313,8 +317,8 @@ class BrakeTest(AbsenceTest):
         self.forget(self.images[0])
         self.age()
         self.service.pass_time()
-        self.process.lineage.engage_brake(self.ceph.fsid, 'upkeep', 'a test')
-        self.process.reaper.sweep()
+        self.process.lineage.engage_brake(self.ceph.fsid, 'expiry', 'a test')
+        self.process.garbage_collector.sweep()
         self.assertIs(State.RETIRED, self.state(self.images[0]))
 
     def test_crowd_of_removed_disks_stays(self) -> None:
@@ -350,7 +354,7 @@ class PoolTest(AbsenceTest):
     def test_row_of_a_pool_that_was_renamed_away_stays(self) -> None:
         self.rename()
         for process in (self.process, self.service.process()):
-            process.survey.look()
+            process.reconciler.look()
         self.assertIs(State.READY, self.disk_state())
         (brake,) = self.process.lineage.brakes()
         self.assertIn('Pool vms', brake.reason)
@@ -358,7 +362,7 @@ class PoolTest(AbsenceTest):
     def test_retired_row_of_a_pool_that_was_renamed_away_stays(self) -> None:
         self.process.engine.remove(self.disk, service.ASKED)
         self.rename()
-        self.process.reaper.sweep()
+        self.process.garbage_collector.sweep()
         (clone,) = self.process.lineage.page(Filters(uuid=self.disk.uuid))
         self.assertIs(State.RETIRED, clone.state)
 

@@ -130,7 +130,7 @@ class OrderTest(GateTest):
 
 
 class NameTest(GateTest):
-    """A maker died in its first act, and left a name without an image."""
+    """A builder died in its first act, and left a name without an image."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -190,9 +190,9 @@ class OutdatedTest(GenerationTest):
         self.process.recovery.sweep()
         self.process.recovery.take_over()
         self.process.recovery.retire_begun()
-        self.process.survey.look()
-        self.process.upkeep.look()
-        self.process.reaper.sweep()
+        self.process.reconciler.look()
+        self.process.expiry.look()
+        self.process.garbage_collector.sweep()
 
     def states(self) -> list[str]:
         return [state for _name, state in self.world.rows()]

@@ -20,7 +20,7 @@ OURS = (rbdcloner.__version__, rpc.VERSION)
 
 @pytest.fixture
 def present(lineage):
-    return heartbeat.Presence(lineage, 'me', 'a-host', LEASE_S)
+    return heartbeat.Heartbeat(lineage, 'me', 'a-host', LEASE_S)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_one_worker_of_a_host_speaks_for_all(lineage, warnings):
         lineage.register_worker(owner, 'a-host', 1, *OURS)
     lineage.register_worker('b', 'b-host', 1, '9.9', OURS[1])
     for owner in ('one', 'two', 'three'):
-        heartbeat.Presence(lineage, owner, 'a-host', LEASE_S).look()
+        heartbeat.Heartbeat(lineage, owner, 'a-host', LEASE_S).look()
     assert len(warnings()) == 1
 
 

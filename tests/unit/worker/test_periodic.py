@@ -33,9 +33,11 @@ class StoppingTest(testtools.TestCase):
 
     def test_the_reaper_destroys_nothing(self) -> None:
         self.process.engine.remove(self.disk, service.ASKED)
-        self.assertEqual(0, self.process.reaper.sweep(self.stopping))
+        self.assertEqual(
+            0, self.process.garbage_collector.sweep(self.stopping)
+        )
         self.assertEqual([State.RETIRED], self.states())
-        self.assertEqual(1, self.process.reaper.sweep())
+        self.assertEqual(1, self.process.garbage_collector.sweep())
         self.assertEqual([State.DELETED], self.states())
 
     def test_the_recovery_resolves_nothing(self) -> None:
@@ -59,9 +61,9 @@ class StoppingTest(testtools.TestCase):
     def test_the_survey_follows_nothing(self) -> None:
         self.service.ceph.trash(self.disk.image)
         self.service.ceph.purge(self.disk.image)
-        self.process.survey.look(self.stopping)
+        self.process.reconciler.look(self.stopping)
         self.assertEqual([State.READY], self.states())
-        self.process.survey.look()
+        self.process.reconciler.look()
         self.assertEqual([State.RETIRED], self.states())
 
 
@@ -72,7 +74,9 @@ class FailingTest(testtools.TestCase):
         super().setUp()
         self.log = self.useFixture(fixtures.FakeLogger(level=logging.INFO))
         self.failures: list[Exception | None] = []
-        self.chore = periodic.Chore('survey', self.act, 1, threading.Event())
+        self.task = periodic.PeriodicTask(
+            'reconciler', self.act, 1, threading.Event()
+        )
 
     def act(self) -> None:
         failure = self.failures.pop(0)
@@ -82,13 +86,13 @@ class FailingTest(testtools.TestCase):
     def said(self, *failures: Exception | None) -> list[str]:
         self.failures = list(failures)
         for _ in failures:
-            self.chore.do()
+            self.task.do()
         return self.log.output.splitlines()
 
     def test_what_lasts_is_told_once(self) -> None:
         down = errors.DatabaseUnavailable(reason='down')
         said = self.said(down, down, down)
-        self.assertEqual([f'The survey is tried again: {down}'], said)
+        self.assertEqual([f'The reconciler is tried again: {down}'], said)
 
     def test_what_changes_is_told_again(self) -> None:
         down = errors.DatabaseUnavailable(reason='down')
@@ -98,7 +102,7 @@ class FailingTest(testtools.TestCase):
     def test_what_comes_back_is_told_again(self) -> None:
         down = errors.DatabaseUnavailable(reason='down')
         said = self.said(down, None, None, down)
-        self.assertEqual('The survey works again', said[1])
+        self.assertEqual('The reconciler works again', said[1])
         self.assertEqual(3, len(said))
 
     def test_the_unexpected_is_told_with_its_traceback(self) -> None:
@@ -107,7 +111,7 @@ class FailingTest(testtools.TestCase):
 
 
 class CrowdTest(testtools.TestCase):
-    """The survey warns of parents with many children."""
+    """The reconciler warns of parents with many children."""
 
     def warnings(self, **flatten: int) -> list[str]:
         world = self.useFixture(service.Service(**flatten))
@@ -116,8 +120,8 @@ class CrowdTest(testtools.TestCase):
         image_id = world.add_image()
         for _ in range(3):
             process.engine.create_disk(service.request(image_id))
-        process.survey.look()
-        process.survey.look()
+        process.reconciler.look()
+        process.reconciler.look()
         self.image = f'images/{image_id}@snap'
         return log.output.splitlines()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A manager that is told to end leaves its chores to others."""
+"""A manager that is told to end leaves its periodic tasks to others."""
 
 import os
 import time
