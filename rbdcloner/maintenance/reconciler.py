@@ -91,7 +91,6 @@ class Reconciler:
         self._looked_at_parent: dict[Purpose, int] = {}
         self._looks_below_at: dict[int, float] = {}
         self._damaged_since: dict[int, float] = {}
-        self._is_first_look = True
         self._said: set[str] = set()
         self._said_before: set[str] = set()
 
@@ -106,9 +105,6 @@ class Reconciler:
         stopping = stopping or threading.Event()
         self._said_before, self._said = self._said, set()
         look = self._absence.brake.look('reconciler')
-        if self._is_first_look:
-            self._lineage.detach_ended()
-            self._is_first_look = False
         self._look_at_pools(look, stopping)
         waiting = self._paged(self._lineage.waiting)
         for clone in _until(stopping, waiting):

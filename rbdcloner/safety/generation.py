@@ -62,13 +62,12 @@ _PAST = 10_000
 class Found:
     """What was seen at one moment.
 
-    ``database`` is ``None`` where the schema has no place for it. ``marks``
-    are the pools' texts; ``reasons`` why nothing in a pool is destroyed,
-    ``reason`` why nothing at all is, ``recorded`` what the database says of
-    that. ``advanced_at`` is when the database came to its generation.
+    ``marks`` are the pools' texts; ``reasons`` why nothing in a pool is
+    destroyed, ``reason`` why nothing at all is, ``recorded`` what the database
+    says of that. ``advanced_at`` is when the database came to its generation.
     """
 
-    database: Mark | None
+    database: Mark
     marks: dict[str, str]
     reasons: dict[str, str]
     reason: str = ''
@@ -147,7 +146,7 @@ class Generation:
         another generation.
         """
         found = self.look()
-        if found.database is None or found.reason:
+        if found.reason:
             return
         try:
             after = self._lineage.advance(found.database)
@@ -164,8 +163,7 @@ class Generation:
         return [
             found.reasons.get(pool) or _difference(ours, pool, text)
             for pool, text in found.marks.items()
-            if ours is not None
-            and pool not in taken
+            if pool not in taken
             and (pool in found.reasons or not _is_of(ours, text))
         ]
 
@@ -178,8 +176,6 @@ class Generation:
         :raises RowMoved: the database is not as it was *found*.
         """
         ours = found.database
-        if ours is None:
-            raise errors.RowMoved(name='the lineage', expected='a mark')
         past = max(
             (
                 Mark.of_text(text).generation
@@ -230,8 +226,6 @@ class Generation:
                 reasons[pool] = str(exc).rstrip('.')
         # After the pools: it is never behind what they say.
         age = self._lineage.age()
-        if age is None:
-            return Found(None, marks, reasons, _without_a_place(marks))
         return Found(
             age.mark,
             marks,
@@ -244,8 +238,6 @@ class Generation:
     def _note(self, found: Found) -> None:
         """Take the pools that nobody has, and record what was found."""
         ours = found.database
-        if ours is None:
-            return
         if not found.reason:
             self._newest = ours
             self._note_pools(found, ours)
@@ -318,16 +310,6 @@ def _is_of(ours: Mark, text: str) -> bool:
         return not text or Mark.of_text(text).lineage == ours.lineage
     except ValueError:
         return False
-
-
-def _without_a_place(marks: Mapping[str, str]) -> str:
-    marked = sorted(pool for pool, text in marks.items() if text)
-    if not marked:
-        return ''
-    return (
-        f'the database has no mark, and pool {", ".join(marked)} has one: '
-        'it is older, or "rbdcloner-manage db sync" was not run'
-    )
 
 
 def _difference(ours: Mark, pool: str, text: str) -> str:

@@ -17,9 +17,6 @@ from rbdcloner.model import Way
 from rbdcloner.sources import formats
 from rbdcloner.states import ImportState
 
-#: Managers before that know nothing of bases.
-RPC_VERSION = (1, 3)
-
 _ENDED = (ImportState.COPIED, ImportState.DROPPED)
 
 #: Who waits asks again after that, sooner when there is little left.
@@ -112,14 +109,10 @@ class Bases:
 
     def _check(self, image: GlanceImage) -> None:
         formats.accept(image)
-        reason = ''
         if not self.limit:
-            reason = '"limit" in group [imports] is 0'
-        elif self.lineage.has_workers_before(RPC_VERSION):
-            # They do not know what a base's rows are.
-            reason = 'managers of an older release run; see "service list"'
-        if reason:
-            raise errors.ImportRefused(image_id=image.id, reason=reason)
+            raise errors.ImportRefused(
+                image_id=image.id, reason='"limit" in group [imports] is 0'
+            )
 
     def _importing(self, base: Base) -> errors.ImageImporting:
         return errors.ImageImporting(

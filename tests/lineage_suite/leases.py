@@ -4,7 +4,6 @@
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.db import schema
 from rbdcloner.model import FlattenReason
 from rbdcloner.states import State
 from tests.lineage_suite.claims import EXPIRED
@@ -75,13 +74,3 @@ class TestLease(Claims):
         assert lineage.late(0.5, 10) == [late, later]
         assert lineage.late(0.5, 1) == [late]
         assert lineage.late(60, 10) == []
-
-    def test_without_a_record_of_workers_nobody_is_shut_out(
-        self, engine, lineage, reserve
-    ):
-        clone = reserve(owner='other', lease_s=EXPIRED)
-        schema.workers.drop(engine)
-        try:
-            assert lineage.hold(clone, 'me', 30, ()).owner == 'me'
-        finally:
-            schema.workers.create(engine)

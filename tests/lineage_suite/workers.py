@@ -62,17 +62,6 @@ class TestWorker(Workers):
         assert (worker.stopped_at, worker.shut_out_at) == (None, None)
         assert worker.started_at <= worker.seen_at <= worker.looked_at
 
-    def test_one_that_knows_less_is_told_from_the_others(
-        self, lineage, register, age
-    ):
-        assert not lineage.has_workers_before((1, 3))
-        register()
-        assert not lineage.has_workers_before((1, 2))
-        assert lineage.has_workers_before((1, 3))
-        assert lineage.has_workers_before((1, 10))
-        age('me', 3600)
-        assert not lineage.has_workers_before((1, 3))
-
     def test_times_are_by_the_database(self, lineage, register):
         before = lineage.now()
         register()
@@ -169,27 +158,6 @@ class TestWorker(Workers):
         lineage.next_flatten('flattens', EXPIRED, 1)
         assert lineage.forget_workers(WEEK_S) == 1
         assert owners(lineage) == ['clones', 'flattens']
-
-    def test_without_the_table_nothing_happens(self, engine, lineage, ready):
-        """Nor is anything in the way once it is there."""
-        schema.workers.drop(engine)
-        try:
-            lineage.register_worker('me', 'host', 42, '2.0', '1.2')
-            lineage.note_addresses('me', ['a'])
-            lineage.shut_out('me', ['a'])
-            lineage.worker_stopped('me')
-            assert not lineage.beat('me', 0)
-            assert not lineage.records_workers()
-            assert lineage.workers() == []
-            assert lineage.addresses_of('me') == ()
-            assert lineage.forget_workers(0) == 0
-            assert ready().state is State.READY
-        finally:
-            schema.workers.create(engine)
-        assert lineage.records_workers()
-        lineage.register_worker('me', 'host', 42, '2.0', '1.2')
-        assert lineage.beat('me', 0)
-        assert lineage.addresses_of('me') == ('a',)
 
     def test_who_was_forgotten_has_its_addresses_still(
         self, engine, lineage, register

@@ -80,18 +80,9 @@ class List(app.OfManage, lister.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], list[list[Any]]]:
-        """Return the managers' values.
-
-        :raises ConfigurationError: the schema has no place for them yet.
-        """
-        lineage = self.app.lineage
-        if not lineage.records_workers():
-            raise errors.ConfigurationError(
-                problem='Managers are not recorded yet',
-                remedy='Run "rbdcloner-manage db sync", which running '
-                'managers notice',
-            )
-        self._found = list(roster.managers(lineage, parsed_args.all))
+        """Return the managers' values."""
+        found = roster.managers(self.app.lineage, parsed_args.all)
+        self._found = list(found)
         shown = _BRIEF if parsed_args.formatter == 'table' else _FULL
         return tuple(shown), [
             [value(manager) for value in shown.values()]
@@ -101,7 +92,7 @@ class List(app.OfManage, lister.Lister):
     def afterwards(self, parsed_args: argparse.Namespace) -> int:
         """Tell persons what is not as it should be."""
         age = self.app.lineage.age()
-        if age is not None and age.stopped:
+        if age.stopped:
             self.say(str(errors.DatabaseOutdated(reason=age.stopped)))
         if not any(manager.workers for manager in self._found):
             self.say(

@@ -57,12 +57,7 @@ class Changes(Transitions):
     def find_open_change(
         self, connection: sa.Connection, clone: Clone
     ) -> Change | None:
-        """Return the newest request that the disk's row is in progress for.
-
-        ``None`` on the schema of the release before.
-        """
-        if not self._are_remembered(connection, changes):
-            return None
+        """Return the newest request that the disk's row is in progress for."""
         statement = (
             _CHANGES.where(changes.c.clone_id == clone.id, changes.c.open == 1)
             .order_by(changes.c.id.desc())
@@ -92,12 +87,11 @@ class Changes(Transitions):
             reason=reason,
             size_bytes=size_bytes,
         )
-        if self._are_remembered(connection, changes):
-            connection.execute(
-                sa.update(changes)
-                .where(changes.c.clone_id == clone.id, changes.c.open == 1)
-                .values(open=None, parent_id=None)
-            )
+        connection.execute(
+            sa.update(changes)
+            .where(changes.c.clone_id == clone.id, changes.c.open == 1)
+            .values(open=None, parent_id=None)
+        )
         return moved
 
     @writes
@@ -206,8 +200,6 @@ class Changes(Transitions):
         :raises RequestOutdated: it is not.
         :raises RowMoved: the same request is, or was, executed elsewhere.
         """
-        if not self._are_remembered(connection, changes):
-            return
         noted = self._noted(connection, request)
         if noted is not None and noted.clone_id != clone.id:
             raise errors.RequestOutdated(
@@ -247,7 +239,7 @@ class Changes(Transitions):
     def _noted(
         self, connection: sa.Connection, request: Request
     ) -> Change | None:
-        if not request.call or not self._are_remembered(connection, changes):
+        if not request.call:
             return None
         statement = _CHANGES.where(deletions.c.call == request.call)
         row = connection.execute(statement).one_or_none()

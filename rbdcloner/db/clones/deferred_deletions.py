@@ -38,7 +38,7 @@ class Deferrals(Deletions):
         Of an instance's disks those whose names end with *suffix*. Repeated
         it changes nothing.
         """
-        if deletion == FORGOTTEN or not self._are_deferred(connection):
+        if deletion == FORGOTTEN:
             return
         statements.write(
             connection,
@@ -62,8 +62,7 @@ class Deferrals(Deletions):
     @writes
     def end_deferrals(self, connection: sa.Connection) -> None:
         """Record that every disk is recorded again: no deletion waits."""
-        if self._are_deferred(connection):
-            connection.execute(sa.delete(deferred_deletions))
+        connection.execute(sa.delete(deferred_deletions))
 
     def _deferred_order(
         self,
@@ -72,8 +71,6 @@ class Deferrals(Deletions):
         instance_uuid: str,
         made_at: datetime.datetime,
     ) -> Warrant | None:
-        if not self._are_deferred(connection):
-            return None
         statement = (
             sa.select(
                 deletions.c.call,
@@ -95,7 +92,3 @@ class Deferrals(Deletions):
                     row.call,
                 )
         return None
-
-    def _are_deferred(self, connection: sa.Connection) -> bool:
-        """Tell whether the schema has a place for them."""
-        return self._are_remembered(connection, deferred_deletions)

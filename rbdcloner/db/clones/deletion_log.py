@@ -42,8 +42,6 @@ FORGOTTEN = 2**63 - 1
 class Deletions(Database):
     """How :class:`~rbdcloner.db.lineage.Lineage` remembers deletions."""
 
-    _known_tables: frozenset[str] = frozenset()
-
     def note_deletion(
         self, call: str, image: Image, instance_uuid: str = ''
     ) -> int:
@@ -69,12 +67,8 @@ class Deletions(Database):
         :raises DiskNotFound: no row ever had the name, but one that was made
             by who knew of *deletion*.
         """
-        spared = (
-            [sa.not_(_knows(deletion))]
-            if self._are_remembered(connection)
-            else []
-        )
-        found = queries.named(connection, image, *spared)
+        spared = sa.not_(_knows(deletion))
+        found = queries.named(connection, image, spared)
         if found is None:
             raise errors.DiskNotFound(name=image.name, pool=image.pool)
         return found
@@ -84,8 +78,6 @@ class Deletions(Database):
         self, connection: sa.Connection, deletion: int, instance_uuid: str
     ) -> set[int]:
         """Return the ids of the instance's clones that *deletion* spares."""
-        if not self._are_remembered(connection):
-            return set()
         statement = sa.select(clones.c.id).where(
             clones.c.instance_uuid == instance_uuid, _knows(deletion)
         )
@@ -111,8 +103,6 @@ class Deletions(Database):
 
         Its caller knew of those that concern it, or did not say.
         """
-        if not self._are_remembered(connection):
-            return 0
         statement = sa.select(sa.func.max(deletions.c.id)).where(
             deletions.c.created_at < clone.created_at
         )
@@ -126,15 +116,11 @@ class Deletions(Database):
 
         Those that still wait for ``db restored`` are kept.
         """
-        if not self._are_remembered(connection):
-            return 0
         old = deletions.c.created_at < clock.utc_after(-after_s)
-        if self._are_remembered(connection, deferred_deletions):
-            waiting = sa.select(deferred_deletions.c.id)
-            old = sa.and_(old, deletions.c.id.not_in(waiting))
-        if self._are_remembered(connection, changes):
-            ids = sa.select(deletions.c.id).where(old)
-            connection.execute(sa.delete(changes).where(changes.c.id.in_(ids)))
+        waiting = sa.select(deferred_deletions.c.id)
+        old = sa.and_(old, deletions.c.id.not_in(waiting))
+        ids = sa.select(deletions.c.id).where(old)
+        connection.execute(sa.delete(changes).where(changes.c.id.in_(ids)))
         return connection.execute(sa.delete(deletions).where(old)).rowcount
 
     @writes
@@ -181,8 +167,6 @@ class Deletions(Database):
 
         :raises oslo_db.exception.DBDuplicateEntry: the call was noted before.
         """
-        if not self._are_remembered(connection):
-            return FORGOTTEN
         insert = sa.insert(deletions).values(
             call=call or str(uuid.uuid4()),
             fsid=image.fsid,
@@ -211,7 +195,7 @@ class Deletions(Database):
         :raises CreationOutdated: one does.
         :raises RequestOutdated: one does, for a change.
         """
-        if after is None or not self._are_remembered(connection):
+        if after is None:
             return
         later = [
             deletions.c.id > after,
@@ -219,7 +203,7 @@ class Deletions(Database):
             deletions.c.fsid == image.fsid,
             concerns(image, instance_uuid),
         ]
-        if not changing and self._are_remembered(connection, changes):
+        if not changing:
             is_change = sa.exists().where(changes.c.id == deletions.c.id)
             later.append(sa.not_(is_change.correlate(deletions)))
         last = connection.scalar(
@@ -235,7 +219,7 @@ class Deletions(Database):
         self, connection: sa.Connection, clone_id: int, after: int | None
     ) -> None:
         """Record that who made the clone knew of the deletion *after*."""
-        if after and self._are_remembered(connection):
+        if after:
             connection.execute(
                 sa.insert(recreations).values(clone_id=clone_id, after=after)
             )
@@ -247,8 +231,6 @@ class Deletions(Database):
 
         What was not *done* is forgotten: sent again, it is a new request.
         """
-        if not self._are_remembered(connection, changes):
-            return
         ended = (changes.c.clone_id == clone.id, changes.c.open == 1)
         if done:
             connection.execute(
@@ -258,15 +240,6 @@ class Deletions(Database):
         ids = sa.select(changes.c.id).where(*ended)
         connection.execute(sa.delete(deletions).where(deletions.c.id.in_(ids)))
         connection.execute(sa.delete(changes).where(*ended))
-
-    def _are_remembered(
-        self, connection: sa.Connection, what: sa.Table = deletions
-    ) -> bool:
-        if what.name not in self._known_tables:
-            if not sa.inspect(connection).has_table(what.name):
-                return False
-            self._known_tables |= {what.name}
-        return True
 
 
 class CallRepeated(Exception):

@@ -133,11 +133,7 @@ class Waiting(absences.Absences):
                 UNHELD,
                 DUE,
                 sa.not_(HAS_CHILDREN),
-                *(
-                    [sa.not_(absences.is_young(absent_s))]
-                    if self._has_absences(connection)
-                    else []
-                ),
+                sa.not_(absences.is_young(absent_s)),
             )
             .order_by(clones.c.updated_at, clones.c.id)
             .limit(limit)
@@ -178,20 +174,6 @@ class Waiting(absences.Absences):
         return [
             rows.clone_and_parent(row) for row in connection.execute(statement)
         ]
-
-    @writes
-    def detach_ended(self, connection: sa.Connection) -> int:
-        """Detach the final rows that are attached; return how many were.
-
-        A manager of the release before ends a row without detaching it.
-        """
-        statement = (
-            sa.update(clones)
-            .where(clones.c.state.in_(sorted(states.FINAL)))
-            .where(clones.c.attached == 1)
-            .values(attached=None)
-        )
-        return connection.execute(statement).rowcount
 
     @reads
     def unneeded_parents(

@@ -175,8 +175,7 @@ class Search(Database):
     def clusters(self, connection: sa.Connection) -> set[str]:
         """Return the fsids of the clusters that this lineage is of."""
         found = set(connection.scalars(sa.select(parents.c.fsid).distinct()))
-        if sa.inspect(connection).has_table(pools.name):
-            found.update(connection.scalars(sa.select(pools.c.fsid)))
+        found.update(connection.scalars(sa.select(pools.c.fsid)))
         return found
 
 

@@ -2,8 +2,7 @@
 """By whose order the images of clones are destroyed, and on what evidence.
 
 A warrant is written in the transaction that moves the row to DELETING or
-UNDOING; the last one of a row counts. On the schema of the release before,
-none is recorded.
+UNDOING; the last one of a row counts.
 """
 
 import sqlalchemy as sa
@@ -21,8 +20,6 @@ from rbdcloner.model import Warrant
 class Warrants(Database):
     """How :class:`~rbdcloner.db.lineage.Lineage` records who ordered what."""
 
-    _warrants_are_there = False
-
     @reads
     def warrant_of(
         self, connection: sa.Connection, clone: Clone
@@ -31,8 +28,6 @@ class Warrants(Database):
 
         ``None`` where a manager of the release before moved the row.
         """
-        if not self._warrants_are_recorded(connection):
-            return None
         statement = (
             sa.select(warrants)
             .where(warrants.c.clone_id == clone.id)
@@ -47,8 +42,6 @@ class Warrants(Database):
     def _issue(
         self, connection: sa.Connection, clone: Clone, warrant: Warrant
     ) -> None:
-        if not self._warrants_are_recorded(connection):
-            return
         connection.execute(
             sa.insert(warrants).values(
                 clone_id=clone.id,
@@ -58,10 +51,3 @@ class Warrants(Database):
                 created_at=clock.utc_now(),
             )
         )
-
-    def _warrants_are_recorded(self, connection: sa.Connection) -> bool:
-        if not self._warrants_are_there:
-            self._warrants_are_there = sa.inspect(connection).has_table(
-                warrants.name
-            )
-        return self._warrants_are_there

@@ -171,8 +171,6 @@ class BaseImages(ImportRuns, Transitions):
 
         None if *base* is not READY any more, or yet.
         """
-        if not self._are_there(connection):
-            return None
         known = known_bases.one(
             connection,
             bases.c.id == base.id,
@@ -203,8 +201,6 @@ class BaseImages(ImportRuns, Transitions):
         No attached child is recorded, no other was touched since, and
         neither was the base; at most *limit*.
         """
-        if not self._are_there(connection):
-            return []
         since = clock.utc_after(-idle_s)
         return known_bases.page(
             connection,
@@ -224,8 +220,6 @@ class BaseImages(ImportRuns, Transitions):
 
         By id, at most *limit*.
         """
-        if not self._are_there(connection):
-            return []
         return known_bases.page(
             connection,
             limit,

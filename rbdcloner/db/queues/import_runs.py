@@ -124,8 +124,6 @@ class ImportRuns(Bases):
         limit: int,
         shut_out: Collection[str] | None,
     ) -> Base | None:
-        if not self._are_there(connection):
-            return None
         here = self.here(bases)
         queue = dataclasses.replace(
             _QUEUE, one=lambda *wanted: known_bases.one(*wanted, *here)

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from rbdcloner.cmd.manage import columns
 from rbdcloner.db import schema
-from rbdcloner.db.core import upgrade
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import FlattenReason
@@ -214,22 +213,6 @@ def test_that_nobody_is_recorded_is_said(database, lineage):
         assert ran.code == 3
         assert ran.err.startswith('No manager ')
         assert ran.err.count('\n') == 1
-
-
-def test_on_the_schema_of_the_release_before_the_remedy_is_named(
-    database, lineage
-):
-    schema.workers.drop(lineage.writer)
-    with lineage.writer.begin() as connection:
-        connection.execute(
-            sa.text('UPDATE alembic_version SET version_num = :old'),
-            {'old': upgrade.OLDEST},
-        )
-    ran = database.run('service', 'list')
-    assert (ran.code, ran.out) == (1, '')
-    assert 'rbdcloner-manage db sync' in ran.err
-    assert ran.err.count('\n') == 1
-    assert database.run('lineage', 'list').code == 0
 
 
 def test_a_database_without_a_schema_is_refused(database):
