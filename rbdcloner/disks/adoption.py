@@ -107,7 +107,7 @@ class DiskAdoption:
 
     def _live(self, name: Image) -> Clone | None:
         try:
-            clone = self.engine.lineage.find(
+            clone = self.engine.lineage.clones.find(
                 name.fsid, name.pool, name.namespace, name.name
             )
         except errors.DiskNotFound:
@@ -124,7 +124,7 @@ class DiskAdoption:
 
     def _record(self, facts: ImageFacts, request: DiskRequest) -> Clone | None:
         """Return the new row; ``None`` to look again."""
-        recorded = self.engine.lineage.find_by_image(facts.image)
+        recorded = self.engine.lineage.clones.find_by_image(facts.image)
         if recorded is not None:
             if recorded.state in states.LIVE and recorded.image == facts.image:
                 # Another call was faster.
@@ -156,12 +156,12 @@ class DiskAdoption:
             request = dataclasses.replace(
                 request, image_id=parent.glance_image_id or request.image_id
             )
-        clone = self.engine.lineage.adopt_disk(
+        clone = self.engine.lineage.adoption.adopt_disk(
             facts, request, parent, clone_format
         )
         try:
             # One that is being executed may not have seen this row.
-            self.engine.lineage.refuse_outdated(
+            self.engine.lineage.deletions.refuse_outdated(
                 clone.image, request.instance_uuid, request.after
             )
         except errors.CreationOutdated as exc:

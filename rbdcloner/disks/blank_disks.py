@@ -105,7 +105,7 @@ class Imports:
         engine = self.engine
         try:
             return engine.holder.taken(
-                engine.lineage.reserve_import,
+                engine.lineage.blank_disks.reserve_import,
                 request,
                 engine.fsid,
                 engine.clone_format,
@@ -143,7 +143,9 @@ class Imports:
                 raise _exists(self._ready(held, found))
         if clone.uuid != blank_disks.row_uuid(request.call):
             self.engine.remover.generation.check(clone.image.pool)
-            self.engine.lineage.note_import(request, self.engine.fsid)
+            self.engine.lineage.blank_disks.note_import(
+                request, self.engine.fsid
+            )
             deleting = self.engine.holder.held_in(
                 clone,
                 State.DELETING,
@@ -179,7 +181,7 @@ class Imports:
                 # Before its caller knows: whatever becomes of the row, the
                 # image is a disk.
                 opened.mark_committed(clone.uuid)
-            return self.engine.lineage.move(
+            return self.engine.lineage.clones.transition(
                 clone, State.READY, size_bytes=size_bytes, reason=''
             )
 
@@ -191,7 +193,7 @@ class Imports:
         return facts
 
     def _ready(self, clone: Clone, found: ImageFacts) -> Clone:
-        return self.engine.lineage.move(
+        return self.engine.lineage.clones.transition(
             clone,
             State.READY,
             image_id=found.image.id,

@@ -109,7 +109,7 @@ class Snapshots:
             )
         self._check_pool(parts.pool)
         there = Image(parts.fsid, parts.pool, '', parts.image)
-        self.engine.lineage.note_deletion(call, there)
+        self.engine.lineage.deletions.note_deletion(call, there)
         image = self._find(parts.pool, parts.image)
         if image is not None:
             call = call or uuid.uuid4().hex
@@ -139,7 +139,9 @@ class Snapshots:
         taken = self._taken_by(request, disk)
         if taken is None:
             self._check_is_new(disk, snapshot)
-            taken = self.engine.lineage.begin_snapshot(disk, snapshot, request)
+            taken = self.engine.lineage.changes.begin_snapshot(
+                disk, snapshot, request
+            )
         return self.engine.builder.take(taken)
 
     def remove_snapshot(
@@ -167,7 +169,9 @@ class Snapshots:
         if isinstance(found, Parent) and found.purpose is not Purpose.CALLER:
             raise in_use
         try:
-            begun = self.engine.lineage.begin_removal(disk, found, request)
+            begun = self.engine.lineage.changes.begin_removal(
+                disk, found, request
+            )
             if begun is not None:
                 warrant = Warrant(
                     Order.CALLER,
@@ -247,7 +251,9 @@ class Snapshots:
     def _find(self, pool: str, name: str) -> Clone | None:
         """Return the live row of a Glance image that we made."""
         try:
-            clone = self.engine.lineage.find(self.engine.fsid, pool, '', name)
+            clone = self.engine.lineage.clones.find(
+                self.engine.fsid, pool, '', name
+            )
         except errors.DiskNotFound:
             return None
         if clone.state not in states.LIVE:
@@ -276,7 +282,7 @@ class Snapshots:
         self.headroom.for_image(disk)
         try:
             return self.engine.holder.taken(
-                self.engine.lineage.reserve_image,
+                self.engine.lineage.reservations.reserve_image,
                 disk,
                 image_id,
                 dest_pool,
@@ -302,17 +308,19 @@ class Snapshots:
 
     def _named(self, disk: Clone, snapshot: str) -> Parent | None:
         # The newest: an older one may have lost its name.
-        for parent in reversed(self.engine.lineage.snapshots_of(disk.image)):
+        for parent in reversed(
+            self.engine.lineage.snapshots.snapshots_of(disk.image)
+        ):
             if parent.snapshot.name == snapshot:
                 return parent
         return None
 
     def _taken_by(self, request: Request, disk: Clone) -> Parent | None:
         """Return the snapshot that *request* has taken, or began to take."""
-        noted = self.engine.lineage.find_change(request)
+        noted = self.engine.lineage.changes.find_change(request)
         if noted is None or noted.clone_id != disk.id:
             return None
-        (taken,) = self.engine.lineage.parents([noted.parent_id or 0])
+        (taken,) = self.engine.lineage.parents.page([noted.parent_id or 0])
         return taken if taken.state in _STAYING else None
 
     def _found(
@@ -329,7 +337,7 @@ class Snapshots:
                 self.releaser.remove(known, _REMOVED)
             except errors.ParentHasChildren:
                 # It lies in the trash of snapshots, and they keep it.
-                self.engine.lineage.lost_name(known)
+                self.engine.lineage.snapshots.lost_name(known)
             known = None
         return known or there
 

@@ -95,7 +95,7 @@ class ImportProgress:
         self.progress(*self._counts)
 
     def _record(self) -> None:
-        base = self._lineage.base_progress(
+        base = self._lineage.import_runs.base_progress(
             self._base, *self._counts, self._lease_s, way=self.way
         )
         if _is_abandoned(base, self._lease_s):
@@ -106,7 +106,7 @@ class ImportProgress:
 
     def _abandon(self) -> errors.RowMoved:
         """Give the base up, with its slot; return that it is no more ours."""
-        ended = self._lineage.abandon_base(self._base, _ABANDONED)
+        ended = self._lineage.import_runs.abandon_base(self._base, _ABANDONED)
         LOG.warning('%s is given up: %s', self._base, _ABANDONED)
         self._notify('error', ended)
         return errors.RowMoved(name=str(self._base), expected='asked for')

@@ -40,7 +40,7 @@ class AbsentImages:
         It is not counted if it was *witnessed*: somebody has moved the image
         to the trash in Ceph, too.
         """
-        if self.absence.lineage.is_absent(clone):
+        if self.absence.lineage.absences.is_absent(clone):
             return
         if witnessed:
             look.will_end(lambda: self.trash_in_time(clone))
@@ -55,7 +55,7 @@ class AbsentImages:
             '%s (%s) goes to the trash: Glance has no image %s any more',
             clone.image, clone.image.id, clone.glance_image_id,
         )  # fmt: skip
-        self.absence.lineage.note_trashed(clone)
+        self.absence.lineage.absences.note_trashed(clone)
         evidence = f'Glance has no image {clone.glance_image_id} any more'
         self.engine.remove(clone, Warrant(Order.ABSENCE, evidence))
 
@@ -66,13 +66,13 @@ class AbsentImages:
         if self.absence.is_deleted(clone.glance_image_id):
             if clone.state is State.READY:
                 self.trash_in_time(clone)
-            elif self.absence.lineage.was_ordered(clone):
+            elif self.absence.lineage.absences.was_ordered(clone):
                 # It need not wait.
-                self.absence.lineage.end_absence(clone)
+                self.absence.lineage.absences.end_absence(clone)
             return
         if clone.state is State.RETIRED:
             self._restore(clone)
-        self.absence.lineage.end_absence(clone)
+        self.absence.lineage.absences.end_absence(clone)
 
     def image_deleted(self, glance_image_id: str) -> None:
         """Obey Glance, which says that one of its users deleted an image.
@@ -92,12 +92,12 @@ class AbsentImages:
             kind=Kind.IMAGE,
             states=(State.READY,),
         )
-        for clone in lineage.page(made):
+        for clone in lineage.clones.page(made):
             LOG.warning('%s was deleted in Glance', clone.image)
             call = self._note_order(clone)
             warrant = Warrant(Order.CALLER, 'its deletion in Glance', call)
             self.engine.remove(clone, warrant)
-        for parent in lineage.parents(glance_image_id=glance_image_id):
+        for parent in lineage.parents.page(glance_image_id=glance_image_id):
             adopted = self._adopted(parent)
             if adopted is not None and adopted.kind is Kind.ADOPTED:
                 self._note_order(adopted)
@@ -111,8 +111,8 @@ class AbsentImages:
     def _note_order(self, clone: Clone) -> str:
         """Record Glance's word, once however often it comes; its id."""
         call = f'glance-{clone.glance_image_id}-{clone.id}'
-        self.absence.lineage.note_deletion(call, clone.image)
-        self.absence.lineage.end_absence(clone)
+        self.absence.lineage.deletions.note_deletion(call, clone.image)
+        self.absence.lineage.absences.end_absence(clone)
         return call
 
     def _restore(self, clone: Clone) -> None:
@@ -120,8 +120,8 @@ class AbsentImages:
         lineage = self.absence.lineage
         if (
             clone.kind is not Kind.IMAGE
-            or lineage.was_ordered(clone)
-            or not lineage.was_trashed(clone)
+            or lineage.absences.was_ordered(clone)
+            or not lineage.absences.was_trashed(clone)
         ):
             return
         held = self.engine.holder.held_in(clone, State.RESTORING)

@@ -55,12 +55,12 @@ class Fence:
 
     def connected(self, address: str) -> None:
         """Record an address that this worker is about to use."""
-        self._lineage.note_addresses(self.owner, [address])
+        self._lineage.workers.note_addresses(self.owner, [address])
 
     def disconnected(self, address: str) -> None:
         """Forget an address that it does not use any more."""
         try:
-            self._lineage.forget_addresses(self.owner, [address])
+            self._lineage.workers.forget_addresses(self.owner, [address])
         except errors.Error as exc:
             LOG.info('Address %s stays recorded: %s', address, exc)
 
@@ -75,7 +75,9 @@ class Fence:
         try:
             return take(*given, **named)
         except errors.LeaseExpired as exc:
-            if not self._lineage.may_take_over(self.owner, self._lease_s):
+            if not self._lineage.duties.may_take_over(
+                self.owner, self._lease_s
+            ):
                 raise
             late = exc.kwargs
         LOG.warning(
@@ -88,7 +90,7 @@ class Fence:
     def shut_ourselves_out(self) -> None:
         """End what this process has begun in Ceph; it connects anew."""
         LOG.error('Work in Ceph hangs: all connections are begun anew')
-        self._end(self.owner, self._lineage.addresses_of(self.owner))
+        self._end(self.owner, self._lineage.workers.addresses_of(self.owner))
 
     def _end(self, owner: str, addresses: Collection[str]) -> None:
         try:
@@ -100,4 +102,4 @@ class Fence:
             )  # fmt: skip
         else:
             if addresses:
-                self._lineage.shut_out(owner, addresses)
+                self._lineage.workers.shut_out(owner, addresses)

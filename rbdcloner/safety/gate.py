@@ -61,7 +61,7 @@ class Gate:
 
         :raises DestructionRefused: nobody's is recorded.
         """
-        warrant = self.lineage.warrant_of(clone)
+        warrant = self.lineage.warrants.warrant_of(clone)
         if warrant is None:
             raise errors.DestructionRefused(
                 order='nobody', reason=f'no order of {clone.image} is recorded'

@@ -149,7 +149,7 @@ class Generation:
         if found.reason:
             return
         try:
-            after = self._lineage.advance(found.database)
+            after = self._lineage.generations.advance(found.database)
         except errors.RowMoved:
             # Another worker was faster, or the database is another by now.
             self.look()
@@ -184,12 +184,14 @@ class Generation:
             ),
             default=0,
         )
-        after = self._lineage.advance(ours, max(past, ours.generation) + _PAST)
+        after = self._lineage.generations.advance(
+            ours, max(past, ours.generation) + _PAST
+        )
         self.mark(after, dataclasses.replace(found, reasons={}))
         for pool in found.marks:
             self._remember(pool)
-        self._lineage.end_deferrals()
-        self._lineage.note_stopped('')
+        self._lineage.deferred_deletions.end_deferrals()
+        self._lineage.generations.note_stopped('')
         return after
 
     def mark(self, mark: Mark, found: Found) -> None:
@@ -225,7 +227,7 @@ class Generation:
             except errors.PoolNotFound as exc:
                 reasons[pool] = str(exc).rstrip('.')
         # After the pools: it is never behind what they say.
-        age = self._lineage.age()
+        age = self._lineage.generations.age()
         return Found(
             age.mark,
             marks,
@@ -242,14 +244,16 @@ class Generation:
             self._newest = ours
             self._note_pools(found, ours)
         if found.summary != found.recorded:
-            self._lineage.note_stopped(found.summary)
+            self._lineage.generations.note_stopped(found.summary)
 
     def _lost_marks(self, marks: Mapping[str, str]) -> dict[str, str]:
         """Return why pools are not those that this database has marked."""
         unmarked = {pool for pool, text in marks.items() if not text}
         if not unmarked:
             return {}
-        lost = unmarked & self._lineage.marked_pools(self._ceph.fsid)
+        lost = unmarked & self._lineage.generations.marked_pools(
+            self._ceph.fsid
+        )
         return {
             pool: f'pool {pool} lost its mark, as if it had been made anew'
             for pool in sorted(lost)
@@ -286,9 +290,11 @@ class Generation:
     def _remember(self, pool: str) -> None:
         if pool in self._remembered:
             return
-        self._remembered |= self._lineage.marked_pools(self._ceph.fsid)
+        self._remembered |= self._lineage.generations.marked_pools(
+            self._ceph.fsid
+        )
         if pool not in self._remembered:
-            self._lineage.note_marked_pool(self._ceph.fsid, pool)
+            self._lineage.generations.note_marked_pool(self._ceph.fsid, pool)
             self._remembered.add(pool)
 
     def _tell(self, found: Found) -> None:

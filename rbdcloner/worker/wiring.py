@@ -148,7 +148,7 @@ def refuse_other_cluster(rows: Lineage, driver: Driver) -> None:
 
     :raises ConfigurationError: it has another's.
     """
-    others = rows.clusters() - {driver.fsid}
+    others = rows.clones.clusters() - {driver.fsid}
     if others:
         raise errors.ConfigurationError(
             problem='The database has the lineage of cluster '

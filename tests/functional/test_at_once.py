@@ -92,7 +92,7 @@ class CreateAndReleaseTest(service.ServiceTest):
     def _release(
         self, releaser: Any, image_id: str, barrier: threading.Barrier
     ) -> None:
-        (parent,) = releaser.manager.engine.lineage.parents(
+        (parent,) = releaser.manager.engine.lineage.parents.page(
             glance_image_id=image_id
         )
         barrier.wait()

@@ -96,7 +96,10 @@ def test_an_older_revision_is_refused(empty, tmp_path, monkeypatch):
 
 def test_queries_tell_of_a_missing_schema(empty):
     lineage = Lineage(empty)
-    for query in (lineage.parents, lambda: lineage.find('f', 'p', '', 'n')):
+    for query in (
+        lineage.parents.page,
+        lambda: lineage.clones.find('f', 'p', '', 'n'),
+    ):
         with pytest.raises(errors.DatabaseRevision):
             query()
 
@@ -108,7 +111,7 @@ def test_queries_tell_of_a_missing_column(empty):
             sa.text('CREATE TABLE parents (id INTEGER PRIMARY KEY)')
         )
     with pytest.raises(errors.DatabaseRevision):
-        lineage.parents()
+        lineage.parents.page()
 
 
 def _upgrade(url):
@@ -145,13 +148,15 @@ def _contents(engine, names):
 def test_a_database_is_used_by_both_releases(empty, tmp_path):
     upgrade.upgrade(empty)
     lineage = Lineage(empty)
-    lineage.register_worker('me', 'a-host', 1, '1', '1.0')
-    parent = lineage.adopt(FACTS, 'g', Protector.NOBODY)
+    lineage.workers.register_worker('me', 'a-host', 1, '1', '1.0')
+    parent = lineage.parents.adopt(FACTS, 'g', Protector.NOBODY)
     names = set(sa.inspect(empty).get_table_names())
     before = _contents(empty, names - {'clones'})
     with next_release.installed(tmp_path):
         upgrade.upgrade(empty)
     assert _contents(empty, names - {'clones'}) == before
     assert set(sa.inspect(empty).get_table_names()) - names == {'colours'}
-    disk = lineage.reserve(REQUEST, parent, CloneFormat.V2, 'me', 60)
-    assert lineage.page(Filters()) == [disk]
+    disk = lineage.reservations.reserve(
+        REQUEST, parent, CloneFormat.V2, 'me', 60
+    )
+    assert lineage.clones.page(Filters()) == [disk]

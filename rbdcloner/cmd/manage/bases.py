@@ -148,7 +148,7 @@ class Drop(OfManage, command.Command):
         """Drop it; what is over already stays as it is."""
         before = _newest(self.app.lineage, parsed_args.image)
         try:
-            base = self.app.lineage.drop_base(
+            base = self.app.lineage.base_images.drop_base(
                 before, 'an administrator dropped it'
             )
         except errors.ParentHasChildren as exc:
@@ -201,7 +201,7 @@ def _rows(
     marker: int,
     image_id: str = '',
 ) -> Iterator[Base]:
-    while page := lineage.bases(
+    while page := lineage.image_imports.page(
         states, image_id, marker=marker, limit=_ROWS_AT_ONCE
     ):
         yield from page

@@ -91,7 +91,7 @@ class List(app.OfManage, lister.Lister):
 
     def afterwards(self, parsed_args: argparse.Namespace) -> int:
         """Tell persons what is not as it should be."""
-        age = self.app.lineage.age()
+        age = self.app.lineage.generations.age()
         if age.stopped:
             self.say(str(errors.DatabaseOutdated(reason=age.stopped)))
         if not any(manager.workers for manager in self._found):
@@ -127,7 +127,7 @@ class ReleaseBrake(app.OfManage, command.Command):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Release it."""
         engaged = _engaged(self.app.lineage)
-        self.app.lineage.release_brakes()
+        self.app.lineage.pools.release_brakes()
         for brake in engaged:
             self.say(f'The brake is released: {brake.reason}.')
         if not engaged:
@@ -135,7 +135,7 @@ class ReleaseBrake(app.OfManage, command.Command):
 
 
 def _engaged(lineage: Lineage) -> list[Brake]:
-    return [brake for brake in lineage.brakes() if not brake.released]
+    return [brake for brake in lineage.pools.brakes() if not brake.released]
 
 
 def _count(manager: Manager, wanted: Condition) -> int:

@@ -10,7 +10,7 @@ from rbdcloner import states
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import absences
@@ -19,7 +19,7 @@ from rbdcloner.db.schema import deletions
 from rbdcloner.model import Clone
 
 
-class Absences(Database):
+class Absences(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` remembers absences."""
 
     @writes

@@ -14,12 +14,14 @@ from oslo_db import exception
 import sqlalchemy as sa
 
 from rbdcloner import errors
+from rbdcloner.db.clones import deletion_log
 from rbdcloner.db.clones import snapshots
+from rbdcloner.db.clones import transitions
 from rbdcloner.db.clones import updates
-from rbdcloner.db.clones.transitions import Transitions
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.parents import records
@@ -43,7 +45,7 @@ _CHANGES = sa.select(changes, deletions.c.call, deletions.c.created_at).join(
 )
 
 
-class Changes(Transitions):
+class Changes(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` begins to change disks."""
 
     @reads
@@ -80,7 +82,7 @@ class Changes(Transitions):
 
         :raises RowMoved: the row is not as it was left.
         """
-        moved = self._moved(
+        moved = transitions.transition(
             connection,
             clone,
             State.READY,
@@ -120,7 +122,7 @@ class Changes(Transitions):
             rollback_to = _recorded_id(connection, clone, rollback_to)
         self._note(connection, clone, request, rollback_to, is_open=True)
         if clone.state is not state:
-            return self._moved(
+            return transitions.transition(
                 connection,
                 clone,
                 state,
@@ -205,7 +207,7 @@ class Changes(Transitions):
             raise errors.RequestOutdated(
                 name=clone.image.name, pool=clone.image.pool, later=noted.id
             )
-        self._refuse_outdated(
+        deletion_log.refuse_outdated(
             connection,
             clone.image,
             clone.instance_uuid,
@@ -222,7 +224,7 @@ class Changes(Transitions):
             connection.execute(again.values(parent_id=parent_id))
             return
         try:
-            number = self._insert_deletion(
+            number = deletion_log.insert_deletion(
                 connection, request.call, clone.image
             )
         except exception.DBDuplicateEntry as exc:

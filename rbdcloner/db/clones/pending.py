@@ -15,6 +15,7 @@ from rbdcloner.db.clones.updates import DUE
 from rbdcloner.db.clones.updates import UNHELD
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import clones
@@ -59,7 +60,7 @@ def below(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
 HAS_CHILDREN = below(children.c.attached == 1)
 
 
-class Waiting(absences.Absences):
+class Pending(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` finds work that was left."""
 
     @reads

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from rbdcloner.db import columns
 from rbdcloner.db.core import clock
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.schema import warrants
 from rbdcloner.model import Clone
@@ -17,7 +17,7 @@ from rbdcloner.model import Order
 from rbdcloner.model import Warrant
 
 
-class Warrants(Database):
+class Warrants(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` records who ordered what."""
 
     @reads
@@ -39,15 +39,14 @@ class Warrants(Database):
             return None
         return Warrant(Order(row.ordered_by), row.evidence, row.request)
 
-    def _issue(
-        self, connection: sa.Connection, clone: Clone, warrant: Warrant
-    ) -> None:
-        connection.execute(
-            sa.insert(warrants).values(
-                clone_id=clone.id,
-                ordered_by=warrant.order,
-                request=warrant.request[: columns.ID_LENGTH],
-                evidence=warrant.evidence[: columns.REASON_LENGTH],
-                created_at=clock.utc_now(),
-            )
+
+def issue(connection: sa.Connection, clone: Clone, warrant: Warrant) -> None:
+    connection.execute(
+        sa.insert(warrants).values(
+            clone_id=clone.id,
+            ordered_by=warrant.order,
+            request=warrant.request[: columns.ID_LENGTH],
+            evidence=warrant.evidence[: columns.REASON_LENGTH],
+            created_at=clock.utc_now(),
         )
+    )

@@ -13,7 +13,7 @@ from rbdcloner import errors
 from rbdcloner.db import columns
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import statements
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import lineages
@@ -22,7 +22,7 @@ from rbdcloner.model import Age
 from rbdcloner.model import Mark
 
 
-class Generations(Database):
+class Generations(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` knows of itself."""
 
     @reads

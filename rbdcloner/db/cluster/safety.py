@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import statements
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import brakes
@@ -13,7 +13,7 @@ from rbdcloner.db.schema import pools
 from rbdcloner.model import Brake
 
 
-class Safety(Database):
+class Pools(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` knows what is not itself."""
 
     @writes

@@ -22,6 +22,7 @@ from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
 from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import bases
@@ -37,11 +38,11 @@ from rbdcloner.states import State
 _HELD = sorted(states.IN_PROGRESS | {State.IMPORTING, State.RETIRED})
 
 
-class Workers(Database):
+class Workers(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` knows of the workers."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        super().__init__(engine)
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._own_addresses: dict[str, list[str]] = {}
 
     @reads
@@ -166,7 +167,7 @@ class Workers(Database):
         return connection.execute(statement).rowcount
 
     @reads
-    def workers(self, connection: sa.Connection) -> list[Worker]:
+    def all(self, connection: sa.Connection) -> list[Worker]:
         """Return every worker that is recorded, by host and start."""
         now = rows.NOW.label('looked_at')
         statement = sa.select(workers, now).order_by(

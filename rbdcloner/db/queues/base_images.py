@@ -12,17 +12,17 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db.clones import pending
 from rbdcloner.db.clones import reservations
-from rbdcloner.db.clones.transitions import Transitions
+from rbdcloner.db.clones import transitions
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.parents import records
 from rbdcloner.db.parents import release
 from rbdcloner.db.queues import image_imports as known_bases
 from rbdcloner.db.queues import import_runs
-from rbdcloner.db.queues.import_runs import ImportRuns
 from rbdcloner.db.schema import bases
 from rbdcloner.db.schema import clones
 from rbdcloner.db.schema import parents
@@ -46,7 +46,7 @@ _MAX_TRIES = 8
 _NAMED_BY = 8
 
 
-class BaseImages(ImportRuns, Transitions):
+class BaseImages(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` knows of bases' images."""
 
     @writes
@@ -105,7 +105,7 @@ class BaseImages(ImportRuns, Transitions):
         :raises RowMoved: state or fence of either are not as they were left,
             or the base has another image; then nothing changes.
         """
-        self._moved(
+        transitions.transition(
             connection,
             clone,
             State.READY,
@@ -243,7 +243,7 @@ class BaseImages(ImportRuns, Transitions):
             return import_runs.moved(
                 connection, now, ImportState.DROPPED, reason
             )
-        self._moved(
+        transitions.transition(
             connection,
             image,
             State.DELETING,

@@ -15,7 +15,7 @@ from rbdcloner import states
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import bases
@@ -30,7 +30,7 @@ _UNDER_WAY = frozenset({ImportState.WANTED, ImportState.RUNNING})
 _ASKED_EVERY_S = 10
 
 
-class Bases(Database):
+class ImageImports(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` finds and wants bases."""
 
     def want_base(
@@ -84,7 +84,7 @@ class Bases(Database):
         return known
 
     @reads
-    def bases(
+    def page(
         self,
         connection: sa.Connection,
         states: Sequence[ImportState] = (),

@@ -15,17 +15,17 @@ from rbdcloner import states
 from rbdcloner.db import columns
 from rbdcloner.db.clones import updates
 from rbdcloner.db.core import clock
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.queues import image_imports as known_bases
 from rbdcloner.db.queues import slots
-from rbdcloner.db.queues.image_imports import Bases
 from rbdcloner.db.schema import bases
 from rbdcloner.model import Base
 from rbdcloner.model import Way
 from rbdcloner.states import ImportState
 
 
-class ImportRuns(Bases):
+class ImportRuns(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` does to a base's row."""
 
     def next_base(

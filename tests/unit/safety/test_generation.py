@@ -29,7 +29,7 @@ class GenerationTest(testtools.TestCase):
         return Mark.of_text(self.world.ceph.lineage_mark('vms'))
 
     def database_mark(self) -> Mark:
-        age = self.process.lineage.age()
+        age = self.process.lineage.generations.age()
         assert age is not None
         return age.mark
 
@@ -53,7 +53,7 @@ class MarkTest(GenerationTest):
     def test_pool_without_a_mark_is_taken(self) -> None:
         new = self.useFixture(service.Service())
         self.assertEqual('', new.ceph.lineage_mark('vms'))
-        age = new.process().lineage.age()
+        age = new.process().lineage.generations.age()
         assert age is not None
         self.assertEqual(age.mark.as_text(), new.ceph.lineage_mark('vms'))
 
@@ -108,7 +108,9 @@ class MarkTest(GenerationTest):
         self.generation.advance()
         assert seen.database is not None
         self.assertRaises(
-            errors.RowMoved, self.process.lineage.advance, seen.database
+            errors.RowMoved,
+            self.process.lineage.generations.advance,
+            seen.database,
         )
         other.advance()
         self.assertEqual(self.database_mark(), self.pool_mark())
@@ -167,11 +169,11 @@ class StoppedTest(GenerationTest):
         for _ in range(3):
             self.assertFalse(self.generation.is_current())
         self.assertEqual(1, self.log.output.count('the database is older'))
-        age = self.process.lineage.age()
+        age = self.process.lineage.generations.age()
         self.assertIn('the database is older', age.stopped)
-        self.process.lineage.advance(behind, behind.generation + 9)
+        self.process.lineage.generations.advance(behind, behind.generation + 9)
         self.assertTrue(self.generation.is_current())
-        self.assertEqual('', self.process.lineage.age().stopped)
+        self.assertEqual('', self.process.lineage.generations.age().stopped)
 
 
 class OutdatedTest(GenerationTest):
@@ -214,7 +216,7 @@ class OutdatedTest(GenerationTest):
         self.assertEqual([State.DELETING], self.states())
         self.assertEqual(self.inventory, self.world.ceph.inventory())
         mark = self.database_mark()
-        self.process.lineage.advance(mark, mark.generation + 9)
+        self.process.lineage.generations.advance(mark, mark.generation + 9)
         self.world.pass_time()
         self.process.sweep_until_quiet()
         self.assertEqual([State.DELETED], self.states())
