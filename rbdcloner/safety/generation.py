@@ -95,6 +95,7 @@ class Generation:
         self._found: Found | None = None
         self._found_at = 0.0
         self._newest: Mark | None = None
+        self._newest_lock = threading.Lock()
         self._remembered: set[str] = set()
         self._unwritten: dict[str, str] = {}
         self._told = ''
@@ -154,7 +155,7 @@ class Generation:
             # Another worker was faster, or the database is another by now.
             self.look()
             return
-        self._newest = after
+        self._remember_newest(after)
         self.mark(after, found)
 
     def strangers(self, found: Found, taken: Collection[str]) -> list[str]:
@@ -219,6 +220,7 @@ class Generation:
 
     def see(self) -> Found:
         """Return what is seen, and change nothing; as :meth:`look`."""
+        newest = self._newest
         marks: dict[str, str] = {}
         reasons: dict[str, str] = {}
         for pool in self._pools:
@@ -226,13 +228,14 @@ class Generation:
                 marks[pool] = self._ceph.lineage_mark(pool)
             except errors.PoolNotFound as exc:
                 reasons[pool] = str(exc).rstrip('.')
-        # After the pools: it is never behind what they say.
+        # What this worker has seen or made, and then the pools; after both the
+        # database, which is never behind them.
         age = self._lineage.generations.age()
         return Found(
             age.mark,
             marks,
             reasons | self._lost_marks(marks),
-            self._against(age.mark, marks),
+            _against(age.mark, marks, newest),
             age.stopped,
             age.advanced_at,
         )
@@ -241,7 +244,7 @@ class Generation:
         """Take the pools that nobody has, and record what was found."""
         ours = found.database
         if not found.reason:
-            self._newest = ours
+            self._remember_newest(ours)
             self._note_pools(found, ours)
         if found.summary != found.recorded:
             self._lineage.generations.note_stopped(found.summary)
@@ -259,22 +262,16 @@ class Generation:
             for pool in sorted(lost)
         }
 
-    def _against(self, ours: Mark, marks: Mapping[str, str]) -> str:
-        """Return why nothing at all is destroyed; empty if nothing is."""
-        for pool, text in marks.items():
-            if text and (reason := _difference(ours, pool, text)):
-                return reason
-        newest = self._newest
-        if (
-            newest is not None
-            and newest.lineage == ours.lineage
-            and newest.generation > ours.generation
-        ):
-            return (
-                f'the database went back to generation {ours.generation} '
-                f'from {newest.generation}'
-            )
-        return ''
+    def _remember_newest(self, seen: Mark) -> None:
+        """Remember the newest mark of the database; others look meanwhile."""
+        with self._newest_lock:
+            newest = self._newest
+            if (
+                newest is None
+                or newest.lineage != seen.lineage
+                or newest.generation < seen.generation
+            ):
+                self._newest = seen
 
     def _note_pools(self, found: Found, ours: Mark) -> None:
         """Take the pools without a mark; remember those that have one."""
@@ -316,6 +313,23 @@ def _is_of(ours: Mark, text: str) -> bool:
         return not text or Mark.of_text(text).lineage == ours.lineage
     except ValueError:
         return False
+
+
+def _against(ours: Mark, marks: Mapping[str, str], newest: Mark | None) -> str:
+    """Return why nothing at all is destroyed; empty if nothing is."""
+    for pool, text in marks.items():
+        if text and (reason := _difference(ours, pool, text)):
+            return reason
+    if (
+        newest is not None
+        and newest.lineage == ours.lineage
+        and newest.generation > ours.generation
+    ):
+        return (
+            f'the database went back to generation {ours.generation} '
+            f'from {newest.generation}'
+        )
+    return ''
 
 
 def _difference(ours: Mark, pool: str, text: str) -> str:

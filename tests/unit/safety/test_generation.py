@@ -3,11 +3,15 @@
 
 import dataclasses
 import logging
+from typing import Any
+from unittest import mock
 
 import fixtures
+import sqlalchemy as sa
 import testtools
 
 from rbdcloner import errors
+from rbdcloner.db import schema
 from rbdcloner.model import Mark
 from rbdcloner.states import State
 from tests.unit.fixtures import service
@@ -66,6 +70,41 @@ class MarkTest(GenerationTest):
         self.assertEqual(first.generation + 1, self.pool_mark().generation)
         self.assertEqual(self.database_mark(), self.pool_mark())
         self.generation.check('vms')
+
+    def test_advance_beside_a_look_is_not_a_database_that_went_back(
+        self,
+    ) -> None:
+        """The look has read the database; then this worker advances it."""
+        age = type(self.process.lineage.generations).age
+
+        def age_of_before(generations: Any) -> Any:
+            found = age(generations)
+            after = generations.advance(found.mark)
+            self.generation._remember_newest(after)
+            return found
+
+        with mock.patch.object(
+            type(self.process.lineage.generations), 'age', age_of_before
+        ):
+            self.assertEqual('', self.generation.look().reason)
+        self.generation.check('vms')
+
+    def test_older_look_does_not_hide_that_the_database_went_back(
+        self,
+    ) -> None:
+        before = self.database_mark()
+        self.generation.advance()
+        self.generation._remember_newest(before)
+        with self.process.lineage.database.writer.begin() as connection:
+            connection.execute(
+                sa.update(schema.lineages).values(
+                    generation=before.generation, stamp=before.stamp
+                )
+            )
+        self.world.ceph.mark_lineage(
+            'vms', self.world.ceph.lineage_mark('vms'), before.as_text()
+        )
+        self.assertIn('went back', self.generation.look().reason)
 
     def test_advance_that_reaches_no_pool_stops_nobody(self) -> None:
         self.generation.advance()
