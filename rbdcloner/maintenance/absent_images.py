@@ -10,6 +10,7 @@ import dataclasses
 import logging
 
 from rbdcloner.disks.engine import Engine
+from rbdcloner.execution.remover import Remover
 from rbdcloner.maintenance.orphans import Adopter
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
@@ -18,8 +19,10 @@ from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
 from rbdcloner.model import Warrant
+from rbdcloner.ownership.holder import Holder
 from rbdcloner.safety.absence import Absence
 from rbdcloner.safety.brake import Look
+from rbdcloner.safety.generation import Generation
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -31,6 +34,9 @@ class AbsentImages:
     """Moves the images of one cluster to the trash and back."""
 
     engine: Engine
+    holder: Holder
+    remover: Remover
+    generation: Generation
     absence: Absence
     adopter: Adopter
 
@@ -81,7 +87,7 @@ class AbsentImages:
 
         :raises BrakeEngaged: nothing is taken for deleted now.
         """
-        if not self.engine.remover.generation.is_current():
+        if not self.generation.is_current():
             return
         if not self.absence.is_gone(glance_image_id):
             return
@@ -124,8 +130,8 @@ class AbsentImages:
             or not lineage.absences.was_trashed(clone)
         ):
             return
-        held = self.engine.holder.held_in(clone, State.RESTORING)
-        self.engine.remover.restore(held)
+        held = self.holder.held_in(clone, State.RESTORING)
+        self.remover.restore(held)
         LOG.warning(
             '%s (%s) is back from the trash: Glance has image %s again',
             clone.image, clone.image.id, clone.glance_image_id,

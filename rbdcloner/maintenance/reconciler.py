@@ -19,6 +19,8 @@ import time
 from typing import TypeVar
 
 from rbdcloner import errors
+from rbdcloner.ceph.driver import Driver
+from rbdcloner.db.lineage import Lineage
 from rbdcloner.disks.engine import Engine
 from rbdcloner.execution.snapshot_repair import SnapshotRepairer
 from rbdcloner.maintenance.absent_images import AbsentImages
@@ -32,6 +34,7 @@ from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
 from rbdcloner.model import Warrant
 from rbdcloner.safety.brake import Look
+from rbdcloner.safety.generation import Generation
 from rbdcloner.safety.pool_identity import PoolIdentity
 from rbdcloner.states import State
 
@@ -69,7 +72,10 @@ class Reconciler:
 
     def __init__(
         self,
+        ceph: Driver,
+        lineage: Lineage,
         engine: Engine,
+        generation: Generation,
         absent_images: AbsentImages,
         snapshot_repairer: SnapshotRepairer,
         identity: PoolIdentity,
@@ -77,9 +83,10 @@ class Reconciler:
         retired_after_s: float = 0,
         alert_children: int = 0,
     ) -> None:
+        self._ceph = ceph
+        self._lineage = lineage
         self._engine = engine
-        self._lineage = engine.lineage
-        self._ceph = engine.builder.ceph
+        self._generation = generation
         self._absent_images = absent_images
         self._absence = absent_images.absence
         self._adopter = absent_images.adopter
@@ -100,7 +107,7 @@ class Reconciler:
         A row that cannot be followed now is followed by a later look. When
         *stopping* is set, no row is begun.
         """
-        if not self._engine.remover.generation.is_current():
+        if not self._generation.is_current():
             return
         stopping = stopping or threading.Event()
         self._said_before, self._said = self._said, set()
@@ -157,7 +164,7 @@ class Reconciler:
 
     def _follow(self, clone: Clone, look: Look) -> None:
         """Send a row, whose whole image is not in its pool, its way."""
-        self._engine.remover.generation.check(clone.image.pool)
+        self._generation.check(clone.image.pool)
         image = clone.image
         facts = self._ceph.find_image(image)
         if facts is not None and not self._ceph.is_trashed(image):

@@ -217,7 +217,12 @@ class AdoptionTest(AbsenceTest):
         asked = service.request(str(uuid.uuid4()), size_bytes=0)
         made = self.service.child(asked.name)
         self.ceph.clone(parent.snapshot, made, CloneFormat.V2, 22)
-        adoption = DiskAdoption(self.process.engine, self.ceph)
+        adoption = DiskAdoption(
+            self.process.engine,
+            self.ceph,
+            self.process.lineage,
+            self.process.engine.parents,
+        )
         disk = adoption.adopt(asked)
         self.ceph.trash(golden)
         self.look()
