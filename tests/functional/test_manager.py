@@ -122,7 +122,7 @@ class StartTest(testtools.TestCase):
             trashed=False,
             created_at=datetime.datetime.now(datetime.UTC),
         )
-        Lineage(connected).adopt(facts, 'golden', Protector.OTHERS)
+        Lineage(connected).parents.adopt(facts, 'golden', Protector.OTHERS)
         connected.dispose()
         said = self.refusal()
         self.assertIn(f'the lineage of cluster {other}', said)

@@ -81,8 +81,8 @@ class TestSafety(Claims):
         disk = ready()
         lineage.flattens.want_flatten(disk, FlattenReason.ASKED)
         here, elsewhere = (lineage.of_cluster(one) for one in (FSID, OTHER))
-        assert here.page(Filters()) == [disk]
-        assert elsewhere.page(Filters()) == []
+        assert here.clones.page(Filters()) == [disk]
+        assert elsewhere.clones.page(Filters()) == []
         assert elsewhere.flattens.next_flatten('me', LONG_S, 1) is None
         assert here.flattens.next_flatten('me', LONG_S, 1) is not None
         assert self.work_of(elsewhere) == [[], [], [], []]

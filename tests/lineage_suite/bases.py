@@ -2,6 +2,7 @@
 """What is claimed of bases, and of their images."""
 
 import dataclasses
+import operator
 import time
 
 import pytest
@@ -275,11 +276,13 @@ class TestBase(Claims):
         assert renewed.updated_at == running.updated_at
         assert lineage.image_imports.bases_beat() == beat
 
-    @pytest.mark.parametrize('end', ['refuse_base', 'drop_base'])
+    @pytest.mark.parametrize(
+        'end', ['import_runs.refuse_base', 'base_images.drop_base']
+    )
     def test_who_imports_finds_that_it_was_ended(self, lineage, end):
         running = run(lineage)
         image = reserve_image(lineage, running)
-        ended = getattr(lineage, end)(running, 'why')
+        ended = operator.attrgetter(end)(lineage)(running, 'why')
         assert (ended.reason, ended.slot) == ('why', None)
         assert ended.lease_expires_at is None
         with pytest.raises(errors.RowMoved):

@@ -124,7 +124,7 @@ class TestParent(Claims):
     def test_a_parent_without_a_row_is_not_found(self, lineage, parent, verb):
         missing = dataclasses.replace(parent, id=parent.id + 999)
         with pytest.raises(errors.ParentNotFound):
-            getattr(lineage, verb)(missing)
+            getattr(lineage.parent_release, verb)(missing)
 
     def test_what_we_protect_for_nobody_is_unneeded(
         self, lineage, parent, reserve

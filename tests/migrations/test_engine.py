@@ -96,7 +96,7 @@ def test_every_wait_has_an_end(url):
 def test_who_stops_in_a_transaction_keeps_nobody_waiting(url):
     engine = db_engine.connect(url)
     upgrade.upgrade(engine)
-    parent = Lineage(engine).adopt(FACTS, 'g', Protector.NOBODY)
+    parent = Lineage(engine).parents.adopt(FACTS, 'g', Protector.NOBODY)
     mine = sa.update(schema.parents).where(schema.parents.c.id == parent.id)
     with engine.connect() as stopped:
         stopped.execute(mine.values(glance_image_id='mine'))
@@ -153,7 +153,7 @@ def test_waiting_for_a_connection_ends(url):
         engine.connect(),
         pytest.raises(errors.DatabaseUnavailable, match='no connection'),
     ):
-        Lineage(engine).parents()
+        Lineage(engine).parents.page()
     engine.dispose()
 
 
@@ -176,7 +176,7 @@ def test_each_statement_sees_what_was_committed(url):
     with engine.connect() as connection:
         look = sa.text('SELECT count(*) FROM parents')
         assert connection.scalar(look) == 0
-        Lineage(engine).adopt(FACTS, 'g', Protector.NOBODY)
+        Lineage(engine).parents.adopt(FACTS, 'g', Protector.NOBODY)
         assert connection.scalar(look) == 1
     engine.dispose()
 

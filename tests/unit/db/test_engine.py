@@ -77,7 +77,7 @@ def test_a_reader_does_not_write(engine):
 def test_a_database_that_cannot_be_made_is_unavailable(tmp_path):
     engine = db_engine.connect(f'sqlite:///{tmp_path}/missing/file')
     with pytest.raises(errors.DatabaseUnavailable) as caught:
-        Lineage(engine).parents()
+        Lineage(engine).parents.page()
     assert 'missing' not in str(caught.value)
 
 
@@ -85,7 +85,7 @@ def test_a_file_of_another_kind_is_unavailable(tmp_path):
     (tmp_path / 'file').write_bytes(b'nothing that SQLite wrote' * 99)
     engine = db_engine.connect(f'sqlite:///{tmp_path}/file')
     with pytest.raises(errors.DatabaseUnavailable):
-        Lineage(engine).parents()
+        Lineage(engine).parents.page()
 
 
 def test_a_lock_that_is_not_given_up_is_named(tmp_path, migrated):
