@@ -68,8 +68,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def wheel(
     checkout: pathlib.Path, host: shell.Shell, home: pathlib.Path
 ) -> pathlib.Path:
-    """The wheel, as index.rst builds it."""
-    (block,) = document.blocks('index.rst')
+    """The wheel, as wheel.rst builds it."""
+    (block,) = document.blocks('wheel.rst')
     host.run(f'cd {checkout}\n{block.commands}cd /root\n')
     (made,) = (checkout / 'dist').glob('*.whl')
     (home / made.name).write_bytes(made.read_bytes())
