@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NOVA.md's table of releases, against what the suites run."""
+"""The driver's table of releases of Nova, against what the suites run."""
 
 import re
 
@@ -8,8 +8,9 @@ from tests.static.test_checks import ROOT
 
 #: Version, OpenStack release, threads, commands, list of packages.
 ROW = re.compile(
-    r'^\| (\S+) \| (\S+) \| [^|]+ \| ([^|]+) \| `(\S+)` \|$', re.MULTILINE
+    r'^ +"(\S+)", "(\S+)", "[^"]+", "([^"]+)", "``(\S+)``"$', re.MULTILINE
 )
+PAGE = ROOT / 'doc/source/reference/nova.rst'
 
 
 def test_nova_table_is_what_is_installed_and_run() -> None:
@@ -20,12 +21,12 @@ def test_nova_table_is_what_is_installed_and_run() -> None:
         assert found
         version = found[1]
         number = version.partition('.')[0]
-        command = '`tools/test nova`'
+        command = '``tools/test nova``'
         if f'nova ({number})' not in default:
-            command = f'`tools/test nova --nova {number}`'
+            command = f'``tools/test nova --nova {number}``'
         name = str(path.relative_to(ROOT))
         rows.add((version, path.stem, command, name))
-    table = ROW.findall((ROOT / 'NOVA.md').read_text())
+    table = ROW.findall(PAGE.read_text())
     told = {
         (version, release, commands.split(', ')[0], name)
         for version, release, commands, name in table
