@@ -48,6 +48,20 @@ def test_check_finds_nothing(check: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize('builder', ['html', 'man'])
+def test_documentation_builds_without_a_warning(
+    builder: str, tmp_path: pathlib.Path
+) -> None:
+    done = run(
+        [
+            *('sphinx-build', '-W', '--keep-going', '-q'),
+            *('-b', builder, '-d', f'{tmp_path}/doctrees'),
+            *('doc/source', f'{tmp_path}/{builder}'),
+        ]
+    )
+    assert done.returncode == 0, done.stdout
+
+
 def test_config_sample_is_the_generated_one(tmp_path: pathlib.Path) -> None:
     sample = tmp_path / 'sample'
     generator = ETC / 'rbdcloner-config-generator.conf'
