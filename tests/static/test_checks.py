@@ -23,6 +23,7 @@ CHECKS = {
     'import-contract': ['lint-imports'],
     'mypy': ['mypy'],
     'release-notes': ['reno', 'lint'],
+    'spelling': ['codespell'],
     **{
         f'page-{page.stem}': ['docutils', '--strict', str(page), '/dev/null']
         for page in PAGES
