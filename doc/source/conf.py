@@ -27,6 +27,8 @@ extensions = [
 
 exclude_patterns = ['**/_*.rst']
 highlight_language = 'none'
+# Options of commands begin with two dashes, not with a long one.
+smartquotes = False
 
 html_theme = 'openstackdocs'
 openstackdocs_auto_name = False

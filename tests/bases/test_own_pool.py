@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bases in a pool of their own, with no more than the keys of the README."""
+"""Bases in a pool of their own, with no more than the documented keys."""
 
 from typing import ClassVar
 
