@@ -125,7 +125,7 @@ def test_every_argument_of_the_rpc_api_is_documented() -> None:
     ('heading', 'kind', 'may_follow'),
     [
         ('Disks and other images', states.State, states.may_follow),
-        ('Base images', states.BaseState, states.base_may_follow),
+        ('Base images', states.ImportState, states.base_may_follow),
     ],
 )
 def test_every_transition_is_documented(heading, kind, may_follow) -> None:
