@@ -48,6 +48,25 @@ def test_readme_names_files_that_exist() -> None:
             assert (ROOT / path).exists(), f'{name} names {path}'
 
 
+def test_files_on_the_way_of_a_request_exist() -> None:
+    text = (SOURCE / 'contributor' / 'life-of-a-disk.rst').read_text()
+    named = re.findall(r'``([\w/]+\.py)``', text)
+    assert named
+    for path in named:
+        assert (ROOT / 'rbdcloner' / path).exists(), path
+
+
+def test_every_package_is_described() -> None:
+    text = (SOURCE / 'contributor' / 'architecture.rst').read_text()
+    described = re.findall(r'^       (\w+)/? {2,}', text, re.M)
+    packages = {
+        path.stem
+        for path in (ROOT / 'rbdcloner').iterdir()
+        if not path.stem.startswith(('_', '.'))
+    }
+    assert set(described) == packages
+
+
 def known_errors() -> dict[str, type[errors.Error]]:
     return {
         name: value
