@@ -180,15 +180,15 @@ class Ceph(server.Server):
     def forget_lineage(self, pools: Sequence[str] = ()) -> None:
         """Let no pool belong to a lineage: a new database takes them all.
 
-        Or of these *pools* none.
+        Or of these *pools* none, as far as they are there.
         """
         import rados
 
         with self.connection() as connection:
             for pool in pools or connection.list_pools():
                 with (
-                    connection.open_ioctx(pool) as ioctx,
                     contextlib.suppress(rados.ObjectNotFound),
+                    connection.open_ioctx(pool) as ioctx,
                 ):
                     ioctx.remove_object('rbdcloner.lineage')
 
