@@ -155,7 +155,7 @@ class Releaser:
         if self.lineage.has_children(parent):
             self.lineage.restored(parent)
             raise errors.ParentHasChildren(
-                parent=str(snapshot), children='taken while it was released'
+                parent=str(snapshot), children='created during the release'
             )
         try:
             children = self.ceph.children(snapshot)

@@ -228,10 +228,10 @@ def _request(pool: str, name: str, text: str) -> DiskRequest:
     if facts is None:
         raise _invalid('a JSON object')
     if not uuidutils.is_uuid_like(facts.get('instance_uuid')):
-        raise _invalid('with the uuid of an instance')
+        raise _invalid('one with the UUID of an instance')
     image_id = facts.get('image_id') or ''
     if image_id and not uuidutils.is_uuid_like(image_id):
-        raise _invalid('with the id of a Glance image, or none')
+        raise _invalid('one with a Glance image ID, or without')
     return DiskRequest(
         image_id=image_id,
         name=name,
@@ -246,11 +246,9 @@ def _request(pool: str, name: str, text: str) -> DiskRequest:
 def _word(facts: dict[str, Any], key: str) -> str:
     value = facts.get(key) or ''
     if not isinstance(value, str) or len(value) > 255:
-        raise _invalid(f'with a short text as its {key}')
+        raise _invalid(f'one with a short text as {key}')
     return value
 
 
 def _invalid(wanted: str) -> errors.InvalidArgument:
-    return errors.InvalidArgument(
-        argument='note', reason=f'it must be {wanted}'
-    )
+    return errors.InvalidArgument(argument='note', reason=f'must be {wanted}')

@@ -179,7 +179,7 @@ class Generation:
         """
         ours = found.database
         if ours is None:
-            raise errors.RowMoved(name='the lineage', expected='a mark')
+            raise errors.RowMoved(name='the lineage', expected='marked')
         past = max(
             (
                 Mark.of_text(text).generation

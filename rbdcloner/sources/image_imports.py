@@ -114,10 +114,10 @@ class Bases:
         formats.accept(image)
         reason = ''
         if not self.limit:
-            reason = '"limit" in group [imports] is 0'
+            reason = '"limit" in [imports] is 0'
         elif self.lineage.has_workers_before(RPC_VERSION):
             # They do not know what a base's rows are.
-            reason = 'managers of an older release run; see "service list"'
+            reason = 'managers of an older release run, see "service list"'
         if reason:
             raise errors.ImportRefused(image_id=image.id, reason=reason)
 
@@ -144,13 +144,11 @@ def way(image: GlanceImage, glance_store: str) -> Way:
 
 def _waits(base: Base) -> str:
     if base.state is ImportState.RUNNING:
-        return 'ask again'
+        return str(base.state)
     if base.reason.startswith(errors.ConfigurationError.__name__):
-        # It says what is wrong on the manager's host.
-        return 'it waits for an administrator, whom "base list" tells why'
-    if base.reason:
-        return f'it is tried again: {_why(base)}'
-    return 'it waits for others'
+        # The reason tells of the manager's host: for administrators alone.
+        return 'blocked'
+    return _why(base) or 'queued'
 
 
 def _why(base: Base) -> str:

@@ -96,11 +96,16 @@ def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
     try:
         older = upgrade.check(engine.connect(**conf.database))
     except errors.DatabaseRevision as exc:
-        yield Problem(str(exc).rstrip('.'), _SYNC)
+        yield Problem(_revision(exc), _SYNC)
     except errors.ConfigurationError as exc:
         yield _as_it_says(exc)
+    except errors.DatabaseUnavailable as exc:
+        yield Problem(
+            f'The lineage database did not answer: {exc.kwargs["reason"]}',
+            'Check that the database runs, and "connection" in [database]',
+        )
     except errors.Error as exc:
-        yield Problem(str(exc).rstrip('.'), 'Check [database] connection')
+        yield Problem(str(exc).rstrip('.'), 'Check "connection" in [database]')
     else:
         if older:
             yield Problem(
@@ -110,6 +115,13 @@ def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
                 f'{_SYNC}; managers of either release go on meanwhile',
                 fatal=False,
             )
+
+
+def _revision(exc: errors.DatabaseRevision) -> str:
+    return (
+        f'The lineage database is at revision {exc.kwargs["current"]}, and '
+        f'this release needs {exc.kwargs["needed"]}'
+    )
 
 
 def broker_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:

@@ -136,10 +136,8 @@ class ReleaseTest(CommandsTest):
         self.assertEqual([], self.listed('retired', 'list'))
         self.assert_read([*disks, self.boot(image_id)])
         again = self.run_program('image', 'restore', image_id)
-        self.assertEqual(
-            (REFUSED, f'images/{image_id} is ready, not in the trash.\n'),
-            (again.code, again.err),
-        )
+        self.assertEqual(REFUSED, again.code)
+        self.assertIn(f'images/{image_id} is ready, not in', again.err)
 
     def test_what_nobody_heard_of_is_not_found(self) -> None:
         for command in (

@@ -236,7 +236,7 @@ class ImportsTest(testtools.TestCase):
         self.import_image(wanted='sha512:0')
         said = self.next_error()
         self.assertEqual('dropped', said['state'])
-        self.assertIn('is another by now', said['reason'])
+        self.assertIn('was replaced', said['reason'])
 
     def next_error(self) -> dict[str, Any]:
         """Return what the next error says; others are passed over."""

@@ -124,15 +124,9 @@ class Manage(app.App):
     def lineage(self) -> Lineage:
         """The lineage, in a database of this release's revision.
 
-        :raises ConfigurationError: it must be synchronised before.
+        :raises DatabaseRevision: the database must be synchronised before.
         """
-        try:
-            upgrade.check(self.engine)
-        except errors.DatabaseRevision as exc:
-            raise errors.ConfigurationError(
-                problem=str(exc).rstrip('.'),
-                remedy=f'Run "{self.NAME} db sync"',
-            ) from exc
+        upgrade.check(self.engine)
         return Lineage(self.engine)
 
     @functools.cached_property
@@ -193,8 +187,10 @@ class OfManage:
             return int(inner.run(parsed_args)) or self.afterwards(parsed_args)
         except errors.DatabaseUnavailable as exc:
             raise errors.ConfigurationError(
-                problem=str(exc).rstrip('.'),
-                remedy='See that it runs, and "connection" in [database]',
+                problem='The lineage database did not answer: '
+                f'{exc.kwargs["reason"]}',
+                remedy='Check that the database runs, and "connection" in '
+                '[database]',
             ) from exc
         except (cfg.Error, ImportError, UnicodeError) as exc:
             raise RuntimeError(explanation.of(exc)) from exc

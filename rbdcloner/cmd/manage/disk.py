@@ -155,7 +155,7 @@ class Adopt(OfManage, lister.Lister):
             if not instance:
                 raise errors.InvalidArgument(
                     argument=image.name,
-                    reason="it does not begin with an instance's uuid",
+                    reason='the name does not begin with an instance UUID',
                 )
             if noted is not None:
                 noted.adoption.adopt(_request(image, instance))

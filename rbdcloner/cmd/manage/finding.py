@@ -113,7 +113,8 @@ def one(lineage: Lineage, disk: str, pool: str) -> Clone:
     if len(chosen) > 1:
         places = ', '.join(str(clone.image) for clone in chosen)
         raise errors.InvalidArgument(
-            argument=disk, reason=f'several have it ({places}); say --pool'
+            argument=disk,
+            reason=f'several pools have it ({places}); add --pool',
         )
     if not chosen:
         chosen = _of_uuid(lineage, disk, pool)
@@ -169,7 +170,8 @@ def retired(lineage: Lineage, wanted: str, pool: str) -> list[Clone]:
     if len(found) > (len(places) if of_one_image else 1):
         named = ', '.join(f'{one.image} {one.uuid}' for one in found)
         raise errors.InvalidArgument(
-            argument=wanted, reason=f'several had it ({named}); say the uuid'
+            argument=wanted,
+            reason=f'several images had it ({named}); give the UUID',
         )
     return found
 

@@ -4,6 +4,7 @@
 from collections.abc import Collection
 from collections.abc import Sequence
 
+from rbdcloner import sizes
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage.watching import Status
 from rbdcloner.db.lineage import Lineage
@@ -167,7 +168,8 @@ def _bar(base: Base) -> str:
     filled = _BAR * percent // 100
     return (
         f'{percent:3} % [{"#" * filled}{"." * (_BAR - filled)}] '
-        f'{columns.size(base.done_bytes)} of {columns.size(base.total_bytes)}'
+        f'{sizes.readable(base.done_bytes)} of '
+        f'{sizes.readable(base.total_bytes)}'
     )
 
 

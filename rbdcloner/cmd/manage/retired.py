@@ -9,6 +9,7 @@ from typing import Any
 
 from cliff import lister
 
+from rbdcloner import sizes
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage.app import OfManage
@@ -67,7 +68,7 @@ class List(OfManage, lister.Lister):
             rows += 1
             held_bytes += clone.held_bytes or 0
             uncounted += clone.held_bytes is None
-        text = f'In the trash: {rows}, holding {columns.size(held_bytes)}'
+        text = f'In the trash: {rows}, holding {sizes.readable(held_bytes)}'
         self.say(f'{text}, {uncounted} not counted yet' if uncounted else text)
         return 0
 

@@ -146,7 +146,7 @@ def test_what_is_over_is_listed_with_all(world):
     assert world.listed() == []
     (refused,) = world.listed('--all')
     assert refused['state'] == 'refused'
-    assert 'has another sha512 than Glance says' in refused['reason']
+    assert 'another sha512 checksum' in refused['reason']
 
 
 def test_a_list_has_pages(three):
@@ -180,7 +180,7 @@ def test_the_live_base_is_shown_else_the_newest(world):
 def test_an_image_without_a_base_has_its_own_code(world, verb):
     ran = world.run(verb, world.image_id)
     assert (ran.code, ran.out) == (3, '')
-    assert ran.err == f'There is no base of image {world.image_id}.\n'
+    assert f'no import of image {world.image_id}.' in ran.err
 
 
 def test_an_import_is_waited_for(world, meanwhile):
@@ -298,10 +298,9 @@ def test_a_refused_image_is_tried_again(world, meanwhile):
     meanwhile.append(world.import_now)
     ran = world.run('import', world.image_id)
     assert ran.code == 1
-    assert ran.err.splitlines()[-1] == (
-        f'Image {world.image_id} is refused: ChecksumDiffers: The data of '
-        f'image {world.image_id} has another sha512 than Glance says.'
-    )
+    told = ran.err.splitlines()[-1]
+    assert f'Image {world.image_id} is refused: ChecksumDiffers: ' in told
+    assert 'another sha512 checksum' in told
     states = [base.state for base in world.lineage.bases()]
     assert states == [ImportState.REFUSED] * 2
 
@@ -309,7 +308,8 @@ def test_a_refused_image_is_tried_again(world, meanwhile):
 def test_what_glance_does_not_have_has_its_own_code(world):
     unknown = str(uuid.uuid4())
     ran = world.run('import', unknown)
-    assert (ran.code, ran.err) == (3, f'Glance has no image {unknown}.\n')
+    assert ran.code == 3
+    assert f'Glance has no image {unknown}.' in ran.err
     assert world.lineage.bases() == []
 
 
@@ -317,18 +317,16 @@ def test_what_must_not_be_imported_is_not_begun(world):
     world.change_image(world.image_id, disk_format='ploop')
     ran = world.run('import', world.image_id)
     assert ran.code == 1
-    assert 'is in format ploop, which is not imported.' in ran.err
+    assert 'disk format ploop, which cannot be imported' in ran.err
     assert world.lineage.bases() == []
 
 
 def test_where_imports_are_off_the_option_is_named(world):
     world.configure('limit = 0\n')
     ran = world.run('import', world.image_id)
-    assert (ran.code, ran.err) == (
-        1,
-        f'Image {world.image_id} is not imported: "limit" in group [imports] '
-        'is 0.\n',
-    )
+    assert ran.code == 1
+    assert f'Image {world.image_id} is not imported: ' in ran.err
+    assert '"limit" in [imports] is 0' in ran.err
     assert world.lineage.bases() == []
 
 

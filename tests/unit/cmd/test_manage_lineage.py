@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from rbdcloner.cmd.manage import columns
+from rbdcloner import sizes
 from rbdcloner.model import CloneFormat
 from rbdcloner.states import State
 from tests.unit.cmd import conftest
@@ -240,4 +240,4 @@ def test_show_tells_what_a_retired_image_holds(database, lineage):
     ],
 )
 def test_a_size_is_shown_in_the_largest_unit(size_bytes, shown):
-    assert columns.size(size_bytes) == shown
+    assert sizes.readable(size_bytes) == shown
