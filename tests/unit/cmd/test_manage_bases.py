@@ -136,7 +136,7 @@ def test_persons_get_a_table(three):
 def test_an_empty_list_is_said_to_be_empty(world):
     ran = world.run('list')
     assert (ran.code, ran.err) == (
-        0, 'No image has been imported, nor waits for it.\n',
+        0, 'No image is imported, and no image import is waiting.\n',
     )  # fmt: skip
     assert world.listed() == []
 
@@ -153,7 +153,7 @@ def test_a_list_has_pages(three):
     ran = three.run('list', '--limit', '2')
     assert 'a-manager' in ran.out
     assert BROKEN not in ran.out
-    marker = ran.err.removeprefix('There are more: ').split()
+    marker = ran.err.partition('see them with ')[2].split()
     assert [base['state'] for base in three.listed(*marker)] == ['wanted']
 
 
@@ -198,7 +198,7 @@ def test_an_import_is_waited_for(world, meanwhile):
     ran = world.run('import', world.image_id)
     assert (ran.code, ran.out) == (0, '')
     asked, waits, runs, broken, _again, done = ran.err.splitlines()
-    assert asked == f'Image {world.image_id} is to be imported.'
+    assert asked == f'Image {world.image_id} will be imported.'
     assert waits == 'waiting for a manager (see "service list")'
     assert runs == f' 25 % [{7 * "#"}{23 * "."}] 1 MiB of 4 MiB'
     assert broken.startswith(f'waiting: {BROKEN} (next attempt 20')
@@ -231,7 +231,7 @@ def test_who_waits_for_others_is_told(world, meanwhile):
     meanwhile.append(world.import_now)
     ran = world.run('import', world.image_id)
     assert ran.code == 0
-    assert 'waiting for others: 1 being imported\n' in ran.err
+    assert 'waiting for other imports: 1 running\n' in ran.err
 
 
 def test_what_glance_copies_is_told(world, meanwhile):
@@ -243,19 +243,16 @@ def test_what_glance_copies_is_told(world, meanwhile):
     meanwhile += [lambda: running.append(world.begin(0, Way.COPY)), copied]
     ran = world.run('import', world.image_id)
     assert ran.code == 0
-    assert ran.err.splitlines()[2:] == [
-        'Glance is copying it',
-        f'Image {world.image_id} is copied: Glance has it in this cluster now',
-    ]
+    copying, done = ran.err.splitlines()[2:]
+    assert copying == 'Glance copies the image'
+    assert done.startswith(f'Image {world.image_id} is copied: ')
 
 
 def test_an_import_is_not_waited_for_if_told(world):
     ran = world.run('import', world.image_id, '--no-wait')
-    assert (ran.code, ran.err) == (
-        0,
-        f'Image {world.image_id} is to be imported.\n'
-        'See "rbdcloner-manage base list".\n',
-    )
+    assert ran.code == 0
+    assert f'Image {world.image_id} will be imported.' in ran.err
+    assert '"rbdcloner-manage base list"' in ran.err
     assert world.base().state is ImportState.WANTED
 
 
@@ -265,7 +262,7 @@ def test_waiting_ends_in_time_and_nothing_else(world, monkeypatch):
     monkeypatch.setattr(watching, '_pause', lambda: None)
     ran = world.run('import', world.image_id, '--timeout', '1')
     assert ran.code == 1
-    assert ran.err.endswith('The managers go on with it.\n')
+    assert ran.err.endswith('The managers continue the work.\n')
     assert world.base().state is ImportState.WANTED
 
 
@@ -284,11 +281,8 @@ def test_a_base_that_is_there_is_not_imported_again(world, no_wait):
 def test_what_can_be_cloned_is_not_imported(world):
     image_id = world.add_image()
     ran = world.run('import', image_id)
-    assert (ran.code, ran.err) == (
-        0,
-        f'Image {image_id} can be cloned as it is: there is nothing to '
-        'import.\n',
-    )
+    assert ran.code == 0
+    assert f'Image {image_id} can be cloned in place' in ran.err
     assert world.lineage.bases() == []
 
 
@@ -333,13 +327,11 @@ def test_where_imports_are_off_the_option_is_named(world):
 def test_a_base_is_dropped_and_stays_so(world):
     image = world.ready().clone.image
     ran = world.run('drop', world.image_id)
-    said = f'The base of image {world.image_id} is dropped.\n'
+    said = f'The base image of image {world.image_id} is dropped.\n'
     assert (ran.code, ran.out) == (0, said)
-    assert ran.err == (
-        f'{image} goes to the trash and is destroyed; "retired list" shows '
-        'it until then. Who asks for a disk of the image has it imported '
-        'anew.\n'
-    )
+    assert f'{image} is moved to the trash' in ran.err
+    assert '"retired list"' in ran.err
+    assert 'imports the image again' in ran.err
     ran = world.run('drop', world.image_id)
     assert (ran.code, ran.out, ran.err) == (0, said, '')
     world.manager.sweep_until_quiet()
@@ -353,7 +345,7 @@ def test_an_import_that_runs_is_dropped(world):
         world.glance.on_piece = None
         ran = world.run('drop', world.image_id)
         assert ran.code == 0
-        assert 'Who imports it stops, and removes what it has made.' in ran.err
+        assert 'The worker stops the import' in ran.err
 
     world.ask()
     world.glance.on_piece = drop
@@ -377,11 +369,8 @@ def test_a_base_is_not_dropped_while_disks_need_it(world):
     ran = world.run('drop', world.image_id)
     named = ', '.join(str(disk.image) for disk in disks[:3])
     assert (ran.code, ran.out) == (1, '')
-    assert ran.err == (
-        f'The base of image {world.image_id} is needed by {named} and 1 '
-        'more. Delete them, or have them get its data as their own '
-        '("flatten start").\n'
-    )
+    assert f'image {world.image_id} is needed by {named} and 1 more' in ran.err
+    assert 'flatten start' in ran.err
     assert world.base() == base
     for disk in disks:
         world.manager.engine.remove(disk, service.ASKED)
@@ -393,8 +382,8 @@ def test_what_was_refused_is_not_dropped(world):
     world.refused()
     ran = world.run('drop', world.image_id)
     assert ran.code == 1
-    assert ran.out == f'The base of image {world.image_id} is refused.\n'
-    assert ran.err.startswith('There is nothing to drop. ChecksumDiffers: ')
+    assert f'image {world.image_id} is refused.' in ran.out
+    assert ran.err.startswith('Nothing was dropped. ChecksumDiffers: ')
 
 
 @pytest.mark.parametrize(

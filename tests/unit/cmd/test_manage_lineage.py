@@ -71,7 +71,7 @@ def test_filters_choose_rows(database, disks, arguments, expected):
 def test_a_page_tells_how_to_have_the_next(database, disks):
     ran = database.run('lineage', 'list', '--limit', '3')
     assert ran.code == 0
-    assert ran.err == 'There are more: --marker 4\n'
+    assert ran.err.endswith('--marker 4\n')
     ran = database.run('lineage', 'list', '--limit', '3', '--marker', '4')
     assert ran.err == ''
     assert 'd_disk' in ran.out
