@@ -112,7 +112,7 @@ class Remover:
         """
         with self.holder.working_on(clone, long=True):
             self.generation.check(clone.image.pool)
-            self.lineage.cancel_flattens_of(clone, 'nobody needs the image')
+            self.lineage.cancel_flattens_of(clone, 'no child needs the image')
             if clone.image.id:
                 self._purge(clone, self.gate.warrant_of(clone))
             return self.lineage.move(clone, State.DELETED, reason='')
@@ -155,13 +155,13 @@ class Remover:
         retired = self.lineage.move(
             clone,
             State.RETIRED,
-            reason=f'it may have been delivered ({clone.reason})',
+            reason=f'the image may have been delivered ({clone.reason})',
             retry_after_s=self.undo_delay_s,
         )
         LOG.warning(
-            'Image %s (%s) was to be undone and may have been delivered; it '
-            'is in the trash until %s, "rbdcloner-manage image restore %s" '
-            'brings it back',
+            'Image %s (%s) was undone but may have been delivered; it stays '
+            'in the trash until %s. To bring it back, run "rbdcloner-manage '
+            'image restore %s"',
             *(retired.image, retired.image.id),
             *(retired.retry_at, retired.uuid),
         )
@@ -242,7 +242,7 @@ class Remover:
                 lambda: self.gate.trash(clone, warrant), self.lineage, clone
             )
         except errors.RbdImageNotFound:
-            LOG.debug('%s is gone already', clone.image)
+            LOG.debug('%s was already removed', clone.image)
         except errors.RbdImageReplaced:
             if not replaced:
                 raise
@@ -297,7 +297,7 @@ class Remover:
                 self.releaser.release(clone.parent)
         except errors.Error:
             LOG.warning(
-                'Parent %s is not released yet',
+                'Could not release parent %s; the recovery will retry',
                 clone.parent.snapshot,
                 exc_info=True,
             )
@@ -315,7 +315,9 @@ def when_closed(
     """
 
     def give_way(_: tenacity.RetryCallState) -> None:
-        lineage.cancel_flattens_of(clone, 'the image is needed closed')
+        lineage.cancel_flattens_of(
+            clone, 'another operation needs the image closed'
+        )
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(errors.RbdImageInUse),

@@ -109,11 +109,15 @@ class Recovery:
             ):
                 continue
             except errors.CephUnavailable as exc:
-                LOG.warning('Recovery waits for Ceph: %s', exc)
+                LOG.warning(
+                    'The recovery stopped at %s and will be retried: %s',
+                    *(clone.image, exc),
+                )
                 return resolved
             except errors.Error as exc:
                 LOG.warning(
-                    'Clone %s (%s) is still %s: %s',
+                    'Could not resolve clone %s (%s), which is %s; will '
+                    'retry: %s',
                     clone.uuid, clone.image, clone.state, exc,
                 )  # fmt: skip
             else:
@@ -124,7 +128,10 @@ class Recovery:
         try:
             self.releaser.release(parent)
         except errors.Error as exc:
-            LOG.warning('Parent %s stays for now: %s', parent.snapshot, exc)
+            LOG.warning(
+                'Could not release parent %s, will retry: %s',
+                *(parent.snapshot, exc),
+            )
             self.lineage.put_off_parent(parent)
             return False
         return True
@@ -133,8 +140,9 @@ class Recovery:
         self.remover.generation.check(clone.image.pool)
         found, clone = clone, self.holder.hold(clone)
         LOG.info(
-            'Clone %s (%s) was left %s: %s',
-            clone.uuid, clone.image, clone.state, clone.reason or 'no word',
+            'Resuming abandoned clone %s (%s), which is %s: %s',
+            clone.uuid, clone.image, clone.state,
+            clone.reason or 'no reason recorded',
         )  # fmt: skip
         match clone.state:
             case State.RESERVED:

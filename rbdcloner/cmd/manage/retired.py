@@ -72,9 +72,9 @@ class List(OfManage, lister.Lister):
             uncounted += clone.held_bytes is None
         space = sizes.readable(held_bytes)
         text = f'Images in the trash: {rows}, space: {space}'
-        self.say(
-            f'{text}, {uncounted} not measured yet' if uncounted else text
-        )
+        if uncounted:
+            text += f', not measured yet: {uncounted}'
+        self.say(text)
         return 0
 
     def _brief(self) -> dict[str, Callable[[Clone], Any]]:

@@ -348,7 +348,8 @@ def test_a_name_that_is_taken_is_not_given_back(lineage, parent, restore):
     disk = conftest.make(lineage, parent, 'mine', *RETIRED)
     conftest.make(lineage, parent, 'mine', image_id='another')
     ran = restore(disk.uuid, '--no-wait')
-    assert (ran.code, ran.err) == (1, 'Disk mine in pool vms exists.\n')
+    assert ran.code == 1
+    assert 'Disk mine already exists in pool vms.' in ran.err
     assert conftest.now(lineage, disk).state is State.RETIRED
 
 

@@ -284,7 +284,7 @@ def test_what_ceph_refuses_has_a_name(error, reason):
     assert not found.cloneable
     assert found.location == ''
     assert found.refusals == ((at('bad'), reason),)
-    assert found.summary == f'{reason} ({at("bad")})'
+    assert found.summary == f'{Refusal(reason).sentence} ({at("bad")})'
 
 
 def test_snapshot_without_data_is_refused():
