@@ -93,7 +93,7 @@ def purge(ioctx: Any, image: Image) -> None:
         errno.EBUSY: errors.RbdImageInUse(watchers=[], **where),
         errno.ENOTEMPTY: errors.RbdImageHasSnapshots(**where),
         errno.EUCLEAN: errors.CephRefused(
-            act=act, reason='its move to the trash is not finished'
+            act=act, reason='the move to the trash is not finished'
         ),
     }
     with (

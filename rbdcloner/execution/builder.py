@@ -323,7 +323,7 @@ class Builder:
             if clone.parent and not _descends(facts, clone.parent):
                 # It is ours to undo all the same.
                 child.tag(clone.uuid)
-                raise _gone(clone, 'another image has its name')
+                raise _gone(clone, 'another image has the name')
             if clone.kind is Kind.IMAGE:
                 child.tag(clone.uuid)
                 self.expose(clone, facts.image, child)

@@ -151,7 +151,7 @@ class Glance:
     def members(self, image_id: str) -> frozenset[str]:
         """Return whom the image is shared with; as :meth:`get`."""
         _check(image_id)
-        with _translated(f'listing who shares image {image_id}', image_id):
+        with _translated(f'listing the members of image {image_id}', image_id):
             return parsing.members(self._ask(f'/v2/images/{image_id}/members'))
 
     @contextlib.contextmanager

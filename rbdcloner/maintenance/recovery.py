@@ -167,6 +167,6 @@ class Recovery:
                 self.lineage.move,
                 clone,
                 State.UNDOING,
-                reason=clone.reason or 'its builder died',
+                reason=clone.reason or 'the worker that built the image died',
             )
         )

@@ -35,7 +35,7 @@ _TELLING = (
     ('too many connections', _FULL),
     ('too many clients', _FULL),
     ('remaining connection slots', _FULL),
-    ('wsrep has not yet prepared', 'its Galera node is not ready'),
+    ('wsrep has not yet prepared', 'the Galera node is not ready'),
     ('the database system is', 'the server is starting or stopping'),
 )
 
