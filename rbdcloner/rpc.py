@@ -15,7 +15,7 @@ from rbdcloner import errors
 #: Our own: nova-compute's is its own, too.
 EXCHANGE = 'rbdcloner'
 TOPIC = 'rbdcloner'
-VERSION = '1.3'
+VERSION = '1.0'
 
 #: Of which kind queues and exchange are, unless a manager was told otherwise.
 QUEUES = {'amqp_auto_delete': 'false', 'rabbit_quorum_queue': 'true'}

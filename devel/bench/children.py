@@ -85,14 +85,16 @@ class Queries:
         self._lineage = lineage
         self._parent = parent
         wanted = Filters(parent_id=parent.id, attached=True)
-        self._page = lambda _: lineage.page(wanted)
-        if not lineage.has_children(parent) or not self._page(''):
+        self._page = lambda _: lineage.clones.page(wanted)
+        if not lineage.clones.has_children(parent) or not self._page(''):
             _require(family, 0)
 
     def get(self, names: Sequence[str], threads: int) -> measuring.Block:
         """Ask whether there is a child, as often as there are names."""
         return measuring.measure(
-            lambda _: self._lineage.has_children(self._parent), names, threads
+            lambda _: self._lineage.clones.has_children(self._parent),
+            names,
+            threads,
         )
 
     def page(self, names: Sequence[str], threads: int) -> measuring.Block:
@@ -119,7 +121,7 @@ def recorded(
                     rows[begin : begin + _ROWS_AT_ONCE],
                 )
     lineage = Lineage(connected)
-    parents = {one.snapshot.image.name: one for one in lineage.parents()}
+    parents = {one.snapshot.image.name: one for one in lineage.parents.page()}
     return lambda one: Queries(lineage, parents[one.parent], one)
 
 

@@ -68,7 +68,7 @@ def _back_up(world: World) -> Backup:
         for disk in list(world.ledger.disks)
         if disk.known is not Known.GONE
     }
-    engine = world.lineage.writer
+    engine = world.lineage.database.writer
     isolation = (
         'SERIALIZABLE' if engine.name == 'sqlite' else 'REPEATABLE READ'
     )
@@ -87,10 +87,10 @@ def _back_up(world: World) -> Backup:
 
 def _wait_for_generation(world: World, stopping: threading.Event) -> bool:
     """Wait until the database is at another; tell whether it is."""
-    before = world.lineage.age()
+    before = world.lineage.generations.age()
     deadline = time.monotonic() + _NEXT_GENERATION_S
     while time.monotonic() < deadline and not stopping.wait(_AGAIN_S):
-        age = world.lineage.age()
+        age = world.lineage.generations.age()
         if age and before and age.mark.generation > before.mark.generation:
             # The pools are marked a moment after it.
             return not stopping.wait(_AGAIN_S)
@@ -101,7 +101,7 @@ def _restore(world: World, backup: Backup) -> None:
     """Give the database the rows of the backup, as one transaction."""
     for disk in backup.snapshots:
         disk.note('the database is restored from a backup')
-    with world.lineage.writer.begin() as connection:
+    with world.lineage.database.writer.begin() as connection:
         for table in reversed(backup.rows):
             connection.execute(sa.delete(table))
         for table, rows in backup.rows.items():
@@ -149,7 +149,7 @@ def _remove_unknown_snapshots(world: World, backup: Backup) -> None:
     known = sa.select(
         schema.parents.c.image_id, schema.parents.c.snapshot_name
     )
-    with world.lineage.writer.connect() as connection:
+    with world.lineage.database.writer.connect() as connection:
         recorded = {tuple(row) for row in connection.execute(known)}
     named, trashed = world.guests.pool(disks.POOL)
     for image_id in (*named.values(), *trashed):

@@ -23,7 +23,7 @@ from rbdcloner import states
 VARIABLE = 'RBDCLONER_FAILPOINTS'
 WHEN = ('before', 'after')
 _NAMES = 'names.json'
-_MOVE = 'move'
+_MOVE = 'transition'
 _REACHED = [
     after
     for after in states.State
@@ -72,18 +72,18 @@ class Failpoints:
     # For who dies
 
     def around(
-        self, room: str, verb: str, act: Callable[..., Any]
+        self, part: str, verb: str, act: Callable[..., Any]
     ) -> Callable[..., Any]:
         """Return *act* between two points; its first argument is self."""
         for each in _REACHED if verb == _MOVE else ['']:
-            self._known |= {_name(when, room, verb, each) for when in WHEN}
+            self._known |= {_name(when, part, verb, each) for when in WHEN}
 
         @functools.wraps(act)
         def watched(*given: Any, **named: Any) -> Any:
             state = (*given, named.get('state'))[2] if verb == _MOVE else ''
-            self._reach(_name('before', room, verb, state))
+            self._reach(_name('before', part, verb, state))
             answer = act(*given, **named)
-            self._reach(_name('after', room, verb, state))
+            self._reach(_name('after', part, verb, state))
             return answer
 
         return watched
@@ -100,5 +100,5 @@ class Failpoints:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _name(when: str, room: str, verb: str, state: str) -> str:
-    return '.'.join(filter(None, (f'{when}:{room}', verb, state)))
+def _name(when: str, part: str, verb: str, state: str) -> str:
+    return '.'.join(filter(None, (f'{when}:{part}', verb, state)))

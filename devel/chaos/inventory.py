@@ -60,7 +60,7 @@ class Inventory:
         """Return everything there is."""
         rows = quiet.Rows.read(self._lineage)
         every = collections.defaultdict(list)
-        for one in self._lineage.page(Filters(), limit=quiet.ALL):
+        for one in self._lineage.clones.page(Filters(), limit=quiet.ALL):
             every[one.image.pool, one.image.name].append(one)
         named, trashed = self._pools()
         in_glance = self._states_in_glance()
@@ -167,7 +167,7 @@ def _unaccounted_images(found: Found) -> Iterator[Finding]:
 
 def _unaccounted_snapshots(found: Found) -> Iterator[Finding]:
     parents = collections.defaultdict(list)
-    for one in found.rows.parents:
+    for one in found.rows.parents.page:
         parents[one.snapshot.image.id].append(one)
     glances = {
         image_id
@@ -207,7 +207,7 @@ def _idle_parents(found: Found) -> Iterator[Finding]:
         if one.attached and one.parent
     }
     images = {one.image.id for one in found.rows.clones}
-    for parent in found.rows.parents:
+    for parent in found.rows.parents.page:
         if parent.state is not ParentState.ACTIVE or parent.id in used:
             continue
         image = parent.snapshot.image

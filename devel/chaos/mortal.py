@@ -43,9 +43,9 @@ def main() -> int:
     return manager.main()
 
 
-def _watch(points: failpoints.Failpoints, room: type, verb: str) -> None:
-    if act := getattr(room, verb, None):
-        setattr(room, verb, points.around('ceph', verb, act))
+def _watch(points: failpoints.Failpoints, part: type, verb: str) -> None:
+    if act := getattr(part, verb, None):
+        setattr(part, verb, points.around('ceph', verb, act))
 
 
 def _watch_transactions(points: failpoints.Failpoints) -> None:

@@ -67,7 +67,7 @@ def _drop_connections(world: World, host: str) -> bool:
     with contextlib.suppress(errors.DatabaseUnavailable):
         addresses = [
             address
-            for worker in world.lineage.workers()
+            for worker in world.lineage.workers.all()
             if worker.host == host
             for address in worker.addresses
         ]

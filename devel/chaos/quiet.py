@@ -39,14 +39,16 @@ class Rows:
     def read(cls, lineage: Lineage) -> Rows:
         """Return what *lineage* says now."""
         return cls(
-            lineage.page(Filters(states=NOT_FINAL), limit=ALL),
+            lineage.clones.page(Filters(states=NOT_FINAL), limit=ALL),
             [
                 parent
-                for parent in lineage.parents()
+                for parent in lineage.parents.page()
                 if parent.state is not ParentState.RELEASED
             ],
-            lineage.flattens([FlattenState.WANTED, FlattenState.RUNNING]),
-            lineage.bases([ImportState.WANTED, ImportState.RUNNING]),
+            lineage.flattens.page([FlattenState.WANTED, FlattenState.RUNNING]),
+            lineage.image_imports.page(
+                [ImportState.WANTED, ImportState.RUNNING]
+            ),
         )
 
     def needed(self) -> set[str]:

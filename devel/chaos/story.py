@@ -78,7 +78,7 @@ class Story:
         findings += self._delete_everything()
         surprises = self._surprises()
         findings += [one for one in surprises if one.kind]
-        imports = len(self._lineage.bases(limit=quiet.ALL))
+        imports = len(self._lineage.image_imports.page(limit=quiet.ALL))
         figures = report.result(
             self._ledger.begun, imports, self._faults.kinds, findings, quiet_s
         )

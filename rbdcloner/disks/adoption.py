@@ -15,6 +15,7 @@ import tenacity
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.db.lineage import Lineage
 from rbdcloner.disks import identity
 from rbdcloner.disks.engine import MADE
 from rbdcloner.disks.engine import Engine
@@ -27,6 +28,7 @@ from rbdcloner.model import Kind
 from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Warrant
+from rbdcloner.sources.parents import Parents
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ class DiskAdoption:
 
     engine: Engine
     ceph: Driver
+    lineage: Lineage
+    parents: Parents
 
     def adopt(self, request: DiskRequest) -> Clone:
         """Record the disk that lies under the request's name; READY.
@@ -107,7 +111,7 @@ class DiskAdoption:
 
     def _live(self, name: Image) -> Clone | None:
         try:
-            clone = self.engine.lineage.find(
+            clone = self.lineage.clones.find(
                 name.fsid, name.pool, name.namespace, name.name
             )
         except errors.DiskNotFound:
@@ -124,7 +128,7 @@ class DiskAdoption:
 
     def _record(self, facts: ImageFacts, request: DiskRequest) -> Clone | None:
         """Return the new row; ``None`` to look again."""
-        recorded = self.engine.lineage.find_by_image(facts.image)
+        recorded = self.lineage.clones.find_by_image(facts.image)
         if recorded is not None:
             if recorded.state in states.LIVE and recorded.image == facts.image:
                 # Another call was faster.
@@ -156,12 +160,12 @@ class DiskAdoption:
             request = dataclasses.replace(
                 request, image_id=parent.glance_image_id or request.image_id
             )
-        clone = self.engine.lineage.adopt_disk(
+        clone = self.lineage.adoption.adopt_disk(
             facts, request, parent, clone_format
         )
         try:
             # One that is being executed may not have seen this row.
-            self.engine.lineage.refuse_outdated(
+            self.lineage.deletions.refuse_outdated(
                 clone.image, request.instance_uuid, request.after
             )
         except errors.CreationOutdated as exc:
@@ -184,7 +188,7 @@ class DiskAdoption:
         facts = descent.parent
         named = facts.snapshot.image.name
         image_id = named if uuidutils.is_uuid_like(named) else ''
-        return self.engine.parents.record(facts, image_id)
+        return self.parents.record(facts, image_id)
 
     def _tagged(self, clone: Clone) -> Clone:
         """Return the row, whose tag the image has."""

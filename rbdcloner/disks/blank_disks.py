@@ -14,15 +14,20 @@ import uuid
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.db.clones import blank_disks
+from rbdcloner.db.lineage import Lineage
 from rbdcloner.disks import identity
 from rbdcloner.disks.engine import MADE
 from rbdcloner.disks.engine import Engine
+from rbdcloner.execution.builder import Builder
+from rbdcloner.execution.remover import Remover
 from rbdcloner.execution.remover import when_closed
 from rbdcloner.model import Clone
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import ImageFacts
 from rbdcloner.model import Order
 from rbdcloner.model import Warrant
+from rbdcloner.ownership.holder import Holder
+from rbdcloner.safety.generation import Generation
 from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
@@ -32,11 +37,16 @@ _BEGUN = frozenset({State.RESERVED, State.IMPORTING})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Imports:
+class BlankDisks:
     """Disks of one engine that callers write into."""
 
     engine: Engine
     ceph: Driver
+    lineage: Lineage
+    holder: Holder
+    builder: Builder
+    remover: Remover
+    generation: Generation
 
     def begin(self, request: DiskRequest) -> Clone:
         """Make an empty image for its caller to write into; IMPORTING.
@@ -64,7 +74,7 @@ class Imports:
             if clone is not None and clone.state is State.IMPORTING:
                 return clone
             if clone is not None:
-                made = self.engine.builder.make(clone, request.after, call)
+                made = self.builder.make(clone, request.after, call)
                 if made.state is State.IMPORTING:
                     return made
                 # It was made, and written, before its row was restored.
@@ -96,7 +106,7 @@ class Imports:
             if clone.state is not State.IMPORTING:
                 raise errors.DiskNotFound(name=name, pool=pool)
             try:
-                return self._finish(self.engine.holder.take(clone), size_bytes)
+                return self._finish(self.holder.take(clone), size_bytes)
             except errors.RowMoved:
                 LOG.debug(
                     'The row of %s changed meanwhile, reading it again',
@@ -108,7 +118,7 @@ class Imports:
         engine = self.engine
         try:
             return engine.holder.taken(
-                engine.lineage.reserve_import,
+                engine.lineage.blank_disks.reserve_import,
                 request,
                 engine.fsid,
                 engine.clone_format,
@@ -141,33 +151,33 @@ class Imports:
         :raises DiskExists: it is whole.
         """
         if (found := self._find_committed(clone)) is not None:
-            held = self.engine.holder.take(clone)
-            with self.engine.holder.working_on(held):
+            held = self.holder.take(clone)
+            with self.holder.working_on(held):
                 raise _exists(self._ready(held, found))
         if clone.uuid != blank_disks.row_uuid(request.call):
-            self.engine.remover.generation.check(clone.image.pool)
-            self.engine.lineage.note_import(request, self.engine.fsid)
-            deleting = self.engine.holder.held_in(
+            self.generation.check(clone.image.pool)
+            self.lineage.blank_disks.note_import(request, self.engine.fsid)
+            deleting = self.holder.held_in(
                 clone,
                 State.DELETING,
                 warrant=Warrant(
                     Order.CALLER, 'another was begun', request.call
                 ),
             )
-            self.engine.remover.retire(deleting)
+            self.remover.retire(deleting)
             return None
         if clone.state is State.IMPORTING:
             return clone
-        return self.engine.holder.take(clone)
+        return self.holder.take(clone)
 
     def _finish(self, clone: Clone, size_bytes: int) -> Clone:
         """Grow a held image if need be; the row, READY."""
         image = clone.image
-        with self.engine.holder.working_on(clone):
+        with self.holder.working_on(clone):
             try:
                 when_closed(
                     lambda: self._refuse_open(clone),
-                    self.engine.lineage,
+                    self.lineage,
                     clone,
                 )
             except errors.RbdImageInUse as exc:
@@ -182,7 +192,7 @@ class Imports:
                 # Before its caller knows: whatever becomes of the row, the
                 # image is a disk.
                 opened.mark_committed(clone.uuid)
-            return self.engine.lineage.move(
+            return self.lineage.clones.transition(
                 clone, State.READY, size_bytes=size_bytes, reason=''
             )
 
@@ -194,7 +204,7 @@ class Imports:
         return facts
 
     def _ready(self, clone: Clone, found: ImageFacts) -> Clone:
-        return self.engine.lineage.move(
+        return self.lineage.clones.transition(
             clone,
             State.READY,
             image_id=found.image.id,

@@ -19,7 +19,7 @@ UNNAMED = Request()
 
 def has_done(lineage: Lineage, request: Request, disk: Clone) -> bool:
     """Tell whether *request* has changed the disk already."""
-    noted = lineage.find_change(request)
+    noted = lineage.changes.find_change(request)
     return noted is not None and not noted.open and noted.clone_id == disk.id
 
 
@@ -28,7 +28,7 @@ def refuse_abandoned(lineage: Lineage, request: Request, disk: Clone) -> None:
 
     :raises RollbackAbandoned: it is.
     """
-    noted = lineage.find_change(request)
+    noted = lineage.changes.find_change(request)
     if (
         noted is not None
         and noted.clone_id == disk.id
@@ -62,7 +62,7 @@ def begin(
 
     def begun(row: Clone) -> Clone:
         return holder.taken(
-            holder.lineage.begin_change,
+            holder.lineage.changes.begin_change,
             row,
             state,
             request,

@@ -124,7 +124,7 @@ class Engine:
 
     def page(self, filters: Filters, marker: int, limit: int) -> list[Clone]:
         """Return rows by id, after the one with id *marker*."""
-        return self.lineage.page(filters, marker, limit)
+        return self.lineage.clones.page(filters, marker, limit)
 
     def resize_disk(
         self,
@@ -184,7 +184,7 @@ class Engine:
         image = Image(self.fsid, pool, '', name)
         try:
             begun = self.holder.taken(
-                self.lineage.begin_deletion, call, image, Kind.DISK
+                self.lineage.deletion.begin_deletion, call, image, Kind.DISK
             )
             if begun is not None:
                 return self.remover.retire(begun)
@@ -192,11 +192,11 @@ class Engine:
             LOG.debug(
                 'The row of %s changed meanwhile, reading it again', image
             )
-        deletion = self.lineage.note_deletion(call, image)
+        deletion = self.lineage.deletions.note_deletion(call, image)
         # Before the look: a disk that is recorded later finds it.
         self._defer(deletion, [pool])
         try:
-            found = self.lineage.find_deleted(image, deletion)
+            found = self.lineage.deletions.find_deleted(image, deletion)
         except errors.DiskNotFound:
             # A database that is older than the cluster does not know.
             self.remover.generation.check(pool)
@@ -217,7 +217,7 @@ class Engine:
             for pool in pools:
                 self.remover.generation.check(pool)
         except errors.DatabaseOutdated:
-            self.lineage.defer_deletion(deletion, suffix)
+            self.lineage.deferred_deletions.defer_deletion(deletion, suffix)
         except errors.CephUnavailable:
             # Whether it is, who has a row of the disk need not know.
             LOG.debug('Could not record that deletion %d waits', deletion)
@@ -238,7 +238,7 @@ class Engine:
         if found is None:
             return
         # After the look at Ceph: a row is written before its image is made.
-        named = self.lineage.find(self.fsid, pool, '', name)
+        named = self.lineage.clones.find(self.fsid, pool, '', name)
         if named.state in states.LIVE or ceph.name_of(found.image) != name:
             return
         self.remover.generation.check(pool)
@@ -278,7 +278,7 @@ class Engine:
                     'The row of %s changed meanwhile, reading it again',
                     clone.image,
                 )
-                (clone,) = self.lineage.page(Filters(uuid=clone.uuid))
+                (clone,) = self.lineage.clones.page(Filters(uuid=clone.uuid))
         return clone
 
     def delete_disks(
@@ -335,15 +335,15 @@ class Engine:
         try:
             if wait:
                 answer = self.holder.taken_all(
-                    self.lineage.begin_deletions, *given
+                    self.lineage.deletion.begin_deletions, *given
                 )
             else:
-                answer = self.lineage.begin_deletions(*given)
+                answer = self.lineage.deletion.begin_deletions(*given)
                 self.remover.begun.set()
         except errors.RowMoved:
             LOG.debug('A row of instance %s changed meanwhile', instance_uuid)
         if answer is None:
-            deletion = self.lineage.note_deletion(
+            deletion = self.lineage.deletions.note_deletion(
                 call, Image(self.fsid, '', '', ''), instance_uuid
             )
             answer = [], deletion
@@ -352,7 +352,7 @@ class Engine:
         # Now that it is committed: a creation that does not see the deletion
         # is seen here, and each that comes later sees it.
         known = {clone.id for clone in begun}
-        known |= self.lineage.made_since(deletion, instance_uuid)
+        known |= self.lineage.deletions.made_since(deletion, instance_uuid)
         found = self._disks_of(instance_uuid, suffix)
         return begun, [clone for clone in found if clone.id not in known]
 
@@ -361,7 +361,7 @@ class Engine:
             try:
                 return self.remover.retire(clone)
             except errors.RowMoved:
-                (clone,) = self.lineage.page(Filters(uuid=clone.uuid))
+                (clone,) = self.lineage.clones.page(Filters(uuid=clone.uuid))
         removed = self.remove(clone, warrant)
         self._confirm_free(removed)
         return removed
@@ -395,13 +395,13 @@ class Engine:
 
     def _find(self, pool: str, name: str) -> Clone:
         self.check_pool(pool)
-        return _disk(self.lineage.find(self.fsid, pool, '', name))
+        return _disk(self.lineage.clones.find(self.fsid, pool, '', name))
 
     def _disks_of(self, instance_uuid: str, suffix: str) -> list[Clone]:
         found: list[Clone] = []
         filters = Filters(instance_uuid=instance_uuid, kind=Kind.DISK)
         marker = 0
-        while rows := self.lineage.page(filters, marker, _PAGE):
+        while rows := self.lineage.clones.page(filters, marker, _PAGE):
             marker = rows[-1].id
             found += [c for c in rows if c.image.name.endswith(suffix)]
         return found
@@ -430,7 +430,10 @@ class Engine:
     def _reserve_once(self, request: DiskRequest) -> Clone:
         parent = self.parents.of(request)
         return self.holder.taken(
-            self.lineage.reserve, request, parent, self.clone_format
+            self.lineage.reservations.reserve,
+            request,
+            parent,
+            self.clone_format,
         )
 
     def _exists(self, request: DiskRequest) -> bool:
@@ -458,7 +461,7 @@ class Engine:
 
         :raises NameTaken: it is an image of Glance's that we made.
         """
-        clone = self.lineage.find(self.fsid, pool, '', name)
+        clone = self.lineage.clones.find(self.fsid, pool, '', name)
         if clone.state not in states.LIVE:
             return None
         if clone.kind is not Kind.DISK:

@@ -15,9 +15,11 @@ import uuid
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.db.lineage import Lineage
 from rbdcloner.disks import changes
 from rbdcloner.disks import identity
 from rbdcloner.disks.engine import Engine
+from rbdcloner.execution.builder import Builder
 from rbdcloner.execution.parent_release import Releaser
 from rbdcloner.execution.rollbacks import Rollbacks
 from rbdcloner.model import GLANCE_NAME
@@ -30,6 +32,8 @@ from rbdcloner.model import Purpose
 from rbdcloner.model import Request
 from rbdcloner.model import SnapshotFacts
 from rbdcloner.model import Warrant
+from rbdcloner.ownership.holder import Holder
+from rbdcloner.safety.generation import Generation
 from rbdcloner.sources import eligibility
 from rbdcloner.sources.headroom import Headroom
 from rbdcloner.states import ParentState
@@ -49,6 +53,10 @@ class Snapshots:
 
     engine: Engine
     ceph: Driver
+    lineage: Lineage
+    holder: Holder
+    builder: Builder
+    generation: Generation
     releaser: Releaser
     rollbacks: Rollbacks
     headroom: Headroom
@@ -80,7 +88,7 @@ class Snapshots:
             else:
                 image = self._resume(image, pool, name)
             if image is not None and image.state is State.RESERVED:
-                image = self.engine.builder.make(image, after)
+                image = self.builder.make(image, after)
             if image is not None:
                 return _location(image.image)
 
@@ -109,7 +117,7 @@ class Snapshots:
             )
         self._check_pool(parts.pool)
         there = Image(parts.fsid, parts.pool, '', parts.image)
-        self.engine.lineage.note_deletion(call, there)
+        self.lineage.deletions.note_deletion(call, there)
         image = self._find(parts.pool, parts.image)
         if image is not None:
             call = call or uuid.uuid4().hex
@@ -139,8 +147,10 @@ class Snapshots:
         taken = self._taken_by(request, disk)
         if taken is None:
             self._check_is_new(disk, snapshot)
-            taken = self.engine.lineage.begin_snapshot(disk, snapshot, request)
-        return self.engine.builder.take(taken)
+            taken = self.lineage.changes.begin_snapshot(
+                disk, snapshot, request
+            )
+        return self.builder.take(taken)
 
     def remove_snapshot(
         self,
@@ -167,7 +177,7 @@ class Snapshots:
         if isinstance(found, Parent) and found.purpose is not Purpose.CALLER:
             raise in_use
         try:
-            begun = self.engine.lineage.begin_removal(disk, found, request)
+            begun = self.lineage.changes.begin_removal(disk, found, request)
             if begun is not None:
                 warrant = Warrant(
                     Order.CALLER,
@@ -201,16 +211,16 @@ class Snapshots:
             as it was, also one that says that the disk goes back.
         """
         disk = self.engine.get_disk(pool, name)
-        changes.refuse_abandoned(self.engine.lineage, request, disk)
-        if changes.has_done(self.engine.lineage, request, disk):
+        changes.refuse_abandoned(self.lineage, request, disk)
+        if changes.has_done(self.lineage, request, disk):
             return disk
         if disk.state not in (State.READY, State.ROLLING_BACK):
             raise errors.DiskBusy(name=name, pool=pool, state=disk.state)
         target = self._target(disk, snapshot)
-        self.engine.remover.generation.check(pool)
+        self.generation.check(pool)
         begun = disk.state is State.ROLLING_BACK
         disk = changes.begin(
-            self.engine.holder,
+            self.holder,
             disk,
             State.ROLLING_BACK,
             request,
@@ -247,7 +257,7 @@ class Snapshots:
     def _find(self, pool: str, name: str) -> Clone | None:
         """Return the live row of a Glance image that we made."""
         try:
-            clone = self.engine.lineage.find(self.engine.fsid, pool, '', name)
+            clone = self.lineage.clones.find(self.engine.fsid, pool, '', name)
         except errors.DiskNotFound:
             return None
         if clone.state not in states.LIVE:
@@ -275,8 +285,8 @@ class Snapshots:
         self.headroom.for_snapshots(disk)
         self.headroom.for_image(disk)
         try:
-            return self.engine.holder.taken(
-                self.engine.lineage.reserve_image,
+            return self.holder.taken(
+                self.lineage.reservations.reserve_image,
                 disk,
                 image_id,
                 dest_pool,
@@ -302,17 +312,19 @@ class Snapshots:
 
     def _named(self, disk: Clone, snapshot: str) -> Parent | None:
         # The newest: an older one may have lost its name.
-        for parent in reversed(self.engine.lineage.snapshots_of(disk.image)):
+        for parent in reversed(
+            self.lineage.snapshots.snapshots_of(disk.image)
+        ):
             if parent.snapshot.name == snapshot:
                 return parent
         return None
 
     def _taken_by(self, request: Request, disk: Clone) -> Parent | None:
         """Return the snapshot that *request* has taken, or began to take."""
-        noted = self.engine.lineage.find_change(request)
+        noted = self.lineage.changes.find_change(request)
         if noted is None or noted.clone_id != disk.id:
             return None
-        (taken,) = self.engine.lineage.parents([noted.parent_id or 0])
+        (taken,) = self.lineage.parents.page([noted.parent_id or 0])
         return taken if taken.state in _STAYING else None
 
     def _found(
@@ -329,7 +341,7 @@ class Snapshots:
                 self.releaser.remove(known, _REMOVED)
             except errors.ParentHasChildren:
                 # It lies in the trash of snapshots, and they keep it.
-                self.engine.lineage.lost_name(known)
+                self.lineage.snapshots.lost_name(known)
             known = None
         return known or there
 

@@ -92,7 +92,7 @@ class Builder:
             except (errors.CephUnavailable, errors.DatabaseUnavailable):
                 raise
             except errors.NameTaken as exc:
-                self.lineage.move(
+                self.lineage.clones.transition(
                     clone, State.FAILED, reason=errors.reason_of(exc)
                 )
                 raise
@@ -106,7 +106,7 @@ class Builder:
         :raises RowMoved: the row is another's by now.
         """
         clone = self.holder.taken(
-            self.lineage.move,
+            self.lineage.clones.transition,
             clone,
             State.UNDOING,
             reason=errors.reason_of(exc),
@@ -132,7 +132,7 @@ class Builder:
             found = self.remover.find_delivered(clone)
             if found is None:
                 return False
-            after = self.lineage.known_deletion(clone)
+            after = self.lineage.deletions.known_deletion(clone)
             try:
                 ready = self._deliver(clone, found, after)
             except errors.CreationOutdated as exc:
@@ -159,14 +159,14 @@ class Builder:
             except errors.CephUnavailable:
                 raise
             except errors.CephError as exc:
-                self.lineage.move(
+                self.lineage.clones.transition(
                     clone,
                     State.READY,
                     reason=errors.reason_of(exc),
                     done=False,
                 )
                 raise
-            return self.lineage.move(
+            return self.lineage.clones.transition(
                 clone,
                 State.READY,
                 size_bytes=found_bytes,
@@ -184,7 +184,7 @@ class Builder:
             facts = self.ceph.take_snapshot(
                 parent.snapshot.image, parent.snapshot.name
             )
-            parent = self.lineage.made_snapshot(parent, facts)
+            parent = self.lineage.snapshots.made_snapshot(parent, facts)
         if parent.protector is Protector.SERVICE:
             self.ceph.protect(parent.snapshot)
         return parent
@@ -238,7 +238,7 @@ class Builder:
         committed: bool = False,
     ) -> Clone:
         is_whole = clone.parent is not None or committed
-        return self.lineage.move(
+        return self.lineage.clones.transition(
             clone,
             State.READY if is_whole else State.IMPORTING,
             image_id=image_id,
@@ -268,7 +268,7 @@ class Builder:
         Of the name that Glance expects, for a base as well.
         """
         is_base = clone.kind is Kind.BASE
-        planned = self.lineage.plan_snapshot(
+        planned = self.lineage.snapshots.plan_snapshot(
             image,
             GLANCE_NAME,
             Purpose.BASE if is_base else Purpose.GLANCE,
@@ -278,7 +278,7 @@ class Builder:
             glance_image_id=clone.glance_image_id,
         )
         if planned.state is ParentState.PLANNED:
-            self.lineage.made_snapshot(
+            self.lineage.snapshots.made_snapshot(
                 planned, opened.take_snapshot(GLANCE_NAME)
             )
         opened.protect(GLANCE_NAME)
@@ -335,7 +335,7 @@ class Builder:
     def _cleared(self, clone: Clone) -> Clone:
         """Remove what a builder left; the row without an image id."""
         clone = self.remover.remove_remains(clone)
-        return self.lineage.note_image_id(clone, '')
+        return self.lineage.clones.note_image_id(clone, '')
 
     def _is_whole(self, clone: Clone) -> bool:
         facts = self.ceph.find_image(clone.image)

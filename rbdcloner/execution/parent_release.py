@@ -65,7 +65,9 @@ class Releaser:
         stays = parent.purpose in _STAY
         is_others = parent.purpose is Purpose.ADOPTED or _is_planned(parent)
         try:
-            releasing = self.lineage.releasing(parent, as_left=stays)
+            releasing = self.lineage.parent_release.releasing(
+                parent, as_left=stays
+            )
             self._give_back(releasing, None if is_others else _UNNEEDED)
         except errors.ParentHasChildren:
             return
@@ -78,7 +80,7 @@ class Releaser:
         :raises DatabaseOutdated: nothing may be destroyed; its removal has
             begun, and waits.
         """
-        self._give_back(self.lineage.releasing(parent), warrant)
+        self._give_back(self.lineage.parent_release.releasing(parent), warrant)
 
     def _give_back(self, parent: Parent, warrant: Warrant | None) -> None:
         """Destroy the snapshot by *warrant*; without, unprotect it at most."""
@@ -93,7 +95,7 @@ class Releaser:
                 self.gate.remove_snapshot(snapshot, warrant)
             elif parent.protector is Protector.SERVICE:
                 self.ceph.unprotect(snapshot)
-        self.lineage.released(parent)
+        self.lineage.parent_release.released(parent)
 
     def _find(self, parent: Parent) -> Snapshot | None:
         """Return the snapshot with its id, ``None`` if it was never made.
@@ -125,7 +127,7 @@ class Releaser:
         facts = self._named(parent.snapshot)
         if facts is None:
             return False
-        self.lineage.made_snapshot(parent, facts)
+        self.lineage.snapshots.made_snapshot(parent, facts)
         return True
 
     def _confirm_unwanted(self, parent: Parent) -> None:
@@ -133,13 +135,13 @@ class Releaser:
 
         Interrupted, it has some of both data until it does so again.
         """
-        image = self.lineage.find_by_image(parent.snapshot.image)
+        image = self.lineage.clones.find_by_image(parent.snapshot.image)
         if (
             image is not None
             and image.state is State.ROLLING_BACK
             and image.rollback_to == parent.id
         ):
-            self.lineage.restored(parent)
+            self.lineage.parent_release.restored(parent)
             raise errors.DiskBusy(
                 name=image.image.name,
                 pool=image.image.pool,
@@ -152,8 +154,8 @@ class Releaser:
         It was without one when its release began. With several writers of a
         Galera cluster a taker may not have seen that, nor been seen.
         """
-        if self.lineage.has_children(parent):
-            self.lineage.restored(parent)
+        if self.lineage.clones.has_children(parent):
+            self.lineage.parent_release.restored(parent)
             raise errors.ParentHasChildren(
                 parent=str(snapshot), children='created during the release'
             )
@@ -161,10 +163,10 @@ class Releaser:
             children = self.ceph.children(snapshot)
         except errors.ChildrenHidden:
             # Its image can be used meanwhile.
-            self.lineage.restored(parent)
+            self.lineage.parent_release.restored(parent)
             raise
         if children:
-            self.lineage.restored(parent)
+            self.lineage.parent_release.restored(parent)
             raise errors.ParentHasChildren(
                 parent=str(snapshot), children=name_children(children)
             )

@@ -81,7 +81,9 @@ class Remover:
             clone = self._identified(clone, warrant, replaced)
             if clone.image.id:
                 self._trash(clone, warrant, replaced)
-            clone = self.lineage.move(clone, State.RETIRED, reason='')
+            clone = self.lineage.clones.transition(
+                clone, State.RETIRED, reason=''
+            )
         self.retired.set()
         return clone
 
@@ -95,14 +97,16 @@ class Remover:
                 self.ceph.restore(clone.image)
             except (errors.RbdImageExists, errors.RbdImageNotFound) as exc:
                 # Whether it lay there for a while is not known any more.
-                self.lineage.move(
+                self.lineage.clones.transition(
                     clone,
                     State.RETIRED,
                     reason=errors.reason_of(exc),
                     retry_after_s=self.undo_delay_s,
                 )
                 raise
-            return self.lineage.move(clone, State.READY, reason='')
+            return self.lineage.clones.transition(
+                clone, State.READY, reason=''
+            )
 
     def destroy(self, clone: Clone) -> Clone:
         """Destroy a RETIRED row's image and snapshots; the row, DELETED.
@@ -112,10 +116,14 @@ class Remover:
         """
         with self.holder.working_on(clone, long=True):
             self.generation.check(clone.image.pool)
-            self.lineage.cancel_flattens_of(clone, 'no child needs the image')
+            self.lineage.flattens.cancel_flattens_of(
+                clone, 'no child needs the image'
+            )
             if clone.image.id:
                 self._purge(clone, self.gate.warrant_of(clone))
-            return self.lineage.move(clone, State.DELETED, reason='')
+            return self.lineage.clones.transition(
+                clone, State.DELETED, reason=''
+            )
 
     def undo(self, clone: Clone) -> Clone:
         """Remove what an UNDOING row's builder left; the row, FAILED.
@@ -132,7 +140,7 @@ class Remover:
             if found is not None:
                 return self._put_away(clone, found)
             clone = self.remove_remains(clone)
-            clone = self.lineage.move(clone, State.FAILED)
+            clone = self.lineage.clones.transition(clone, State.FAILED)
         self._release_parent(clone)
         return clone
 
@@ -150,9 +158,9 @@ class Remover:
 
     def _put_away(self, clone: Clone, found: ImageFacts) -> Clone:
         """Have a delivered image lie in the trash for a while."""
-        clone = self.lineage.note_image_id(clone, found.image.id)
+        clone = self.lineage.clones.note_image_id(clone, found.image.id)
         self._trash(clone, self.gate.warrant_of(clone), replaced=True)
-        retired = self.lineage.move(
+        retired = self.lineage.clones.transition(
             clone,
             State.RETIRED,
             reason=f'the image may have been delivered ({clone.reason})',
@@ -196,7 +204,7 @@ class Remover:
         if facts is None:
             self._free_name(clone, warrant)
         elif self._is_ours(facts, clone):
-            return self.lineage.note_image_id(clone, facts.image.id)
+            return self.lineage.clones.note_image_id(clone, facts.image.id)
         elif not replaced and (facts.tag or not self._is_noted(facts.image)):
             raise errors.RbdImageReplaced(
                 pool=clone.image.pool,
@@ -254,7 +262,7 @@ class Remover:
             ) from exc
 
     def _purge(self, clone: Clone, warrant: Warrant) -> None:
-        for parent in self.lineage.snapshots_of(clone.image):
+        for parent in self.lineage.snapshots.snapshots_of(clone.image):
             self.releaser.remove(parent, warrant)
         for facts in self.ceph.snapshots(clone.image):
             self._remove_unrecorded(clone, facts, warrant)
@@ -315,7 +323,7 @@ def when_closed(
     """
 
     def give_way(_: tenacity.RetryCallState) -> None:
-        lineage.cancel_flattens_of(
+        lineage.flattens.cancel_flattens_of(
             clone, 'another operation needs the image closed'
         )
 

@@ -74,8 +74,8 @@ class Rollbacks:
         :raises RollbackAbandoned: it had begun, and is given up.
         """
         with self.holder.working_on(clone, long=True):
-            (target,) = self.lineage.parents([clone.rollback_to or 0])
-            change = self.lineage.find_open_change(clone)
+            (target,) = self.lineage.parents.page([clone.rollback_to or 0])
+            change = self.lineage.changes.find_open_change(clone)
             try:
                 self.generation.check(clone.image.pool)
                 if begun:
@@ -87,14 +87,14 @@ class Rollbacks:
                     why = str(exc).rstrip('.')
                     raise self._abandon(clone, why) from exc
                 if not begun:
-                    self.lineage.move(
+                    self.lineage.clones.transition(
                         clone,
                         State.READY,
                         reason=errors.reason_of(exc),
                         done=False,
                     )
                 raise
-            return self.lineage.move(
+            return self.lineage.clones.transition(
                 clone,
                 State.READY,
                 size_bytes=target.size_bytes,
@@ -160,13 +160,13 @@ class Rollbacks:
 
         None while a worker that has just worked on it may be among them.
         """
-        seen_at = self.lineage.now()
+        seen_at = self.lineage.workers.now()
         idle_s = (seen_at - found.updated_at).total_seconds()
         if found.lease_expires_at is not None or idle_s < self.open_for_s:
             return []
         workers = {
             address
-            for worker in self.lineage.workers()
+            for worker in self.lineage.workers.all()
             for address in worker.addresses
         }
         return sorted(set(watchers) - workers)
@@ -175,7 +175,7 @@ class Rollbacks:
         """Give a rollback up; the row, READY. Returns what to raise."""
         facts = self.ceph.find_image(clone.image)
         size_bytes = facts.size_bytes if facts else None
-        self.lineage.abandon_change(clone, why, size_bytes)
+        self.lineage.changes.abandon_change(clone, why, size_bytes)
         LOG.error(
             'The rollback of disk %s (%s) was abandoned, and its row is '
             'ready: %s. The disk may have data from before and after the '

@@ -77,10 +77,10 @@ class SnapshotRepairer:
             raise errors.ImageDamaged(
                 image_id=glance_image_id, snapshot=str(trashed.snapshot)
             )
-        lost = self.lineage.find_parent(trashed.snapshot)
+        lost = self.lineage.parents.find_parent(trashed.snapshot)
         if lost is not None:
-            self.lineage.lost_name(lost)
-        planned = self.lineage.plan_snapshot(
+            self.lineage.snapshots.lost_name(lost)
+        planned = self.lineage.snapshots.plan_snapshot(
             found.image,
             name,
             Purpose.GLANCE,
@@ -114,7 +114,7 @@ class SnapshotRepairer:
         return any(
             each.snapshot.name == lost.name
             and (each.snapshot.id is None or each.snapshot.id > (lost.id or 0))
-            for each in self.lineage.snapshots_of(lost.image)
+            for each in self.lineage.snapshots.snapshots_of(lost.image)
         )
 
 

@@ -41,7 +41,9 @@ class BaseExpiry:
         dropped: list[Base] = []
         marker = 0
         look = self.absence.brake.look('expiry')
-        while page := self.lineage.childless_bases(marker, _AT_ONCE):
+        while page := self.lineage.base_images.childless_bases(
+            marker, _AT_ONCE
+        ):
             for base in page:
                 if stopping and stopping.is_set():
                     return len(dropped)
@@ -55,7 +57,9 @@ class BaseExpiry:
                     )
         look.finish()
         if self.idle_s:
-            for base in self.lineage.idle_bases(self.idle_s, _AT_ONCE):
+            for base in self.lineage.base_images.idle_bases(
+                self.idle_s, _AT_ONCE
+            ):
                 self._drop(base, 'no disk used the base image', dropped)
         return len(dropped)
 
@@ -65,14 +69,14 @@ class BaseExpiry:
             return
         image = self.absence.find(base.glance_image_id)
         if image is None:
-            if self.lineage.is_absent(base.clone):
+            if self.lineage.absences.is_absent(base.clone):
                 self._drop_absent(base, dropped)
             else:
                 look.would_end(
                     'bases', lambda: self._drop_absent(base, dropped)
                 )
             return
-        self.lineage.end_absence(base.clone)
+        self.lineage.absences.end_absence(base.clone)
         if image.status == 'active' and image.checksum != base.checksum:
             self._drop(base, 'the data of the image was replaced', dropped)
 
@@ -80,12 +84,12 @@ class BaseExpiry:
         """Drop a base that has been absent for long; its clock starts anew."""
         if base.clone is None or not self.absence.may_trash(base.clone):
             return
-        self.lineage.note_trashed(base.clone)
+        self.lineage.absences.note_trashed(base.clone)
         self._drop(base, _ABSENT, dropped)
 
     def _drop(self, base: Base, reason: str, dropped: list[Base]) -> None:
         try:
-            self.lineage.drop_base(base, reason)
+            self.lineage.base_images.drop_base(base, reason)
         except (errors.ParentHasChildren, errors.RowMoved):
             return
         LOG.info('Dropped %s: %s', base, reason)

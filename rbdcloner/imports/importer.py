@@ -106,7 +106,7 @@ class Importer:
     def _import(self, base: Base, beat: ImportProgress) -> None:
         image = self._look(base)
         if eligibility.judge(image, self.ceph).cloneable:
-            self._end('end', self.lineage.copied_base(base))
+            self._end('end', self.lineage.import_runs.copied_base(base))
             return
         self.data.check_size(image)
         beat.way = image_imports.way(image, self.glance_store)
@@ -146,7 +146,7 @@ class Importer:
             if self.glance_store in now.not_copied_to:
                 break
             if self.glance_store in now.stores:
-                self._end('end', self.lineage.copied_base(base))
+                self._end('end', self.lineage.import_runs.copied_base(base))
                 return True
             beat.wait()
         LOG.warning(
@@ -193,7 +193,7 @@ class Importer:
     ) -> None:
         """Make a new image, have its data written, and the base READY."""
         clone = self.holder.taken(
-            self.lineage.reserve_base_image,
+            self.lineage.base_images.reserve_base_image,
             base,
             size_bytes,
             self.pool,
@@ -207,7 +207,7 @@ class Importer:
                 with contextlib.suppress(*_NOT_TOLD):
                     self._look(base)
                 image_id = self._expose(clone, size_bytes)
-                made = self.lineage.base_made(
+                made = self.lineage.base_images.base_made(
                     base, clone, image_id, size_bytes
                 )
             except (errors.CephUnavailable, errors.DatabaseUnavailable):
@@ -243,13 +243,13 @@ class Importer:
         alike = attempts >= _ATTEMPTS and reason == base.reason
         tried = alike or attempts >= _MOST_ATTEMPTS
         if isinstance(exc, _NOT_WANTED):
-            ended = self.lineage.drop_base(base, reason)
+            ended = self.lineage.base_images.drop_base(base, reason)
         elif isinstance(exc, _MAYBE_LATER) and not tried:
-            ended = self.lineage.put_back_base(base, reason)
+            ended = self.lineage.import_runs.put_back_base(base, reason)
         elif isinstance(exc, (errors.ImageUnfit, *_MAYBE_LATER)):
-            ended = self.lineage.refuse_base(base, reason)
+            ended = self.lineage.import_runs.refuse_base(base, reason)
         else:
-            ended = self.lineage.put_back_base(base, reason)
+            ended = self.lineage.import_runs.put_back_base(base, reason)
         LOG.warning(
             'The import of image %s failed, and is %s: %s',
             *(base.glance_image_id, ended.state, exc),

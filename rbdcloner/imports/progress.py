@@ -95,7 +95,7 @@ class ImportProgress:
         self.progress(*self._counts)
 
     def _record(self) -> None:
-        base = self._lineage.base_progress(
+        base = self._lineage.import_runs.base_progress(
             self._base, *self._counts, self._lease_s, way=self.way
         )
         if _is_abandoned(base, self._lease_s):
@@ -106,7 +106,7 @@ class ImportProgress:
 
     def _abandon(self) -> errors.RowMoved:
         """Give the base up, with its slot; return that it is no more ours."""
-        ended = self._lineage.abandon_base(self._base, _ABANDONED)
+        ended = self._lineage.import_runs.abandon_base(self._base, _ABANDONED)
         LOG.warning(
             'The import of %s was dropped, and the next request starts it '
             'again: %s',

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 
 from rbdcloner.disks.engine import Engine
+from rbdcloner.execution.remover import Remover
 from rbdcloner.maintenance.orphans import Adopter
 from rbdcloner.model import Clone
 from rbdcloner.model import Filters
@@ -18,8 +19,10 @@ from rbdcloner.model import Order
 from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
 from rbdcloner.model import Warrant
+from rbdcloner.ownership.holder import Holder
 from rbdcloner.safety.absence import Absence
 from rbdcloner.safety.brake import Look
+from rbdcloner.safety.generation import Generation
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -31,6 +34,9 @@ class AbsentImages:
     """Moves the images of one cluster to the trash and back."""
 
     engine: Engine
+    holder: Holder
+    remover: Remover
+    generation: Generation
     absence: Absence
     adopter: Adopter
 
@@ -40,7 +46,7 @@ class AbsentImages:
         It is not counted if it was *witnessed*: somebody has moved the image
         to the trash in Ceph, too.
         """
-        if self.absence.lineage.is_absent(clone):
+        if self.absence.lineage.absences.is_absent(clone):
             return
         if witnessed:
             look.will_end(lambda: self.trash_in_time(clone))
@@ -56,7 +62,7 @@ class AbsentImages:
             'bring it back, run "rbdcloner-manage image restore"',
             clone.image, clone.image.id, clone.glance_image_id,
         )  # fmt: skip
-        self.absence.lineage.note_trashed(clone)
+        self.absence.lineage.absences.note_trashed(clone)
         evidence = f'Glance has no image {clone.glance_image_id} any more'
         self.engine.remove(clone, Warrant(Order.ABSENCE, evidence))
 
@@ -67,13 +73,13 @@ class AbsentImages:
         if self.absence.is_deleted(clone.glance_image_id):
             if clone.state is State.READY:
                 self.trash_in_time(clone)
-            elif self.absence.lineage.was_ordered(clone):
+            elif self.absence.lineage.absences.was_ordered(clone):
                 # It need not wait.
-                self.absence.lineage.end_absence(clone)
+                self.absence.lineage.absences.end_absence(clone)
             return
         if clone.state is State.RETIRED:
             self._restore(clone)
-        self.absence.lineage.end_absence(clone)
+        self.absence.lineage.absences.end_absence(clone)
 
     def image_deleted(self, glance_image_id: str) -> None:
         """Obey Glance, which says that one of its users deleted an image.
@@ -82,7 +88,7 @@ class AbsentImages:
 
         :raises BrakeEngaged: nothing is taken for deleted now.
         """
-        if not self.engine.remover.generation.is_current():
+        if not self.generation.is_current():
             return
         if not self.absence.is_gone(glance_image_id):
             return
@@ -93,12 +99,12 @@ class AbsentImages:
             kind=Kind.IMAGE,
             states=(State.READY,),
         )
-        for clone in lineage.page(made):
+        for clone in lineage.clones.page(made):
             LOG.info('Deleting %s, which was deleted in Glance', clone.image)
             call = self._note_order(clone)
             warrant = Warrant(Order.CALLER, 'its deletion in Glance', call)
             self.engine.remove(clone, warrant)
-        for parent in lineage.parents(glance_image_id=glance_image_id):
+        for parent in lineage.parents.page(glance_image_id=glance_image_id):
             adopted = self._adopted(parent)
             if adopted is not None and adopted.kind is Kind.ADOPTED:
                 self._note_order(adopted)
@@ -112,8 +118,8 @@ class AbsentImages:
     def _note_order(self, clone: Clone) -> str:
         """Record Glance's word, once however often it comes; its id."""
         call = f'glance-{clone.glance_image_id}-{clone.id}'
-        self.absence.lineage.note_deletion(call, clone.image)
-        self.absence.lineage.end_absence(clone)
+        self.absence.lineage.deletions.note_deletion(call, clone.image)
+        self.absence.lineage.absences.end_absence(clone)
         return call
 
     def _restore(self, clone: Clone) -> None:
@@ -121,12 +127,12 @@ class AbsentImages:
         lineage = self.absence.lineage
         if (
             clone.kind is not Kind.IMAGE
-            or lineage.was_ordered(clone)
-            or not lineage.was_trashed(clone)
+            or lineage.absences.was_ordered(clone)
+            or not lineage.absences.was_trashed(clone)
         ):
             return
-        held = self.engine.holder.held_in(clone, State.RESTORING)
-        self.engine.remover.restore(held)
+        held = self.holder.held_in(clone, State.RESTORING)
+        self.remover.restore(held)
         LOG.warning(
             'Restored %s (%s) from the trash: Glance has image %s again',
             clone.image, clone.image.id, clone.glance_image_id,

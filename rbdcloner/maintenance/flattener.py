@@ -58,12 +58,14 @@ class Flattener:
     def _run(self, flatten: Flatten, stopping: threading.Event) -> None:
         image = flatten.clone.image
         if flatten.clone.state in FINAL or not flatten.clone.attached:
-            self.lineage.cancel_flatten(
+            self.lineage.flattens.cancel_flatten(
                 flatten, 'the image has no parent any more'
             )
             return
         if not image.id:
-            self.lineage.put_back_flatten(flatten, 'the image is not made yet')
+            self.lineage.flattens.put_back_flatten(
+                flatten, 'the image is not made yet'
+            )
             return
         LOG.info('Flattening %s (%s)', image, flatten.why)
         try:
@@ -73,12 +75,14 @@ class Flattener:
             ):
                 self.ceph.flatten(image, pace.progress, flatten.forced)
         except errors.RbdImageNotFound:
-            self.lineage.cancel_flatten(
+            self.lineage.flattens.cancel_flatten(
                 flatten, 'the image does not exist any more'
             )
             return
         except errors.Error as exc:
-            self.lineage.put_back_flatten(flatten, errors.reason_of(exc))
+            self.lineage.flattens.put_back_flatten(
+                flatten, errors.reason_of(exc)
+            )
             LOG.warning(
                 'The flatten of %s failed and will be retried: %s', image, exc
             )
@@ -90,15 +94,15 @@ class Flattener:
         clone = flatten.clone
         found = self.ceph.find_image(clone.image)
         if found is not None and found.parent is not None:
-            self.lineage.put_back_flatten(
+            self.lineage.flattens.put_back_flatten(
                 flatten, 'the image still has a parent'
             )
             return
         try:
-            self.lineage.flattened(flatten)
+            self.lineage.flattens.flattened(flatten)
         except errors.RowMoved:
             # Cancelled too late: Ceph is right about what exists.
-            self.lineage.detach(clone)
+            self.lineage.clones.detach(clone)
         LOG.info('Flattened %s', clone.image)
         upper = self.garbage_collector.above(clone)
         if upper is not None:
@@ -157,7 +161,7 @@ class _Pace:
         return True
 
     def _record(self) -> None:
-        self._flattener.lineage.flatten_progress(
+        self._flattener.lineage.flattens.flatten_progress(
             self._flatten, *self._counts, self._flattener.holder.lease_s
         )
 

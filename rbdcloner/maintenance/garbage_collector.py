@@ -51,7 +51,7 @@ class GarbageCollector:
         with futures.ThreadPoolExecutor(
             self.threads, 'garbage collector'
         ) as threads:
-            while found := self.lineage.reapable(
+            while found := self.lineage.pending.reapable(
                 _AT_ONCE, self.adopter.absence.delay_s
             ):
                 gone = sum(
@@ -105,7 +105,7 @@ class GarbageCollector:
             return None
         image = clone.parent.snapshot.image
         try:
-            upper = self.lineage.find_by_image(image)
+            upper = self.lineage.clones.find_by_image(image)
             if upper is None:
                 upper = self.adopter.adopt_if_gone(clone.parent)
             if upper is None or upper.state is not State.RETIRED:
@@ -116,7 +116,7 @@ class GarbageCollector:
                 'Could not release parent %s, will retry: %s', image, exc
             )
             return None
-        if not self.lineage.is_reapable(upper):
+        if not self.lineage.pending.is_reapable(upper):
             return None
         return None if self.adopter.absence.is_young(upper) else upper
 
@@ -131,7 +131,7 @@ class GarbageCollector:
                     'others as %s and is no longer managed',
                     held.image, held.image.id, name,
                 )  # fmt: skip
-                return self.lineage.move(
+                return self.lineage.clones.transition(
                     held,
                     State.DELETED,
                     reason=f'restored by others as {name}',

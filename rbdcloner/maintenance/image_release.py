@@ -43,8 +43,8 @@ class ImageRelease:
         """Tell whether anything is recorded of the image, gone or not."""
         named = Filters(glance_image_id=glance_image_id)
         return bool(
-            self.lineage.page(named, limit=1)
-            or self.lineage.parents(glance_image_id=glance_image_id)
+            self.lineage.clones.page(named, limit=1)
+            or self.lineage.parents.page(glance_image_id=glance_image_id)
         )
 
     def users(self, glance_image_id: str) -> Iterator[Clone]:
@@ -52,7 +52,9 @@ class ImageRelease:
         for parent in self._glances(glance_image_id):
             marker = 0
             attached = Filters(parent_id=parent.id, attached=True)
-            while page := self.lineage.page(attached, marker, _ROWS_AT_ONCE):
+            while page := self.lineage.clones.page(
+                attached, marker, _ROWS_AT_ONCE
+            ):
                 yield from page
                 marker = page[-1].id
 
@@ -65,7 +67,7 @@ class ImageRelease:
             # One that goes meanwhile needs the image no more.
             with contextlib.suppress(errors.RowMoved):
                 wanted.append(
-                    self.lineage.want_flatten(
+                    self.lineage.flattens.want_flatten(
                         child, FlattenReason.RELEASE, forced
                     )
                 )
@@ -75,7 +77,7 @@ class ImageRelease:
         """Return the rows of the Glance image's own RBD images, not final."""
         found = {}
         for parent in self._glances(glance_image_id):
-            clone = self.lineage.find_by_image(parent.snapshot.image)
+            clone = self.lineage.clones.find_by_image(parent.snapshot.image)
             if clone is not None and clone.kind is not Kind.DISK:
                 found[clone.id] = clone
         return list(found.values())
@@ -110,15 +112,17 @@ class ImageRelease:
         if clone.kind is Kind.BASE:
             # Who wants it again has it imported again.
             raise errors.NotRetired(image=str(image), state='a dropped base')
-        held = self.lineage.hold(clone, self.owner, _LEASE_S)
-        restoring = self.lineage.move(held, State.RESTORING)
+        held = self.lineage.leases.hold(clone, self.owner, _LEASE_S)
+        restoring = self.lineage.clones.transition(held, State.RESTORING)
         # Where Glance has no such image, its absence counts from now on.
-        self.lineage.end_absence(clone)
+        self.lineage.absences.end_absence(clone)
         return restoring
 
     def _glances(self, glance_image_id: str) -> Iterator[Parent]:
         """Yield the snapshots of Glance's own data, not of a base's copy."""
-        for parent in self.lineage.parents(glance_image_id=glance_image_id):
+        for parent in self.lineage.parents.page(
+            glance_image_id=glance_image_id
+        ):
             if parent.purpose is not Purpose.BASE:
                 yield parent
 
@@ -128,14 +132,14 @@ class ImageRelease:
         for parent in self._glances(glance_image_id):
             if parent.snapshot.image.id in known:
                 continue
-            if self.lineage.has_children(parent):
+            if self.lineage.clones.has_children(parent):
                 known.add(parent.snapshot.image.id)
                 yield parent
 
     def _retire(self, parent: Parent) -> Clone | None:
-        clone = self.lineage.find_by_image(parent.snapshot.image)
+        clone = self.lineage.clones.find_by_image(parent.snapshot.image)
         if clone is None:
-            return self.lineage.adopt_image(
+            return self.lineage.reservations.adopt_image(
                 parent.snapshot.image,
                 parent.glance_image_id,
                 parent.size_bytes,
@@ -150,6 +154,8 @@ class ImageRelease:
             raise errors.DiskBusy(
                 name=clone.image.name, pool=clone.image.pool, state=clone.state
             )
-        held = self.lineage.hold(clone, self.owner, _LEASE_S)
+        held = self.lineage.leases.hold(clone, self.owner, _LEASE_S)
         warrant = Warrant(Order.OPERATOR, 'image release --retire')
-        return self.lineage.move(held, State.DELETING, warrant=warrant)
+        return self.lineage.clones.transition(
+            held, State.DELETING, warrant=warrant
+        )

@@ -163,7 +163,7 @@ class OfflineNotes:
 
     def _is_disk(self, facts: ImageFacts) -> bool:
         """Tell whether the image is the whole disk of a row."""
-        row = self.adoption.engine.lineage.find_by_image(facts.image)
+        row = self.adoption.lineage.clones.find_by_image(facts.image)
         return (
             row is not None
             and row.kind is Kind.DISK

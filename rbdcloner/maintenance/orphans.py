@@ -42,10 +42,10 @@ class Adopter:
         :raises GlanceUnavailable: whether it has is not known.
         """
         image = parent.snapshot.image
-        known = self.lineage.find_by_image(image)
+        known = self.lineage.clones.find_by_image(image)
         if known is not None:
             return known
-        (now,) = self.lineage.parents([parent.id])
+        (now,) = self.lineage.parents.page([parent.id])
         if now.state is ParentState.RELEASED:
             # Its image was destroyed with it.
             return None
@@ -56,7 +56,7 @@ class Adopter:
             return None
         if not self.absence.is_deleted(parent.glance_image_id):
             return None
-        clone = self.lineage.adopt_image(
+        clone = self.lineage.reservations.adopt_image(
             image,
             parent.glance_image_id,
             parent.size_bytes,

@@ -19,6 +19,8 @@ import time
 from typing import TypeVar
 
 from rbdcloner import errors
+from rbdcloner.ceph.driver import Driver
+from rbdcloner.db.lineage import Lineage
 from rbdcloner.disks.engine import Engine
 from rbdcloner.execution.snapshot_repair import SnapshotRepairer
 from rbdcloner.maintenance.absent_images import AbsentImages
@@ -32,6 +34,7 @@ from rbdcloner.model import Parent
 from rbdcloner.model import Purpose
 from rbdcloner.model import Warrant
 from rbdcloner.safety.brake import Look
+from rbdcloner.safety.generation import Generation
 from rbdcloner.safety.pool_identity import PoolIdentity
 from rbdcloner.states import State
 
@@ -69,7 +72,10 @@ class Reconciler:
 
     def __init__(
         self,
+        ceph: Driver,
+        lineage: Lineage,
         engine: Engine,
+        generation: Generation,
         absent_images: AbsentImages,
         snapshot_repairer: SnapshotRepairer,
         identity: PoolIdentity,
@@ -77,9 +83,10 @@ class Reconciler:
         retired_after_s: float = 0,
         alert_children: int = 0,
     ) -> None:
+        self._ceph = ceph
+        self._lineage = lineage
         self._engine = engine
-        self._lineage = engine.lineage
-        self._ceph = engine.builder.ceph
+        self._generation = generation
         self._absent_images = absent_images
         self._absence = absent_images.absence
         self._adopter = absent_images.adopter
@@ -91,7 +98,6 @@ class Reconciler:
         self._looked_at_parent: dict[Purpose, int] = {}
         self._looks_below_at: dict[int, float] = {}
         self._damaged_since: dict[int, float] = {}
-        self._is_first_look = True
         self._said: set[str] = set()
         self._said_before: set[str] = set()
 
@@ -101,19 +107,18 @@ class Reconciler:
         A row that cannot be followed now is followed by a later look. When
         *stopping* is set, no row is begun.
         """
-        if not self._engine.remover.generation.is_current():
+        if not self._generation.is_current():
             return
         stopping = stopping or threading.Event()
         self._said_before, self._said = self._said, set()
         look = self._absence.brake.look('reconciler')
-        if self._is_first_look:
-            self._lineage.detach_ended()
-            self._is_first_look = False
         self._look_at_pools(look, stopping)
-        waiting = self._paged(self._lineage.waiting)
+        waiting = self._paged(self._lineage.pending.waiting)
         for clone in _until(stopping, waiting):
             self._try(self._look_below_in_turn, clone)
-        for clone in _until(stopping, self._paged(self._lineage.absent)):
+        for clone in _until(
+            stopping, self._paged(self._lineage.absences.absent)
+        ):
             self._try(self._absent_images.follow, clone)
         self._look_at_some(look, stopping)
         if not stopping.is_set():
@@ -138,7 +143,9 @@ class Reconciler:
     ) -> None:
         # In this order: what is made meanwhile is not taken for missing.
         there = list(
-            self._paged(self._lineage.page, Filters(pool=pool, states=_WHOLE))
+            self._paged(
+                self._lineage.clones.page, Filters(pool=pool, states=_WHOLE)
+            )
         )
         present = self._ceph.images(pool)
         if look.released:
@@ -156,11 +163,11 @@ class Reconciler:
 
     def _parents_in(self, pool: str) -> Iterator[Parent]:
         for purpose in _GLANCES:
-            yield from self._paged(self._lineage.active_parents, purpose, pool)
+            yield from self._paged(self._lineage.parents.active, purpose, pool)
 
     def _follow(self, clone: Clone, look: Look) -> None:
         """Send a row, whose whole image is not in its pool, its way."""
-        self._engine.remover.generation.check(clone.image.pool)
+        self._generation.check(clone.image.pool)
         image = clone.image
         facts = self._ceph.find_image(image)
         if facts is not None and not self._ceph.is_trashed(image):
@@ -204,18 +211,19 @@ class Reconciler:
 
     def _look_below(self, clone: Clone) -> None:
         """Find out which children a retired image has really."""
-        for parent in self._lineage.snapshots_of(clone.image):
+        for parent in self._lineage.snapshots.snapshots_of(clone.image):
             in_ceph = {
                 child.id for child in self._ceph.children(parent.snapshot)
             }
             recorded = self._paged(
-                self._lineage.page, Filters(parent_id=parent.id, attached=True)
+                self._lineage.clones.page,
+                Filters(parent_id=parent.id, attached=True),
             )
             for child in recorded:
                 self._look_at_child(clone, child, in_ceph)
         if clone.held_bytes is None:
             held_bytes = self._ceph.used_bytes(clone.image)
-            self._lineage.note_held_bytes(clone, held_bytes)
+            self._lineage.clones.note_held_bytes(clone, held_bytes)
 
     def _look_at_child(
         self, above: Clone, child: Clone, in_ceph: Collection[str]
@@ -232,14 +240,14 @@ class Reconciler:
                 '%s was flattened by others, and is detached from its parent',
                 child.image,
             )
-            self._lineage.detach(child)
+            self._lineage.clones.detach(child)
         elif facts is None and child.state is State.RETIRED:
-            self._lineage.detach(child)
+            self._lineage.clones.detach(child)
 
     def _flatten_if_late(self, above: Clone, child: Clone) -> None:
         waited = datetime.datetime.now(datetime.UTC) - above.updated_at
         if self._retired_after and waited > self._retired_after:
-            self._lineage.want_flatten(child, FlattenReason.WAITED)
+            self._lineage.flattens.want_flatten(child, FlattenReason.WAITED)
 
     def _look_at_some(self, look: Look, stopping: threading.Event) -> None:
         """Look closely at some of Glance's images of each kind, in turn.
@@ -248,7 +256,7 @@ class Reconciler:
         """
         for purpose in _GLANCES:
             if look.whole:
-                chosen = self._paged(self._lineage.active_parents, purpose)
+                chosen = self._paged(self._lineage.parents.active, purpose)
             else:
                 chosen = iter(self._next_parents(purpose))
             for parent in _until(stopping, chosen):
@@ -256,7 +264,7 @@ class Reconciler:
 
     def _next_parents(self, purpose: Purpose) -> list[Parent]:
         """Return those after the last that were looked at, then the first."""
-        read = self._lineage.active_parents
+        read = self._lineage.parents.active
         marker = self._looked_at_parent.get(purpose, 0)
         chosen = read(purpose, marker=marker, limit=_PARENTS_AT_ONCE)
         if marker and not chosen:
@@ -278,7 +286,7 @@ class Reconciler:
             if self._absence.is_whole(image):
                 self._repair_in_time(parent)
             return
-        clone = self._lineage.find_by_image(parent.snapshot.image)
+        clone = self._lineage.clones.find_by_image(parent.snapshot.image)
         if clone is None or clone.kind is Kind.DISK:
             return
         age = datetime.datetime.now(datetime.UTC) - clone.created_at
@@ -303,7 +311,9 @@ class Reconciler:
     def _warn_of_crowds(self) -> None:
         if not self._alert_children:
             return
-        for parent, children in self._lineage.crowded(self._alert_children):
+        for parent, children in self._lineage.clones.crowded(
+            self._alert_children
+        ):
             LOG.warning(
                 'Parent %s has %d children, more than "alert_children" in '
                 '[flatten]; flatten some, or raise the option',

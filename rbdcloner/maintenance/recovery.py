@@ -53,9 +53,9 @@ class Recovery:
         """
         if not self.remover.generation.is_current():
             return 0
-        abandoned = self.lineage.abandoned(self.idle_s, _AT_ONCE)
+        abandoned = self.lineage.pending.abandoned(self.idle_s, _AT_ONCE)
         resolved = self._resolve_all(abandoned, stopping)
-        unneeded = self.lineage.unneeded_parents(self.idle_s, _AT_ONCE)
+        unneeded = self.lineage.pending.unneeded_parents(self.idle_s, _AT_ONCE)
         for parent in unneeded:
             if stopping and stopping.is_set():
                 break
@@ -70,7 +70,7 @@ class Recovery:
         """
         if not self.remover.generation.is_current():
             return 0
-        late = self.lineage.late(self.holder.lease_s / 2, _AT_ONCE)
+        late = self.lineage.pending.late(self.holder.lease_s / 2, _AT_ONCE)
         return self._resolve_all(late, stopping)
 
     def retire_begun(self, stopping: threading.Event | None = None) -> int:
@@ -79,7 +79,9 @@ class Recovery:
             return 0
         retired = 0
         # What fails pauses, and is not found again.
-        while begun := self.lineage.abandoned(0, _AT_ONCE, (State.DELETING,)):
+        while begun := self.lineage.pending.abandoned(
+            0, _AT_ONCE, (State.DELETING,)
+        ):
             some = self._resolve_all(
                 begun,
                 stopping,
@@ -132,7 +134,7 @@ class Recovery:
                 'Could not release parent %s, will retry: %s',
                 *(parent.snapshot, exc),
             )
-            self.lineage.put_off_parent(parent)
+            self.lineage.pending.put_off_parent(parent)
             return False
         return True
 
@@ -164,7 +166,7 @@ class Recovery:
             return
         self.remover.undo(
             self.holder.taken(
-                self.lineage.move,
+                self.lineage.clones.transition,
                 clone,
                 State.UNDOING,
                 reason=clone.reason or 'the worker that built the image died',

@@ -55,12 +55,12 @@ class Fence:
 
     def connected(self, address: str) -> None:
         """Record an address that this worker is about to use."""
-        self._lineage.note_addresses(self.owner, [address])
+        self._lineage.workers.note_addresses(self.owner, [address])
 
     def disconnected(self, address: str) -> None:
         """Forget an address that it does not use any more."""
         try:
-            self._lineage.forget_addresses(self.owner, [address])
+            self._lineage.workers.forget_addresses(self.owner, [address])
         except errors.Error as exc:
             LOG.info(
                 'Could not delete the recorded address %s of worker %s: %s',
@@ -78,7 +78,9 @@ class Fence:
         try:
             return take(*given, **named)
         except errors.LeaseExpired as exc:
-            if not self._lineage.may_take_over(self.owner, self._lease_s):
+            if not self._lineage.duties.may_take_over(
+                self.owner, self._lease_s
+            ):
                 raise
             late = exc.kwargs
         LOG.warning(
@@ -95,7 +97,7 @@ class Fence:
             'and opened again. Check the health of the cluster',
             self.owner,
         )
-        self._end(self.owner, self._lineage.addresses_of(self.owner))
+        self._end(self.owner, self._lineage.workers.addresses_of(self.owner))
 
     def _end(self, owner: str, addresses: Collection[str]) -> None:
         try:
@@ -108,4 +110,4 @@ class Fence:
             )  # fmt: skip
         else:
             if addresses:
-                self._lineage.shut_out(owner, addresses)
+                self._lineage.workers.shut_out(owner, addresses)

@@ -110,7 +110,9 @@ class Holder:
         """
         self._end_hanging(clone)
         try:
-            return self._fence.taking(self.taken, self.lineage.hold, clone)
+            return self._fence.taking(
+                self.taken, self.lineage.leases.hold, clone
+            )
         except errors.LeaseExpired as exc:
             raise errors.DiskBusy(
                 name=clone.image.name, pool=clone.image.pool, state=clone.state
@@ -144,13 +146,15 @@ class Holder:
             clone = self.take(clone)
         if clone.state is state:
             return clone
-        return self.taken(self.lineage.move, clone, state, warrant=warrant)
+        return self.taken(
+            self.lineage.clones.transition, clone, state, warrant=warrant
+        )
 
     def next_flatten(self, limit: int) -> Flatten | None:
         """Take the flatten to run; as :meth:`hold`, None without one."""
         try:
             return self._fence.taking(
-                self.taken, self.lineage.next_flatten, limit=limit
+                self.taken, self.lineage.flattens.next_flatten, limit=limit
             )
         except errors.LeaseExpired:
             return None
@@ -159,7 +163,7 @@ class Holder:
         """Take the image to import; as :meth:`next_flatten`."""
         try:
             return self._fence.taking(
-                self.taken, self.lineage.next_base, limit=limit
+                self.taken, self.lineage.import_runs.next_base, limit=limit
             )
         except errors.LeaseExpired:
             return None
@@ -175,7 +179,7 @@ class Holder:
             with self._kept(clone, long):
                 yield
         except Exception as exc:
-            self.lineage.let_go(clone, errors.reason_of(exc))
+            self.lineage.leases.let_go(clone, errors.reason_of(exc))
             raise
 
     def hold_on(self, row: Held, ask: Callable[[], object]) -> Hold:
@@ -222,7 +226,7 @@ class Holder:
 
     def _ask(self, clone: Clone) -> None:
         rows = {clone.id: clone.fence}
-        if not self.lineage.renew_all(rows, self.owner, self.lease_s):
+        if not self.lineage.leases.renew_all(rows, self.owner, self.lease_s):
             raise errors.RowMoved(
                 name=str(clone.image), expected=f'fence {clone.fence}'
             )
@@ -291,7 +295,7 @@ class Holder:
         }
         if not old:
             return
-        ours = self.lineage.renew_all(
+        ours = self.lineage.leases.renew_all(
             {row_id: hold.fence for row_id, hold in old.items()},
             self.owner,
             self.lease_s,

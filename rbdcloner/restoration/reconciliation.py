@@ -110,8 +110,8 @@ class Reconciliation:
     def _rows(self, pool: str) -> Iterator[Clone]:
         """Yield the rows that are not final, but for those that are held."""
         filters = Filters(pool=pool, states=_NOT_GONE)
-        marker, now = 0, self.lineage.now()
-        while page := self.lineage.page(filters, marker, _ROWS_AT_ONCE):
+        marker, now = 0, self.lineage.workers.now()
+        while page := self.lineage.clones.page(filters, marker, _ROWS_AT_ONCE):
             marker = page[-1].id
             yield from (
                 clone
@@ -140,7 +140,7 @@ class Reconciliation:
 
     def _look_at_trashed(self, image: Image) -> Finding | None:
         """Record an image in the trash that has no row, if it is ours."""
-        if self.lineage.find_by_image(image) is not None:
+        if self.lineage.clones.find_by_image(image) is not None:
             return None
         try:
             facts = self.ceph.find_image(image)
@@ -164,7 +164,7 @@ class Reconciliation:
 
     def _look_at_image(self, image: Image) -> Finding | None:
         """Adopt an image that has no row, if it is ours."""
-        if self.lineage.find_by_image(image) is not None:
+        if self.lineage.clones.find_by_image(image) is not None:
             return None
         facts = self.ceph.find_image(image)
         if facts is None:

@@ -133,7 +133,7 @@ class RestoredRows:
         if not self.rehearsed:
             # An edge that was planned is one that was made.
             self.tagged.parent_of(facts)
-            clone = self.lineage.move(
+            clone = self.lineage.clones.transition(
                 clone,
                 State.IMPORTING if facts.writing else State.READY,
                 image_id=facts.image.id,
@@ -185,7 +185,7 @@ class RestoredRows:
         There was one: the service has made another image under its name.
         """
         if not self.rehearsed:
-            begun = self.lineage.move(
+            begun = self.lineage.clones.transition(
                 clone, State.DELETING, warrant=FOUND_IN_TRASH
             )
             self.tagged.retire(begun)
@@ -219,7 +219,7 @@ class RestoredRows:
         answered and has no effect.
         """
         if clone.state in _OUT_OF_THE_TRASH and clone.kind is Kind.DISK:
-            order = self.lineage.deferred_order(
+            order = self.lineage.deferred_deletions.deferred_order(
                 clone.image, clone.instance_uuid, facts.created_at
             )
             if order is not None:
@@ -227,8 +227,10 @@ class RestoredRows:
         if not self.rehearsed:
             is_over = self._is_old(clone)
             for state in through:
-                clone = self.lineage.move(clone, state, reason=why)
-            self.lineage.move(
+                clone = self.lineage.clones.transition(
+                    clone, state, reason=why
+                )
+            self.lineage.clones.transition(
                 clone,
                 State.READY,
                 size_bytes=facts.size_bytes,
@@ -243,8 +245,10 @@ class RestoredRows:
         """Make a row DELETING that a deletion did not find to be there."""
         if not self.rehearsed:
             for state in through:
-                clone = self.lineage.move(clone, state, reason='')
-            self.lineage.move(clone, State.DELETING, warrant=order)
+                clone = self.lineage.clones.transition(clone, state, reason='')
+            self.lineage.clones.transition(
+                clone, State.DELETING, warrant=order
+            )
         return Finding(clone.image, Outcome.DELETING, order.evidence)
 
     def _end(self, clone: Clone, why: str) -> Finding:
@@ -255,7 +259,7 @@ class RestoredRows:
     def _move(self, clone: Clone, why: str, *states: State) -> Finding:
         if not self.rehearsed:
             for state in states:
-                clone = self.lineage.move(
+                clone = self.lineage.clones.transition(
                     clone, state, reason=why, warrant=_gone(state, why)
                 )
         return Finding(clone.image, Outcome.GONE, why)

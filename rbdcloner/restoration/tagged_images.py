@@ -66,7 +66,7 @@ class TaggedImages:
         left alone.
         """
         image = facts.image
-        known = self.lineage.page(Filters(uuid=facts.tag))
+        known = self.lineage.clones.page(Filters(uuid=facts.tag))
         if known and trashed:
             return self._retire(known[0], facts)
         if known and known[0].state in FINAL:
@@ -112,7 +112,7 @@ class TaggedImages:
         self, facts: ImageFacts, kind: Kind, trashed: bool
     ) -> None:
         parent, clone_format = self.parent_of(facts)
-        clone = self.lineage.adopt_tagged(
+        clone = self.lineage.adoption.adopt_tagged(
             facts,
             kind,
             parent,
@@ -126,7 +126,9 @@ class TaggedImages:
         # A deletion that did not see the row is seen now.
         order = None if trashed else self.deferred_order(facts)
         if order is not None and clone.state is not State.DELETING:
-            self.lineage.move(clone, State.DELETING, warrant=order)
+            self.lineage.clones.transition(
+                clone, State.DELETING, warrant=order
+            )
 
     def deferred_order(self, facts: ImageFacts) -> Warrant | None:
         """Return by which deferred deletion a disk is to go, if by any."""
@@ -134,7 +136,7 @@ class TaggedImages:
         if kind is not Kind.DISK:
             return None
         instance_uuid = _instance_of(kind, facts.image)
-        return self.lineage.deferred_order(
+        return self.lineage.deferred_deletions.deferred_order(
             facts.image, instance_uuid, facts.created_at
         )
 
@@ -156,14 +158,14 @@ class TaggedImages:
         if not self.rehearsed:
             self.parent_of(facts)
             if clone.state is State.RESERVED:
-                clone = self.lineage.move(
+                clone = self.lineage.clones.transition(
                     clone,
                     State.DELETING,
                     image_id=image.id,
                     warrant=FOUND_IN_TRASH,
                 )
             else:
-                clone = self.lineage.note_image_id(clone, image.id)
+                clone = self.lineage.clones.note_image_id(clone, image.id)
             clone = self.retire(clone)
         return Finding(
             image,
@@ -174,7 +176,9 @@ class TaggedImages:
     def _is_held(self, clone: Clone) -> bool:
         """Tell whether a worker is at work on the row."""
         expires_at = clone.lease_expires_at
-        return expires_at is not None and expires_at >= self.lineage.now()
+        return (
+            expires_at is not None and expires_at >= self.lineage.workers.now()
+        )
 
     def retire(self, clone: Clone) -> Clone:
         """Make a row RETIRED whose image lies in the trash.
@@ -182,9 +186,9 @@ class TaggedImages:
         By a caller's order as soon as it can be, else after a while.
         """
         self.keep_whole(clone)
-        warrant = self.lineage.warrant_of(clone)
+        warrant = self.lineage.warrants.warrant_of(clone)
         inferred = warrant is None or warrant.order is not Order.CALLER
-        return self.lineage.move(
+        return self.lineage.clones.transition(
             clone,
             State.RETIRED,
             reason=warrant.evidence if warrant and inferred else '',
@@ -199,12 +203,12 @@ class TaggedImages:
         if descent is None:
             return None, self.clone_format
         image = descent.parent.snapshot.image
-        above = self.lineage.find_by_image(image)
+        above = self.lineage.clones.find_by_image(image)
         if above is None:
             found = self.ceph.find_image(image)
             if found is not None and found.tag:
                 self.adopt(found, self.ceph.is_trashed(image))
-                above = self.lineage.find_by_image(image)
+                above = self.lineage.clones.find_by_image(image)
         parent = self._record(descent.parent, above)
         return parent, descent.clone_format
 
@@ -214,7 +218,7 @@ class TaggedImages:
         Of the snapshots those that the service takes of what it makes.
         """
         if clone.kind is Kind.BASE and clone.state is State.READY:
-            self.lineage.adopt_base(clone)
+            self.lineage.base_images.adopt_base(clone)
         for facts in self.ceph.snapshots(clone.image):
             ours = _purpose(facts.snapshot, clone) is not Purpose.ADOPTED
             if ours and not facts.trashed:
@@ -235,11 +239,11 @@ class TaggedImages:
         if facts.protected:
             adopted = purpose is Purpose.ADOPTED
             protector = Protector.OTHERS if adopted else Protector.SERVICE
-        known = self.lineage.find_parent(facts.snapshot)
+        known = self.lineage.parents.find_parent(facts.snapshot)
         if known is not None and known.state is ParentState.RELEASING:
             # Its release was begun at the backup, and it has children.
-            self.lineage.restored(known)
-        return self.lineage.adopt(
+            self.lineage.parent_release.restored(known)
+        return self.lineage.parents.adopt(
             facts, glance_image_id, protector, purpose=purpose
         )
 

@@ -51,14 +51,6 @@ class API(Disks, BlankDisks, Snapshots):
     RPC version history:
 
     * 1.0 - Initial version.
-    * 1.1 - Add ``snapshot_disk``, ``discard_snapshot``, ``create_snapshot``,
-      ``remove_snapshot`` and ``rollback_disk``; a disk has ``kind`` and
-      ``attached``, its parent may be ``None``, and ``delete_disk`` answers
-      when it is ``retired``.
-    * 1.2 - Add ``begin_import``, ``finish_import`` and ``adopt_disk``; a disk
-      may be ``importing``.
-    * 1.3 - Add ``wait`` to ``delete_disks`` and ``import_`` to
-      ``create_disk``; ``is_cloneable`` says what an import would come to.
     """
 
     def ping(self, ctxt: context.RequestContext) -> dict[str, Any]:

@@ -40,7 +40,6 @@ class BlankDisks(Client):
         return self._call(
             ctxt,
             'begin_import',
-            '1.2',
             name=name,
             size_bytes=size_bytes,
             pool=pool,
@@ -70,7 +69,6 @@ class BlankDisks(Client):
         return self._call(
             ctxt,
             'finish_import',
-            '1.2',
             name=name,
             pool=pool,
             image_id=image_id,
@@ -101,7 +99,6 @@ class BlankDisks(Client):
         return self._call(
             ctxt,
             'adopt_disk',
-            '1.2',
             name=name,
             pool=pool,
             instance_uuid=instance_uuid,

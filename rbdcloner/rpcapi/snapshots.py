@@ -33,7 +33,6 @@ class Snapshots(Client):
         return self._call(
             ctxt,
             'snapshot_disk',
-            '1.1',
             name=name,
             pool=pool,
             image_id=image_id,
@@ -48,7 +47,7 @@ class Snapshots(Client):
         :raises InvalidArgument: *location* is not in this cluster.
         :raises NameTaken: the image there is not this service's.
         """
-        self._call(ctxt, 'discard_snapshot', '1.1', location=location)
+        self._call(ctxt, 'discard_snapshot', location=location)
 
     def create_snapshot(
         self,
@@ -69,7 +68,6 @@ class Snapshots(Client):
         return self._call(
             ctxt,
             'create_snapshot',
-            '1.1',
             name=name,
             pool=pool,
             snapshot=snapshot,
@@ -90,7 +88,6 @@ class Snapshots(Client):
         self._call(
             ctxt,
             'remove_snapshot',
-            '1.1',
             name=name,
             pool=pool,
             snapshot=snapshot,
@@ -111,7 +108,6 @@ class Snapshots(Client):
         return self._call(
             ctxt,
             'rollback_disk',
-            '1.1',
             name=name,
             pool=pool,
             snapshot=snapshot,

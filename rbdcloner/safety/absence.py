@@ -61,8 +61,8 @@ class Absence:
         """Start the clock of an absent row; tell whether it has run out."""
         if not self.delay_s:
             return True
-        self.lineage.note_absence(clone)
-        return self.lineage.is_absent(clone, self.delay_s)
+        self.lineage.absences.note_absence(clone)
+        return self.lineage.absences.is_absent(clone, self.delay_s)
 
     def may_trash(self, clone: Clone) -> bool:
         """Start the clock of an absent row; tell whether its image may go.
@@ -74,9 +74,9 @@ class Absence:
 
     def is_young(self, clone: Clone) -> bool:
         """Tell whether the clock of *clone* is still running."""
-        return self.lineage.is_absent(clone) and not self.lineage.is_absent(
-            clone, self.delay_s
-        )
+        return self.lineage.absences.is_absent(
+            clone
+        ) and not self.lineage.absences.is_absent(clone, self.delay_s)
 
     def confirm(self, clone: Clone) -> str:
         """Return the evidence on which the image of a RETIRED row may go.
@@ -93,11 +93,11 @@ class Absence:
             return ''
         if clone.kind is Kind.BASE:
             # Dropped for another reason, or waiting for its clock.
-            waits = self.lineage.is_absent(clone)
+            waits = self.lineage.absences.is_absent(clone)
             return self._expired(clone) if waits else ''
         image = self.find(clone.glance_image_id)
         has_data = image is not None and self.is_whole(image)
-        if not has_data and self.lineage.was_ordered(clone):
+        if not has_data and self.lineage.absences.was_ordered(clone):
             return 'the image was deleted by request'
         if image is not None:
             raise errors.ImageInGlance(image_id=clone.glance_image_id)

@@ -50,7 +50,7 @@ class Brake:
 
     def is_engaged(self) -> bool:
         """Tell whether anything may end for being missing."""
-        brakes = self.lineage.brakes(self.fsid)
+        brakes = self.lineage.pools.brakes(self.fsid)
         engaged = any(not brake.released for brake in brakes)
         metrics.BRAKE.set(engaged)
         return engaged
@@ -60,19 +60,21 @@ class Brake:
 
         :raises BrakeEngaged: it may not.
         """
-        for brake in self.lineage.brakes(self.fsid):
+        for brake in self.lineage.pools.brakes(self.fsid):
             if not brake.released:
                 raise errors.BrakeEngaged(reason=brake.reason)
 
     def engage(self, name: str, reason: str) -> None:
         """Let nothing end that is missing; say so once."""
-        if self.lineage.engage_brake(self.fsid, name, reason):
+        if self.lineage.pools.engage_brake(self.fsid, name, reason):
             LOG.error('The brake is engaged: %s; %s', reason, _WHAT_TO_DO)
         metrics.BRAKE.set(True)
 
     def look(self, name: str) -> 'Look':
         """Return what a look called *name*, always the same, is counted in."""
-        brakes = [b for b in self.lineage.brakes(self.fsid) if b.name == name]
+        brakes = [
+            b for b in self.lineage.pools.brakes(self.fsid) if b.name == name
+        ]
         return Look(
             self,
             name,
@@ -123,7 +125,7 @@ class Look:
             self.brake.engage(self.name, '; '.join(reasons))
             return
         if self.whole:
-            self.brake.lineage.end_brake(self.brake.fsid, self.name)
+            self.brake.lineage.pools.end_brake(self.brake.fsid, self.name)
             LOG.info('The brake of the task %s is released', self.name)
         if self.brake.is_engaged():
             return

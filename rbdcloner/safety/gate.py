@@ -37,13 +37,6 @@ from rbdcloner.states import State
 
 LOG = logging.getLogger(__name__)
 
-#: Of a row that a manager of the release before moved.
-_UNRECORDED = Warrant(
-    Order.CALLER,
-    'recorded by a manager of the release before',
-    request='unknown',
-)
-
 #: A builder's row, until all of it is undone.
 _BEING_UNDONE = frozenset({State.RESERVED, State.UNDOING})
 
@@ -64,8 +57,16 @@ class Gate:
     generation: Generation
 
     def warrant_of(self, clone: Clone) -> Warrant:
-        """Return by whose order the image of *clone* goes."""
-        return self.lineage.warrant_of(clone) or _UNRECORDED
+        """Return by whose order the image of *clone* goes.
+
+        :raises DestructionRefused: nobody's is recorded.
+        """
+        warrant = self.lineage.warrants.warrant_of(clone)
+        if warrant is None:
+            raise errors.DestructionRefused(
+                order='nobody', reason=f'no order of {clone.image} is recorded'
+            )
+        return warrant
 
     def trash(self, clone: Clone, warrant: Warrant) -> None:
         """Move the row's image to the trash; as the driver's verb."""

@@ -62,13 +62,12 @@ _PAST = 10_000
 class Found:
     """What was seen at one moment.
 
-    ``database`` is ``None`` where the schema has no place for it. ``marks``
-    are the pools' texts; ``reasons`` why nothing in a pool is destroyed,
-    ``reason`` why nothing at all is, ``recorded`` what the database says of
-    that. ``advanced_at`` is when the database came to its generation.
+    ``marks`` are the pools' texts; ``reasons`` why nothing in a pool is
+    destroyed, ``reason`` why nothing at all is, ``recorded`` what the database
+    says of that. ``advanced_at`` is when the database came to its generation.
     """
 
-    database: Mark | None
+    database: Mark
     marks: dict[str, str]
     reasons: dict[str, str]
     reason: str = ''
@@ -96,6 +95,7 @@ class Generation:
         self._found: Found | None = None
         self._found_at = 0.0
         self._newest: Mark | None = None
+        self._newest_lock = threading.Lock()
         self._remembered: set[str] = set()
         self._unwritten: dict[str, str] = {}
         self._told = ''
@@ -147,15 +147,15 @@ class Generation:
         another generation.
         """
         found = self.look()
-        if found.database is None or found.reason:
+        if found.reason:
             return
         try:
-            after = self._lineage.advance(found.database)
+            after = self._lineage.generations.advance(found.database)
         except errors.RowMoved:
             # Another worker was faster, or the database is another by now.
             self.look()
             return
-        self._newest = after
+        self._remember_newest(after)
         self.mark(after, found)
 
     def strangers(self, found: Found, taken: Collection[str]) -> list[str]:
@@ -164,8 +164,7 @@ class Generation:
         return [
             found.reasons.get(pool) or _difference(ours, pool, text)
             for pool, text in found.marks.items()
-            if ours is not None
-            and pool not in taken
+            if pool not in taken
             and (pool in found.reasons or not _is_of(ours, text))
         ]
 
@@ -178,8 +177,6 @@ class Generation:
         :raises RowMoved: the database is not as it was *found*.
         """
         ours = found.database
-        if ours is None:
-            raise errors.RowMoved(name='the lineage', expected='marked')
         past = max(
             (
                 Mark.of_text(text).generation
@@ -188,12 +185,14 @@ class Generation:
             ),
             default=0,
         )
-        after = self._lineage.advance(ours, max(past, ours.generation) + _PAST)
+        after = self._lineage.generations.advance(
+            ours, max(past, ours.generation) + _PAST
+        )
         self.mark(after, dataclasses.replace(found, reasons={}))
         for pool in found.marks:
             self._remember(pool)
-        self._lineage.end_deferrals()
-        self._lineage.note_stopped('')
+        self._lineage.deferred_deletions.end_deferrals()
+        self._lineage.generations.note_stopped('')
         return after
 
     def mark(self, mark: Mark, found: Found) -> None:
@@ -221,6 +220,7 @@ class Generation:
 
     def see(self) -> Found:
         """Return what is seen, and change nothing; as :meth:`look`."""
+        newest = self._newest
         marks: dict[str, str] = {}
         reasons: dict[str, str] = {}
         for pool in self._pools:
@@ -228,15 +228,14 @@ class Generation:
                 marks[pool] = self._ceph.lineage_mark(pool)
             except errors.PoolNotFound as exc:
                 reasons[pool] = f'Ceph has no pool {exc.kwargs["pool"]}'
-        # After the pools: it is never behind what they say.
-        age = self._lineage.age()
-        if age is None:
-            return Found(None, marks, reasons, _without_a_place(marks))
+        # What this worker has seen or made, and then the pools; after both the
+        # database, which is never behind them.
+        age = self._lineage.generations.age()
         return Found(
             age.mark,
             marks,
             reasons | self._lost_marks(marks),
-            self._against(age.mark, marks),
+            _against(age.mark, marks, newest),
             age.stopped,
             age.advanced_at,
         )
@@ -244,41 +243,35 @@ class Generation:
     def _note(self, found: Found) -> None:
         """Take the pools that nobody has, and record what was found."""
         ours = found.database
-        if ours is None:
-            return
         if not found.reason:
-            self._newest = ours
+            self._remember_newest(ours)
             self._note_pools(found, ours)
         if found.summary != found.recorded:
-            self._lineage.note_stopped(found.summary)
+            self._lineage.generations.note_stopped(found.summary)
 
     def _lost_marks(self, marks: Mapping[str, str]) -> dict[str, str]:
         """Return why pools are not those that this database has marked."""
         unmarked = {pool for pool, text in marks.items() if not text}
         if not unmarked:
             return {}
-        lost = unmarked & self._lineage.marked_pools(self._ceph.fsid)
+        lost = unmarked & self._lineage.generations.marked_pools(
+            self._ceph.fsid
+        )
         return {
             pool: f'pool {pool} lost its mark and may have been replaced'
             for pool in sorted(lost)
         }
 
-    def _against(self, ours: Mark, marks: Mapping[str, str]) -> str:
-        """Return why nothing at all is destroyed; empty if nothing is."""
-        for pool, text in marks.items():
-            if text and (reason := _difference(ours, pool, text)):
-                return reason
-        newest = self._newest
-        if (
-            newest is not None
-            and newest.lineage == ours.lineage
-            and newest.generation > ours.generation
-        ):
-            return (
-                f'the database went back to generation {ours.generation} '
-                f'from {newest.generation}'
-            )
-        return ''
+    def _remember_newest(self, seen: Mark) -> None:
+        """Remember the newest mark of the database; others look meanwhile."""
+        with self._newest_lock:
+            newest = self._newest
+            if (
+                newest is None
+                or newest.lineage != seen.lineage
+                or newest.generation < seen.generation
+            ):
+                self._newest = seen
 
     def _note_pools(self, found: Found, ours: Mark) -> None:
         """Take the pools without a mark; remember those that have one."""
@@ -294,9 +287,11 @@ class Generation:
     def _remember(self, pool: str) -> None:
         if pool in self._remembered:
             return
-        self._remembered |= self._lineage.marked_pools(self._ceph.fsid)
+        self._remembered |= self._lineage.generations.marked_pools(
+            self._ceph.fsid
+        )
         if pool not in self._remembered:
-            self._lineage.note_marked_pool(self._ceph.fsid, pool)
+            self._lineage.generations.note_marked_pool(self._ceph.fsid, pool)
             self._remembered.add(pool)
 
     def _tell(self, found: Found) -> None:
@@ -320,14 +315,21 @@ def _is_of(ours: Mark, text: str) -> bool:
         return False
 
 
-def _without_a_place(marks: Mapping[str, str]) -> str:
-    marked = sorted(pool for pool, text in marks.items() if text)
-    if not marked:
-        return ''
-    return (
-        f'the database has no mark, and pool {", ".join(marked)} has one: '
-        'the database is older, or "rbdcloner-manage db sync" was not run'
-    )
+def _against(ours: Mark, marks: Mapping[str, str], newest: Mark | None) -> str:
+    """Return why nothing at all is destroyed; empty if nothing is."""
+    for pool, text in marks.items():
+        if text and (reason := _difference(ours, pool, text)):
+            return reason
+    if (
+        newest is not None
+        and newest.lineage == ours.lineage
+        and newest.generation > ours.generation
+    ):
+        return (
+            f'the database went back to generation {ours.generation} '
+            f'from {newest.generation}'
+        )
+    return ''
 
 
 def _difference(ours: Mark, pool: str, text: str) -> str:

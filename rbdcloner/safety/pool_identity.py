@@ -33,7 +33,7 @@ class PoolIdentity:
         with self._lock:
             if self._known.get(pool) == found:
                 return
-        recorded = self._lineage.pool_id(self._ceph.fsid, pool, found)
+        recorded = self._lineage.pools.pool_id(self._ceph.fsid, pool, found)
         if recorded != found:
             raise errors.PoolReplaced(
                 pool=pool, found=found, recorded=recorded
@@ -44,4 +44,4 @@ class PoolIdentity:
     def accept(self, pool: str) -> None:
         """Take the pool that has the name now for the one that it was."""
         found = self._ceph.pool_id(pool)
-        self._lineage.replace_pool(self._ceph.fsid, pool, found)
+        self._lineage.pools.replace_pool(self._ceph.fsid, pool, found)

@@ -13,7 +13,7 @@ import oslo_messaging as messaging
 
 from rbdcloner import metrics
 from rbdcloner import rpc
-from rbdcloner.disks.blank_disks import Imports
+from rbdcloner.disks.blank_disks import BlankDisks
 from rbdcloner.disks.engine import Engine
 from rbdcloner.disks.snapshots import Snapshots
 from rbdcloner.maintenance.offline_notes import OfflineNotes
@@ -59,7 +59,7 @@ class Manager:
 
     engine: Engine
     snapshots: Snapshots
-    imports: Imports
+    blank_disks: BlankDisks
     noted: OfflineNotes
     version: str
     workers: int
@@ -126,7 +126,7 @@ class Manager:
             after=caller.after,
             call=caller.call_id,
         )
-        return replies.disk(self.imports.begin(request))
+        return replies.disk(self.blank_disks.begin(request))
 
     def finish_import(
         self,
@@ -137,7 +137,7 @@ class Manager:
         image_id: str,
         size_bytes: int,
     ) -> Answer:
-        clone = self.imports.finish(
+        clone = self.blank_disks.finish(
             validation.pool(pool),
             validation.name('name', name),
             validation.text('image_id', image_id),

@@ -56,7 +56,7 @@ class Headroom:
         limits = self.limits
         self._ensure(
             f'number of snapshots of {disk.image}',
-            lambda: len(self.lineage.snapshots_of(disk.image)) + 1,
+            lambda: len(self.lineage.snapshots.snapshots_of(disk.image)) + 1,
             lambda: self._oldest_image(disk),
             limits.soft_snapshots,
             limits.hard_snapshots,
@@ -66,7 +66,9 @@ class Headroom:
     def _for_depth(self, parent: Parent, adds: int) -> None:
         self._ensure(
             f'clone depth below {parent.snapshot}',
-            lambda: policy.depth(parent, self.lineage.chain(parent)) + adds,
+            lambda: (
+                policy.depth(parent, self.lineage.clones.chain(parent)) + adds
+            ),
             lambda: self._relief(parent),
             self.limits.soft_depth,
             self.limits.hard_depth,
@@ -100,23 +102,23 @@ class Headroom:
 
     def _want(self, clone: Clone, why: FlattenReason) -> None:
         try:
-            self.lineage.want_flatten(clone, why)
+            self.lineage.flattens.want_flatten(clone, why)
         except errors.RowMoved:
             # It is flattened, or gone, by now.
             return
 
     def _relief(self, parent: Parent) -> Clone | None:
         """Return whom to flatten; who is waited for already, if anybody."""
-        chain = self.lineage.chain(parent)
+        chain = self.lineage.clones.chain(parent)
         for clone in chain:
-            if self.lineage.flattens(_AWAITED, clone_id=clone.id):
+            if self.lineage.flattens.page(_AWAITED, clone_id=clone.id):
                 return clone
         return policy.relief(chain)
 
     def _oldest_image(self, disk: Clone) -> Clone | None:
         """Return the first image made of *disk*, to flatten."""
-        for parent in self.lineage.snapshots_of(disk.image):
-            children: Sequence[Clone] = self.lineage.page(
+        for parent in self.lineage.snapshots.snapshots_of(disk.image):
+            children: Sequence[Clone] = self.lineage.clones.page(
                 Filters(parent_id=parent.id, attached=True)
             )
             if children and all(map(policy.is_idle, children)):

@@ -17,9 +17,6 @@ from rbdcloner.model import Way
 from rbdcloner.sources import formats
 from rbdcloner.states import ImportState
 
-#: Managers before that know nothing of bases.
-RPC_VERSION = (1, 3)
-
 _ENDED = (ImportState.COPIED, ImportState.DROPPED)
 
 #: Who waits asks again after that, sooner when there is little left.
@@ -64,7 +61,7 @@ class Bases:
         """
         base = self.want(image)
         if base.state is ImportState.READY:
-            parent = self.lineage.parent_of_base(base)
+            parent = self.lineage.base_images.parent_of_base(base)
             if parent is not None:
                 return parent
         raise self._importing(base)
@@ -77,11 +74,13 @@ class Bases:
         :raises ImageUnfit: what Glance says of it forbids an import.
         :raises ImportRefused: importing it failed for good.
         """
-        known = self.lineage.find_base(self.fsid, image.id, image.checksum)
+        known = self.lineage.image_imports.find_base(
+            self.fsid, image.id, image.checksum
+        )
         if known is not None and known.state is ImportState.READY:
             return known
         self._check(image)
-        base = self.lineage.want_base(
+        base = self.lineage.image_imports.want_base(
             self.fsid, image.id, image.checksum, image.size_bytes, again
         )
         if base.state is ImportState.REFUSED:
@@ -93,12 +92,16 @@ class Bases:
 
         Glance has copied it here, the last time, or has it no more.
         """
-        base = self.lineage.find_base(self.fsid, image.id, image.checksum)
+        base = self.lineage.image_imports.find_base(
+            self.fsid, image.id, image.checksum
+        )
         return base is not None and base.state in _ENDED
 
     def outlook(self, image: GlanceImage) -> Outlook:
         """Tell what :meth:`want` would do; do nothing."""
-        base = self.lineage.find_base(self.fsid, image.id, image.checksum)
+        base = self.lineage.image_imports.find_base(
+            self.fsid, image.id, image.checksum
+        )
         try:
             self._check(image)
         except errors.Error as exc:
@@ -112,14 +115,10 @@ class Bases:
 
     def _check(self, image: GlanceImage) -> None:
         formats.accept(image)
-        reason = ''
         if not self.limit:
-            reason = '"limit" in [imports] is 0'
-        elif self.lineage.has_workers_before(RPC_VERSION):
-            # They do not know what a base's rows are.
-            reason = 'managers of an older release run, see "service list"'
-        if reason:
-            raise errors.ImportRefused(image_id=image.id, reason=reason)
+            raise errors.ImportRefused(
+                image_id=image.id, reason='"limit" in [imports] is 0'
+            )
 
     def _importing(self, base: Base) -> errors.ImageImporting:
         return errors.ImageImporting(
@@ -127,7 +126,7 @@ class Bases:
             done_bytes=base.done_bytes,
             total_bytes=base.total_bytes,
             waits=_waits(base),
-            beat=self.lineage.bases_beat(),
+            beat=self.lineage.image_imports.bases_beat(),
             again_s=_pause_s(base),
         )
 

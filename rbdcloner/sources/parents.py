@@ -116,7 +116,7 @@ class Parents:
         :raises ParentReleased: it is being released now.
         """
         try:
-            return self._lineage.adopt(
+            return self._lineage.parents.adopt(
                 facts,
                 image_id,
                 Protector.OTHERS if facts.protected else Protector.NOBODY,
@@ -146,7 +146,9 @@ class Parents:
         parent = self.record(facts, image.id)
         self._headroom.for_child(parent)
         if self._clone_format is CloneFormat.V1 and not facts.protected:
-            parent = self._lineage.protected_by(parent, Protector.SERVICE)
+            parent = self._lineage.parents.protected_by(
+                parent, Protector.SERVICE
+            )
             self._ceph.protect(parent.snapshot)
         return parent
 
@@ -172,7 +174,7 @@ class Parents:
 
         By ids, so that those in the trash count.
         """
-        if self._lineage.find_by_image(image) is not None:
+        if self._lineage.clones.find_by_image(image) is not None:
             return 0
         depth = 0
         facts = self._ceph.find_image(image)
@@ -188,7 +190,7 @@ class Parents:
         come after the parent was taken again, Ceph refuses it when there is
         a child, and else refuses the clone, whose builder protects anew.
         """
-        parent = self._lineage.find_parent(snapshot)
+        parent = self._lineage.parents.find_parent(snapshot)
         if parent is not None:
             self.forget(parent.glance_image_id)
             self._releaser.release(parent)

@@ -75,23 +75,23 @@ class Heartbeat:
 
     def stopping(self) -> None:
         """Say that this worker takes no more calls; it still beats."""
-        self._try(self._lineage.worker_stopped)
+        self._try(self._lineage.workers.worker_stopped)
 
     def end(self) -> None:
         """Beat no more, and say that this worker ended by itself."""
         self._silence()
-        self._try(self._lineage.worker_stopped)
+        self._try(self._lineage.workers.worker_stopped)
 
     def give_up(self) -> None:
         """Beat no more; leave no record of who never began to work."""
         self._silence()
-        self._try(self._lineage.forget_worker)
+        self._try(self._lineage.workers.forget_worker)
 
     def beat(self) -> None:
         """Say that this worker is alive; now and then look at the others."""
         offset_s = self._clock_offset_s()
         self._tell_offset(offset_s)
-        if not self._lineage.beat(self._owner, round(offset_s * 1000)):
+        if not self._lineage.workers.beat(self._owner, round(offset_s * 1000)):
             # The table is newer than this process, or we were forgotten.
             self._register()
         if time.monotonic() >= self._look_at:
@@ -100,8 +100,8 @@ class Heartbeat:
 
     def look(self) -> None:
         """Tell of managers of other versions; forget who is long gone."""
-        self._tell_strangers(self._lineage.workers())
-        self._lineage.forget_workers(_FORGET_AFTER_S)
+        self._tell_strangers(self._lineage.workers.all())
+        self._lineage.workers.forget_workers(_FORGET_AFTER_S)
 
     def _repeat(self) -> None:
         often_s = min(EVERY_S, self._lease_s / 4)
@@ -120,10 +120,10 @@ class Heartbeat:
             self._over.wait(answer.every_s)
 
     def _ask(self) -> None:
-        self._lineage.may_take_over(self._owner, self._lease_s)
+        self._lineage.duties.may_take_over(self._owner, self._lease_s)
 
     def _register(self) -> None:
-        self._lineage.register_worker(
+        self._lineage.workers.register_worker(
             self._owner, self._host, os.getpid(), *_OURS
         )
 
@@ -145,7 +145,7 @@ class Heartbeat:
     def _clock_offset_s(self) -> float:
         """Return how far this host's clock is ahead of the database's."""
         before = time.time()
-        theirs = self._lineage.now().timestamp()
+        theirs = self._lineage.workers.now().timestamp()
         return (before + time.time()) / 2 - theirs
 
     def _tell_offset(self, offset_s: float) -> None:

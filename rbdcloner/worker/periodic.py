@@ -187,7 +187,7 @@ class PeriodicTasks:
     def _keep_up(self) -> None:
         holder = self._rooms.recovery.holder
         every_s = self._survey_every_s
-        if holder.lineage.take_duty('bases', holder.owner, every_s):
+        if holder.lineage.duties.take_duty('bases', holder.owner, every_s):
             self._rooms.expiry.look(self._stopping)
 
     def _look(self) -> None:
@@ -196,17 +196,21 @@ class PeriodicTasks:
     def _advance(self) -> None:
         holder = self._rooms.recovery.holder
         name, every_s = 'generation', _ADVANCES_EVERY_S
-        if holder.lineage.take_duty(name, holder.owner, every_s):
+        if holder.lineage.duties.take_duty(name, holder.owner, every_s):
             self._rooms.generation.advance()
 
     def _adopt(self) -> None:
         holder = self._rooms.recovery.holder
-        if holder.lineage.take_duty('adoption', holder.owner, _ADOPTS_EVERY_S):
+        if holder.lineage.duties.take_duty(
+            'adoption', holder.owner, _ADOPTS_EVERY_S
+        ):
             self._rooms.noted.look(self._stopping)
 
     def _survey(self) -> None:
         holder = self._rooms.recovery.holder
         every_s = self._survey_every_s
-        if holder.lineage.take_duty('reconciler', holder.owner, every_s):
+        if holder.lineage.duties.take_duty(
+            'reconciler', holder.owner, every_s
+        ):
             self._rooms.reconciler.look(self._stopping)
-            holder.lineage.forget_deletions(_REMEMBERED_S)
+            holder.lineage.deletions.forget_deletions(_REMEMBERED_S)

@@ -23,7 +23,7 @@ from rbdcloner.ceph.driver import Driver
 from rbdcloner.db.core import engine as db_engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.disks.adoption import DiskAdoption
-from rbdcloner.disks.blank_disks import Imports
+from rbdcloner.disks.blank_disks import BlankDisks
 from rbdcloner.disks.engine import Engine
 from rbdcloner.disks.snapshots import Snapshots
 from rbdcloner.execution.builder import Builder
@@ -148,7 +148,7 @@ def refuse_other_cluster(rows: Lineage, driver: Driver) -> None:
 
     :raises ConfigurationError: it has another's.
     """
-    others = rows.clusters() - {driver.fsid}
+    others = rows.clones.clusters() - {driver.fsid}
     if others:
         raise errors.ConfigurationError(
             problem='The database has the lineage of cluster '
@@ -187,20 +187,20 @@ def rooms(
     headroom = Headroom(rows, _limits(conf))
     clone_format = CloneFormat(conf.ceph.clone_format)
     disk_pools = frozenset(conf.ceph.disk_pools)
-    bases = _bases(conf, rows, driver.fsid)
+    parents = Parents(
+        driver,
+        rows,
+        images,
+        releaser,
+        snapshot_repairer,
+        headroom,
+        _bases(conf, rows, driver.fsid),
+        clone_format,
+    )
     engine = Engine(
         fsid=driver.fsid,
         lineage=rows,
-        parents=Parents(
-            driver,
-            rows,
-            images,
-            releaser,
-            snapshot_repairer,
-            headroom,
-            bases,
-            clone_format,
-        ),
+        parents=parents,
         builder=builder,
         remover=remover,
         holder=holder,
@@ -209,16 +209,34 @@ def rooms(
     )
     image_pools = frozenset(conf.ceph.image_pools)
     snapshots = Snapshots(
-        engine, driver, releaser, rollbacks, headroom, image_pools
+        engine,
+        driver,
+        rows,
+        holder,
+        builder,
+        generation,
+        releaser,
+        rollbacks,
+        headroom,
+        image_pools,
     )
+    blank_disks = BlankDisks(
+        engine, driver, rows, holder, builder, remover, generation
+    )
+    adoption = DiskAdoption(engine, driver, rows, parents)
     absence = Absence(
         rows, images, _brake(conf, rows, driver), conf.safety.absence_delay
     )
     adopter = Adopter(driver, rows, absence, clone_format)
-    absent_images = AbsentImages(engine, absence, adopter)
+    absent_images = AbsentImages(
+        engine, holder, remover, generation, absence, adopter
+    )
     identity = PoolIdentity(driver, rows)
     reconciler = Reconciler(
+        driver,
+        rows,
         engine,
+        generation,
         absent_images,
         snapshot_repairer,
         identity,
@@ -235,12 +253,12 @@ def rooms(
         holder,
         conf.garbage_collectors,
     )
-    noted = OfflineNotes(driver, DiskAdoption(engine, driver), disk_pools)
+    noted = OfflineNotes(driver, adoption, disk_pools)
     return Service(
         Manager(
             engine,
             snapshots,
-            Imports(engine, driver),
+            blank_disks,
             noted,
             rbdcloner.__version__,
             conf.workers,

@@ -83,7 +83,7 @@ def test_parent_of_foreign_children_stays_and_says_where_they_are(
     connected = engine.connect(f'sqlite:///{tmp_path}/lineage')
     upgrade.upgrade(connected)
     lineage = Lineage(connected)
-    row = lineage.adopt(facts, 'an-image', Protector.OTHERS)
+    row = lineage.parents.adopt(facts, 'an-image', Protector.OTHERS)
     generation = Generation(driver, lineage, [])
     gate = Gate(driver, lineage, generation)
     releaser = Releaser(driver, lineage, gate, generation)

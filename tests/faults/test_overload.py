@@ -24,8 +24,6 @@ from tests.functional import service
 
 #: Deletions in all.
 MANY = 200
-#: A creation, on a machine that has much else to do.
-CREATED_S = 8
 
 
 class SlowManager(manager.Manager):
@@ -106,12 +104,15 @@ class FairnessTest(OverloadTest):
             lambda: self.manager.output.count('delete_disk: ServiceBusy') > 20,
             'refusals',
         )
-        took = []
+        took, began_all = [], time.monotonic()
         while sum(each.done() for each in deletions) < MANY * 3 // 4:
             began = time.monotonic()
             self.assertEqual('ready', self.create()['state'])
             took.append(time.monotonic() - began)
-        self.assertThat(max(took), matchers.LessThan(CREATED_S))
+        # None waited for the deletions before it, on whatever machine.
+        self.assertThat(
+            max(took), matchers.LessThan((time.monotonic() - began_all) / 2)
+        )
         self.assertThat(len(took), matchers.GreaterThan(10))
         states = {each.result()['state'] for each in deletions}
         # One that was repeated may be told of what was destroyed meanwhile.
@@ -148,14 +149,11 @@ class SlowGlanceTest(OverloadTest):
         ]
         process.wait_until(lambda: self.proxy.waiting >= 8, 'requests')
         for disk in disks:
-            began = time.monotonic()
             found = self.api.get_disk(self.ctxt, disk['name'], 'vms')
             self.assertEqual(disk['uuid'], found['uuid'])
             gone = self.api.delete_disk(self.ctxt, disk['name'], 'vms')
             self.assertEqual('retired', gone['state'])
-            self.assertThat(
-                time.monotonic() - began, matchers.LessThan(CREATED_S)
-            )
+        # Not one of the threads that wait for Glance did that.
         self.assertFalse(all(each.done() for each in creations))
         self.proxy.delay_s = 0
         for each in creations:

@@ -35,7 +35,6 @@ class ServiceTest(looking.LookingTest):
     database: ClassVar[str] = 'sqlite'
     options: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     client_timeout_s: ClassVar[float] = 60
-    revision: ClassVar[str] = 'head'
     """Of the database's schema, when the manager starts."""
 
     manager: ClassVar[manager.Manager]
@@ -48,7 +47,7 @@ class ServiceTest(looking.LookingTest):
         cls.servers = stack.shared()
         cls.database_url = cls.servers.databases[cls.database].create()
         connected = engine.connect(cls.database_url)
-        upgrade.upgrade(connected, cls.revision)
+        upgrade.upgrade(connected)
         connected.dispose()
         cls.manager = cls.kind(
             cls.servers,

@@ -37,8 +37,8 @@ class FlattenTest(service.ServiceTest):
         connected = engine.connect(self.database_url)
         self.addCleanup(connected.dispose)
         lineage = Lineage(connected)
-        (clone,) = lineage.page(Filters(uuid=self.disk['uuid']))
-        lineage.want_flatten(clone, FlattenReason.RELEASE)
+        (clone,) = lineage.clones.page(Filters(uuid=self.disk['uuid']))
+        lineage.flattens.want_flatten(clone, FlattenReason.RELEASE)
 
     def flattens(self) -> list[tuple[Any, ...]]:
         return self.select('SELECT state, done_objects > 0 FROM flattens')

@@ -73,8 +73,8 @@ class ReloadTest(service.ServiceTest):
         connected = engine.connect(self.database_url)
         self.addCleanup(connected.dispose)
         lineage = Lineage(connected)
-        (clone,) = lineage.page(Filters(uuid=disk['uuid']))
-        lineage.want_flatten(clone, FlattenReason.RELEASE)
+        (clone,) = lineage.clones.page(Filters(uuid=disk['uuid']))
+        lineage.flattens.want_flatten(clone, FlattenReason.RELEASE)
 
     def test_options_take_effect(self) -> None:
         self.want_flatten()

@@ -107,13 +107,13 @@ class World:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of clones, as a backup has them."""
-        with self.lineage.writer.connect() as connection:
+        with self.lineage.database.writer.connect() as connection:
             found = connection.execute(sa.select(schema.clones))
             return [dict(row._mapping) for row in found]
 
     def restore(self, backup: list[dict[str, Any]]) -> None:
         """Give the database the rows of a backup."""
-        with self.lineage.writer.begin() as connection:
+        with self.lineage.database.writer.begin() as connection:
             connection.execute(sa.delete(schema.clones))
             connection.execute(sa.insert(schema.clones), backup)
 
@@ -122,7 +122,7 @@ class World:
         owner = 'the second'
         # What a manager's presence does; nothing is taken over before it.
         process.wait_until(
-            lambda: self.lineage.may_take_over(owner, _LEASE_S),
+            lambda: self.lineage.duties.may_take_over(owner, _LEASE_S),
             'the leases to be worth something',
         )
         with self.rooms(owner) as rooms:
@@ -133,7 +133,7 @@ class World:
 
     def assert_lives(self, disk: Clone, size_bytes: int) -> None:
         """Assert that the disk is as its user left it, and on record."""
-        (row,) = self.lineage.page(Filters(uuid=disk.uuid))
+        (row,) = self.lineage.clones.page(Filters(uuid=disk.uuid))
         assert (row.state, row.image) == (State.READY, disk.image)
         assert row.size_bytes == size_bytes
         with rbd.Image(self.ioctx, disk.image.name, read_only=True) as image:

@@ -82,7 +82,7 @@ class Claims:
 
     @pytest.fixture
     def parent(self, lineage: Lineage) -> Parent:
-        return lineage.adopt(FACTS, 'glance-image', Protector.NOBODY)
+        return lineage.parents.adopt(FACTS, 'glance-image', Protector.NOBODY)
 
     @pytest.fixture
     def reserve(self, lineage: Lineage, parent: Parent) -> Any:
@@ -93,7 +93,9 @@ class Claims:
             **changes: Any,
         ) -> Clone:
             request = dataclasses.replace(REQUEST, **changes)
-            return lineage.reserve(request, of, CloneFormat.V2, owner, lease_s)
+            return lineage.reservations.reserve(
+                request, of, CloneFormat.V2, owner, lease_s
+            )
 
         return call
 
@@ -101,7 +103,9 @@ class Claims:
     def ready(self, lineage: Lineage, reserve: Any) -> Any:
         def call(name: str = 'a_disk', **changes: Any) -> Clone:
             clone = reserve(name=name, **changes)
-            return lineage.move(clone, State.READY, image_id=f'id-{name}')
+            return lineage.clones.transition(
+                clone, State.READY, image_id=f'id-{name}'
+            )
 
         return call
 
@@ -110,13 +114,17 @@ class Claims:
         """Make a READY image of a disk, with a snapshot 'snap'."""
 
         def call(disk: Clone, image_id: str = 'image') -> Clone:
-            clone = lineage.reserve_image(
+            clone = lineage.reservations.reserve_image(
                 disk, image_id, 'images', CloneFormat.V2, 'me', 30
             )
             edge = clone.parent.snapshot
-            lineage.made_snapshot(clone.parent, seen(edge.image, edge.name, 1))
-            clone = lineage.move(clone, State.READY, image_id=f'id-{image_id}')
-            planned = lineage.plan_snapshot(
+            lineage.snapshots.made_snapshot(
+                clone.parent, seen(edge.image, edge.name, 1)
+            )
+            clone = lineage.clones.transition(
+                clone, State.READY, image_id=f'id-{image_id}'
+            )
+            planned = lineage.snapshots.plan_snapshot(
                 clone.image,
                 'snap',
                 Purpose.GLANCE,
@@ -124,7 +132,9 @@ class Claims:
                 size_bytes=clone.size_bytes,
                 glance_image_id=image_id,
             )
-            lineage.made_snapshot(planned, seen(clone.image, 'snap', 2))
+            lineage.snapshots.made_snapshot(
+                planned, seen(clone.image, 'snap', 2)
+            )
             return clone
 
         return call
@@ -137,8 +147,8 @@ def seen(image: Image, name: str, number: int) -> SnapshotFacts:
 
 def finish(lineage: Lineage, clone: Clone) -> Clone:
     """Bring a RESERVED row to its end."""
-    undoing = lineage.move(clone, State.UNDOING)
-    return lineage.move(undoing, State.FAILED)
+    undoing = lineage.clones.transition(clone, State.UNDOING)
+    return lineage.clones.transition(undoing, State.FAILED)
 
 
 def count(engine: sa.Engine, *conditions: Any) -> int:
@@ -150,7 +160,7 @@ def count(engine: sa.Engine, *conditions: Any) -> int:
 
 def found(lineage: Lineage, name: str = 'a_disk') -> Clone:
     """Return the row of a name in the pool ``vms``."""
-    return lineage.find(FSID, 'vms', '', name)
+    return lineage.clones.find(FSID, 'vms', '', name)
 
 
 def still_waits(future: futures.Future[Any]) -> None:
@@ -160,8 +170,8 @@ def still_waits(future: futures.Future[Any]) -> None:
 
 def retire(lineage: Lineage, clone: Clone) -> Clone:
     """Bring a READY row to where its name is free."""
-    deleting = lineage.move(clone, State.DELETING)
-    return lineage.move(deleting, State.RETIRED)
+    deleting = lineage.clones.transition(clone, State.DELETING)
+    return lineage.clones.transition(deleting, State.RETIRED)
 
 
 def put(engine: sa.Engine, clone: Clone, **values: Any) -> None:

@@ -37,39 +37,47 @@ class TestGeneration:
         return Lineage(engine)
 
     def test_advance_is_a_compare_and_swap(self, aged):
-        first = aged.age().mark
+        first = aged.generations.age().mark
         assert (first.lineage, first.generation) == ('ours', 7)
-        second = aged.advance(first)
+        second = aged.generations.advance(first)
         assert (second.lineage, second.generation) == ('ours', 8)
         assert second.stamp != first.stamp
-        assert aged.age().mark == second
+        assert aged.generations.age().mark == second
         with pytest.raises(errors.RowMoved):
-            aged.advance(first)
-        assert aged.age().mark == second
+            aged.generations.advance(first)
+        assert aged.generations.age().mark == second
 
     def test_advance_notes_when_by_the_database_s_clock(self, aged):
         before = aged.now()
-        aged.advance(aged.age().mark)
-        advanced_at = aged.age().advanced_at
+        aged.generations.advance(aged.generations.age().mark)
+        advanced_at = aged.generations.age().advanced_at
         assert before <= advanced_at <= aged.now()
 
     def test_advance_reaches_what_is_asked_for(self, aged):
-        assert aged.advance(aged.age().mark, 100).generation == 100
-        assert aged.advance(aged.age().mark, 5).generation == 101
+        assert (
+            aged.generations.advance(
+                aged.generations.age().mark, 100
+            ).generation
+            == 100
+        )
+        assert (
+            aged.generations.advance(aged.generations.age().mark, 5).generation
+            == 101
+        )
 
     def test_reason_is_recorded_until_it_is_over(self, aged):
-        aged.note_stopped('a reason')
-        assert aged.age().stopped == 'a reason'
-        aged.note_stopped('x' * 5000)
-        aged.note_stopped('')
-        assert aged.age().stopped == ''
+        aged.generations.note_stopped('a reason')
+        assert aged.generations.age().stopped == 'a reason'
+        aged.generations.note_stopped('x' * 5000)
+        aged.generations.note_stopped('')
+        assert aged.generations.age().stopped == ''
 
     def test_marked_pools_are_remembered_by_cluster(self, aged):
         for _twice in range(2):
-            aged.note_marked_pool('a-cluster', 'vms')
-        aged.note_marked_pool('another', 'fast')
-        assert aged.marked_pools('a-cluster') == {'vms'}
-        assert aged.marked_pools('unheard-of') == set()
+            aged.generations.note_marked_pool('a-cluster', 'vms')
+        aged.generations.note_marked_pool('another', 'fast')
+        assert aged.generations.marked_pools('a-cluster') == {'vms'}
+        assert aged.generations.marked_pools('unheard-of') == set()
 
 
 class TestAdoptTagged(claims.Claims):
@@ -81,7 +89,7 @@ class TestAdoptTagged(claims.Claims):
             facts = ImageFacts(
                 image, claims.GIB, None, 'the-tag', made_at, made_at
             )
-            return lineage.adopt_tagged(
+            return lineage.adoption.adopt_tagged(
                 facts, kind, of, CloneFormat.V1, **{'trashed': False} | how
             )
 
@@ -99,12 +107,12 @@ class TestAdoptTagged(claims.Claims):
     def test_an_image_in_the_trash_is_retired(self, lineage, adopt):
         clone = adopt(of=None, trashed=True)
         assert (clone.state, clone.attached) == (State.RETIRED, False)
-        assert lineage.reapable(10) == [clone]
+        assert lineage.pending.reapable(10) == [clone]
 
     def test_a_parent_on_its_way_out_takes_no_child(
         self, lineage, adopt, parent
     ):
-        lineage.releasing(parent)
+        lineage.parent_release.releasing(parent)
         with pytest.raises(errors.ParentReleased):
             adopt()
 
@@ -113,9 +121,9 @@ class TestAdoptTagged(claims.Claims):
     ):
         clone = adopt(of=None, kind=Kind.BASE, glance_image_id='glance')
         for _twice in range(2):
-            lineage.adopt_base(clone)
-        (base,) = lineage.childless_bases(0, 10)
+            lineage.base_images.adopt_base(clone)
+        (base,) = lineage.base_images.childless_bases(0, 10)
         assert base.clone.uuid == clone.uuid
-        lineage.drop_base(base, 'nobody needs it')
-        (row,) = lineage.page(Filters(uuid=clone.uuid))
+        lineage.base_images.drop_base(base, 'nobody needs it')
+        (row,) = lineage.clones.page(Filters(uuid=clone.uuid))
         assert row.state is State.DELETING

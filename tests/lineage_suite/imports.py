@@ -39,7 +39,7 @@ class TestImport(Claims):
                 call=call or uuid.uuid4().hex,
                 **changes,
             )
-            return lineage.reserve_import(
+            return lineage.blank_disks.reserve_import(
                 request, FSID, CloneFormat.V2, 'me', lease_s
             )
 
@@ -58,14 +58,16 @@ class TestImport(Claims):
         begin()
         with pytest.raises(errors.DiskExists):
             begin(call='another')
-        lineage.refuse_outdated(
+        lineage.deletions.refuse_outdated(
             dataclasses.replace(NAMED, name='another'), '', 0
         )
 
     def test_one_call_makes_one_row(self, engine, lineage, begin):
         first = begin(call='a-call')
-        importing = lineage.move(first, State.IMPORTING, image_id='i')
-        lineage.move(importing, State.DELETING)
+        importing = lineage.clones.transition(
+            first, State.IMPORTING, image_id='i'
+        )
+        lineage.clones.transition(importing, State.DELETING)
         with pytest.raises(errors.DiskExists):
             begin(call='a-call')
         assert count(engine) == 1
@@ -77,7 +79,7 @@ class TestImport(Claims):
 
     def test_executed_again_it_is_not_outdated_by_itself(self, lineage, begin):
         clone = begin(call='a-call', after=0)
-        moved = lineage.move(
+        moved = lineage.clones.transition(
             clone, State.IMPORTING, image_id='i', after=0, call='a-call'
         )
         assert moved.state is State.IMPORTING
@@ -86,9 +88,9 @@ class TestImport(Claims):
         clone = begin(call='a-call', after=0)
         request = dataclasses.replace(REQUEST, call='another', after=None)
         for _ in range(2):
-            lineage.note_import(request, FSID)
+            lineage.blank_disks.note_import(request, FSID)
         with pytest.raises(errors.CreationOutdated) as caught:
-            lineage.move(
+            lineage.clones.transition(
                 clone, State.IMPORTING, image_id='i', after=0, call='a-call'
             )
         number = caught.value.kwargs['later']
@@ -98,11 +100,13 @@ class TestImport(Claims):
         assert begin(after=number).state is State.RESERVED
 
     def test_a_deletion_outdates_it(self, lineage, begin):
-        number = lineage.note_deletion('', Image(FSID, '', '', ''), 'instance')
+        number = lineage.deletions.note_deletion(
+            '', Image(FSID, '', '', ''), 'instance'
+        )
         with pytest.raises(errors.CreationOutdated):
             begin(after=0)
         clone = begin(after=number)
-        assert lineage.made_since(number, 'instance') == {clone.id}
+        assert lineage.deletions.made_since(number, 'instance') == {clone.id}
 
     def test_of_many_at_once_with_one_call_one_is_made(self, engine, begin):
         came_of = together(*[lambda: begin(call='a-call')] * 4)
@@ -111,19 +115,23 @@ class TestImport(Claims):
         assert count(engine) == 1
 
     def test_an_importing_row_waits_for_its_caller(self, lineage, begin):
-        lineage.move(begin(), State.IMPORTING, image_id='i')
-        assert lineage.abandoned(0, 10) == []
+        lineage.clones.transition(begin(), State.IMPORTING, image_id='i')
+        assert lineage.pending.abandoned(0, 10) == []
 
     def test_who_dies_finishing_leaves_it_to_the_next(self, lineage, begin):
-        clone = lineage.move(begin(), State.IMPORTING, image_id='i')
-        dead = lineage.hold(clone, 'the dead', EXPIRED)
-        assert lineage.held() == [dead]
-        assert lineage.late(0, 10) == []
-        held = lineage.hold(clone, 'me', 30, shut_out=[])
-        ready = lineage.move(held, State.READY, size_bytes=5 * GIB)
+        clone = lineage.clones.transition(
+            begin(), State.IMPORTING, image_id='i'
+        )
+        dead = lineage.leases.hold(clone, 'the dead', EXPIRED)
+        assert lineage.workers.held() == [dead]
+        assert lineage.pending.late(0, 10) == []
+        held = lineage.leases.hold(clone, 'me', 30, shut_out=[])
+        ready = lineage.clones.transition(
+            held, State.READY, size_bytes=5 * GIB
+        )
         assert (ready.size_bytes, ready.image.id) == (5 * GIB, 'i')
         with pytest.raises(errors.RowMoved):
-            lineage.move(dead, State.READY)
+            lineage.clones.transition(dead, State.READY)
 
 
 class TestAdoptDisk(Claims):
@@ -139,7 +147,9 @@ class TestAdoptDisk(Claims):
                 FACTS.created_at,
             )
             request = dataclasses.replace(REQUEST, **changes)
-            return lineage.adopt_disk(facts, request, of, CloneFormat.V1)
+            return lineage.adoption.adopt_disk(
+                facts, request, of, CloneFormat.V1
+            )
 
         return call
 
@@ -175,7 +185,7 @@ class TestAdoptDisk(Claims):
     def test_a_parent_on_its_way_out_takes_no_child(
         self, lineage, engine, adopt, parent
     ):
-        lineage.releasing(parent)
+        lineage.parent_release.releasing(parent)
         with pytest.raises(errors.ParentReleased):
             adopt()
         assert count(engine) == 0
@@ -185,12 +195,12 @@ class TestAdoptDisk(Claims):
     ):
         adopt()
         with pytest.raises(errors.ParentHasChildren):
-            lineage.releasing(parent)
+            lineage.parent_release.releasing(parent)
 
     def test_a_deletion_outdates_it(self, lineage, adopt):
-        number = lineage.note_deletion('', NAMED)
+        number = lineage.deletions.note_deletion('', NAMED)
         with pytest.raises(errors.CreationOutdated):
             adopt(after=0)
         clone = adopt(after=number)
-        lineage.refuse_outdated(NAMED, 'instance', number)
-        assert lineage.made_since(number, 'instance') == {clone.id}
+        lineage.deletions.refuse_outdated(NAMED, 'instance', number)
+        assert lineage.deletions.made_since(number, 'instance') == {clone.id}

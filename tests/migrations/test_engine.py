@@ -34,8 +34,8 @@ def refusal(url, **changes):
     lineage = Lineage(engine)
     messages = set()
     for call in (
-        lineage.parents,
-        lambda: lineage.adopt(FACTS, 'glance-image', Protector.NOBODY),
+        lineage.parents.page,
+        lambda: lineage.parents.adopt(FACTS, 'glance-image', Protector.NOBODY),
         lambda: upgrade.current(engine),
     ):
         began = time.monotonic()
@@ -161,9 +161,12 @@ def test_a_connection_that_the_server_closed_is_replaced(url):
     engine = db_engine.connect(url)
     upgrade.upgrade(engine)
     lineage = Lineage(engine)
-    lineage.parents()
+    lineage.parents.page()
     _close_all(url)
-    assert lineage.adopt(FACTS, 'g', Protector.NOBODY) in lineage.parents()
+    assert (
+        lineage.parents.adopt(FACTS, 'g', Protector.NOBODY)
+        in lineage.parents.page()
+    )
     engine.dispose()
 
 

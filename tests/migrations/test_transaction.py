@@ -15,6 +15,7 @@ from rbdcloner import errors
 from rbdcloner.db.core import engine as db_engine
 from rbdcloner.db.core import upgrade
 from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.lineage import Lineage
@@ -27,7 +28,7 @@ def server(request):
     return shared().databases[request.param]
 
 
-class Crossing(Database):
+class Crossing(Section):
     """Locks two rows, in the order that is asked."""
 
     met = threading.Barrier(2)
@@ -50,8 +51,8 @@ def test_a_deadlock_in_a_savepoint_is_tried_again(url):
     engine = db_engine.connect(url)
     upgrade.upgrade(engine)
     for name in 'ab':
-        assert Lineage(engine).take_duty(name, 'me', 60)
-    crossing = Crossing(engine)
+        assert Lineage(engine).duties.take_duty(name, 'me', 60)
+    crossing = Crossing(Database(engine))
     tries = [], []
     with futures.ThreadPoolExecutor(2) as pool:
         one = pool.submit(crossing.lock, tries[0], 'a', 'b')
@@ -62,11 +63,11 @@ def test_a_deadlock_in_a_savepoint_is_tried_again(url):
     engine.dispose()
 
 
-class Losing(Database):
+class Losing(Section):
     """Loses its connection in the middle, or in the COMMIT."""
 
     def __init__(self, engine, times):
-        super().__init__(engine)
+        super().__init__(Database(engine))
         self._times = times
         self.written = 0
 
@@ -86,7 +87,7 @@ class Losing(Database):
 
     def lose_commits(self):
         event.listen(
-            self.writer,
+            self.database.writer,
             'commit',
             lambda connection: connection.connection.driver_connection.close(),
         )

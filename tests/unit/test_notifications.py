@@ -189,14 +189,14 @@ class ImportsTest(testtools.TestCase):
         self.world.change_image(image_id, **facts)
         image = self.world.glance.get(image_id)
         process = self.world.process()
-        process.lineage.want_base(
+        process.lineage.image_imports.want_base(
             self.world.ceph.fsid, image_id, wanted or image.checksum, MIB
         )
         importer = dataclasses.replace(
             process.importer, notify=notifications.sender(cfg.CONF, 'host')
         )
         self.assertTrue(importer.run_next())
-        (base,) = process.lineage.bases(glance_image_id=image_id)
+        (base,) = process.lineage.image_imports.page(glance_image_id=image_id)
         return base
 
     def test_each_step_is_told_with_its_bytes(self) -> None:

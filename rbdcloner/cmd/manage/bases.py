@@ -153,7 +153,7 @@ class Drop(OfManage, command.Command):
         """Drop the base image; a finished row stays as it is."""
         before = _newest(self.app.lineage, parsed_args.image)
         try:
-            base = self.app.lineage.drop_base(
+            base = self.app.lineage.base_images.drop_base(
                 before, 'an administrator dropped it'
             )
         except errors.ParentHasChildren as exc:
@@ -205,7 +205,7 @@ def _rows(
     marker: int,
     image_id: str = '',
 ) -> Iterator[Base]:
-    while page := lineage.bases(
+    while page := lineage.image_imports.page(
         states, image_id, marker=marker, limit=_ROWS_AT_ONCE
     ):
         yield from page

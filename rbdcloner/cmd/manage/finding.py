@@ -94,7 +94,7 @@ def rows(
     lineage: Lineage, filters: Filters, marker: int = 0
 ) -> Iterator[Clone]:
     """Yield every row that *filters* leave, by id, read page by page."""
-    while page := lineage.page(filters, marker, _ROWS_AT_ONCE):
+    while page := lineage.clones.page(filters, marker, _ROWS_AT_ONCE):
         yield from page
         marker = page[-1].id
 
@@ -132,7 +132,7 @@ def living_below(lineage: Lineage, clone: Clone) -> Iterator[Clone]:
     """
     if not clone.image.id:
         return
-    for parent in lineage.snapshots_of(clone.image):
+    for parent in lineage.snapshots.snapshots_of(clone.image):
         attached = Filters(parent_id=parent.id, attached=True)
         for child in rows(lineage, attached):
             if child.state is State.RETIRED:
@@ -144,7 +144,7 @@ def living_below(lineage: Lineage, clone: Clone) -> Iterator[Clone]:
 def _of_uuid(lineage: Lineage, uuid: str, pool: str) -> list[Clone]:
     if not uuidutils.is_uuid_like(uuid):
         return []
-    return lineage.page(Filters(pool=pool, uuid=uuid.lower()))
+    return lineage.clones.page(Filters(pool=pool, uuid=uuid.lower()))
 
 
 def retired(lineage: Lineage, wanted: str, pool: str) -> list[Clone]:

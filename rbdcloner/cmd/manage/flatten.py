@@ -109,7 +109,7 @@ class Start(OfManage, command.Command):
                 'flatten is needed.'
             )
             return 1
-        flatten = self.app.lineage.want_flatten(
+        flatten = self.app.lineage.flattens.want_flatten(
             clone, FlattenReason.ASKED, parsed_args.forced
         )
         self.app.stdout.write(
@@ -134,7 +134,7 @@ class Cancel(OfManage, command.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Cancel it, unless it is over."""
-        flatten = self.app.lineage.cancel_flatten(
+        flatten = self.app.lineage.flattens.cancel_flatten(
             parsed_args.id, 'an administrator cancelled it'
         )
         self.app.stdout.write(
@@ -147,7 +147,9 @@ class Cancel(OfManage, command.Command):
 def _rows(
     lineage: Lineage, states: Sequence[FlattenState], marker: int
 ) -> Iterator[Flatten]:
-    while page := lineage.flattens(states, marker=marker, limit=_ROWS_AT_ONCE):
+    while page := lineage.flattens.page(
+        states, marker=marker, limit=_ROWS_AT_ONCE
+    ):
         yield from page
         marker = page[-1].id
 

@@ -51,7 +51,7 @@ class Flattens:
     def _unfinished(self) -> dict[int, Flatten]:
         found: dict[int, Flatten] = {}
         marker = min(self._left, default=1) - 1
-        while page := self._lineage.flattens(
+        while page := self._lineage.flattens.page(
             UNFINISHED, marker=marker, limit=_ROWS_AT_ONCE
         ):
             found |= {one.id: one for one in page if one.id in self._left}
@@ -60,7 +60,7 @@ class Flattens:
 
     def _end(self, flatten: Flatten) -> None:
         marker = flatten.id - 1
-        (now,) = self._lineage.flattens(
+        (now,) = self._lineage.flattens.page(
             clone_id=flatten.clone.id, marker=marker, limit=1
         )
         if not now.clone.attached:
@@ -80,7 +80,7 @@ class Import:
 
     def look(self) -> Status:
         """Tell how far it is, with a bar, or what it waits for."""
-        base = self._lineage.base(self._base.uuid)
+        base = self._lineage.image_imports.base(self._base.uuid)
         if base.state is ImportState.RUNNING:
             copied = base.way is Way.COPY
             return Status('Glance copies the image' if copied else _bar(base))
@@ -99,7 +99,7 @@ class Import:
         if base.reason:
             again = columns.moment(base.retry_at)
             return f'waiting: {base.reason} (next attempt {again})'
-        running = len(self._lineage.bases((ImportState.RUNNING,)))
+        running = len(self._lineage.image_imports.page((ImportState.RUNNING,)))
         if running:
             return f'waiting for other imports: {running} running'
         return 'waiting for a manager (see "service list")'
@@ -124,7 +124,7 @@ class Moves:
         rows = [
             clone
             for uuid in self._uuids
-            for clone in self._lineage.page(Filters(uuid=uuid))
+            for clone in self._lineage.clones.page(Filters(uuid=uuid))
         ]
         return Status(
             '; '.join(map(self._told, rows)),

@@ -115,11 +115,6 @@ class Restored(OfManage, lister.Lister):
         return driver
 
     def _check_pools(self, taken: Sequence[str]) -> None:
-        if self._found.database is None:
-            raise errors.ConfigurationError(
-                problem='The database has no table for its generation',
-                remedy='Run "rbdcloner-manage db sync"',
-            )
         strangers = self._generation.strangers(self._found, taken)
         if strangers:
             raise errors.ConfigurationError(

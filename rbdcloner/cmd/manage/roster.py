@@ -98,7 +98,7 @@ def managers(lineage: Lineage, everybody: bool) -> Iterator[Manager]:
     and without managers that were stopped.
     """
     doing = _doings(lineage)
-    recorded = lineage.workers()
+    recorded = lineage.workers.all()
     for host, of_host in itertools.groupby(recorded, lambda w: w.host):
         workers = list(of_host)
         texts = [text for w in workers for text in doing.pop(w.owner, ())]
@@ -117,11 +117,11 @@ def _is_replaced(worker: Worker, workers: Sequence[Worker]) -> bool:
 
 
 def _doings(lineage: Lineage) -> dict[str, list[str]]:
-    now = lineage.now()
+    now = lineage.workers.now()
     found: dict[str, list[str]] = {}
-    for clone in lineage.held():
+    for clone in lineage.workers.held():
         found.setdefault(clone.owner, []).append(_of_clone(clone, now))
-    for flatten in lineage.flattens([FlattenState.RUNNING]):
+    for flatten in lineage.flattens.page([FlattenState.RUNNING]):
         found.setdefault(flatten.owner, []).append(_of_flatten(flatten, now))
     return found
 

@@ -80,18 +80,9 @@ class List(app.OfManage, lister.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], list[list[Any]]]:
-        """Return the managers' values.
-
-        :raises ConfigurationError: the schema has no place for them yet.
-        """
-        lineage = self.app.lineage
-        if not lineage.records_workers():
-            raise errors.ConfigurationError(
-                problem='The database has no table for managers',
-                remedy='Run "rbdcloner-manage db sync"; running managers are '
-                'recorded from then on',
-            )
-        self._found = list(roster.managers(lineage, parsed_args.all))
+        """Return the managers' values."""
+        found = roster.managers(self.app.lineage, parsed_args.all)
+        self._found = list(found)
         shown = _BRIEF if parsed_args.formatter == 'table' else _FULL
         return tuple(shown), [
             [value(manager) for value in shown.values()]
@@ -100,8 +91,8 @@ class List(app.OfManage, lister.Lister):
 
     def afterwards(self, parsed_args: argparse.Namespace) -> int:
         """Tell persons what is not as it should be."""
-        age = self.app.lineage.age()
-        if age is not None and age.stopped:
+        age = self.app.lineage.generations.age()
+        if age.stopped:
             self.say(str(errors.DatabaseOutdated(reason=age.stopped)))
         if not any(manager.workers for manager in self._found):
             self.say(
@@ -136,7 +127,7 @@ class ReleaseBrake(app.OfManage, command.Command):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Release it."""
         engaged = _engaged(self.app.lineage)
-        self.app.lineage.release_brakes()
+        self.app.lineage.pools.release_brakes()
         for brake in engaged:
             self.say(f'The brake is released: {brake.reason}.')
         if not engaged:
@@ -144,7 +135,7 @@ class ReleaseBrake(app.OfManage, command.Command):
 
 
 def _engaged(lineage: Lineage) -> list[Brake]:
-    return [brake for brake in lineage.brakes() if not brake.released]
+    return [brake for brake in lineage.pools.brakes() if not brake.released]
 
 
 def _count(manager: Manager, wanted: Condition) -> int:

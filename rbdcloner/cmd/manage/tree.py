@@ -67,7 +67,7 @@ class Forest:
 
         With a Glance image, its parents, wherever they are.
         """
-        everyone = self._lineage.parents()
+        everyone = self._lineage.parents.page()
         for parent in everyone:
             key = _key(parent.snapshot.image)
             self._parents.setdefault(key, []).append(parent)
@@ -97,7 +97,7 @@ class Forest:
 
     def _clone_of(self, image: Image) -> Clone | None:
         """Return the row of *image* that is shown, if there is one."""
-        clone = self._lineage.find_by_image(image)
+        clone = self._lineage.clones.find_by_image(image)
         if clone is None:
             # One that is gone is found by its name alone.
             named = Filters(name=image.name, pool=image.pool)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Since when Glance has not had the image of a row.
 
-Each absence is a clock: nothing is done about it before it has lasted. On the
-schema of the release before, none is recorded.
+Each absence is a clock: nothing is done about it before it has lasted.
 """
 
 import sqlalchemy as sa
@@ -11,7 +10,7 @@ from rbdcloner import states
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import absences
@@ -20,21 +19,18 @@ from rbdcloner.db.schema import deletions
 from rbdcloner.model import Clone
 
 
-class Absences(Database):
+class Absences(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` remembers absences."""
-
-    _absences_are_there = False
 
     @writes
     def note_absence(self, connection: sa.Connection, clone: Clone) -> None:
         """Start the clock of *clone*; one that runs goes on."""
-        if self._has_absences(connection):
-            statements.write(
-                connection,
-                sa.insert(absences).values(
-                    clone_id=clone.id, since=clock.utc_now(), trashed=False
-                ),
-            )
+        statements.write(
+            connection,
+            sa.insert(absences).values(
+                clone_id=clone.id, since=clock.utc_now(), trashed=False
+            ),
+        )
 
     @writes
     def note_trashed(self, connection: sa.Connection, clone: Clone) -> None:
@@ -42,28 +38,24 @@ class Absences(Database):
 
         Its clock starts anew. Nothing if it is not absent.
         """
-        if self._has_absences(connection):
-            connection.execute(
-                sa.update(absences)
-                .where(absences.c.clone_id == clone.id)
-                .values(since=clock.utc_now(), trashed=True)
-            )
+        connection.execute(
+            sa.update(absences)
+            .where(absences.c.clone_id == clone.id)
+            .values(since=clock.utc_now(), trashed=True)
+        )
 
     @writes
     def end_absence(self, connection: sa.Connection, clone: Clone) -> None:
         """Stop the clock of *clone*: its image was seen; repeated, nothing."""
-        if self._has_absences(connection):
-            connection.execute(
-                sa.delete(absences).where(absences.c.clone_id == clone.id)
-            )
+        connection.execute(
+            sa.delete(absences).where(absences.c.clone_id == clone.id)
+        )
 
     @reads
     def is_absent(
         self, connection: sa.Connection, clone: Clone, for_s: float = 0
     ) -> bool:
         """Tell whether *clone* has been absent for *for_s* at least."""
-        if not self._has_absences(connection):
-            return False
         statement = sa.select(absences.c.clone_id).where(
             absences.c.clone_id == clone.id,
             absences.c.since <= clock.utc_after(-for_s),
@@ -73,8 +65,6 @@ class Absences(Database):
     @reads
     def was_trashed(self, connection: sa.Connection, clone: Clone) -> bool:
         """Tell whether *clone* was moved to the trash as it was absent."""
-        if not self._has_absences(connection):
-            return False
         statement = sa.select(absences.c.clone_id).where(
             absences.c.clone_id == clone.id, absences.c.trashed
         )
@@ -85,8 +75,6 @@ class Absences(Database):
         self, connection: sa.Connection, marker: int = 0, limit: int = 100
     ) -> list[Clone]:
         """Return rows that are absent and not final, by id > *marker*."""
-        if not self._has_absences(connection):
-            return []
         statement = (
             rows.CLONES.where(
                 clones.c.id.in_(sa.select(absences.c.clone_id)),
@@ -107,8 +95,6 @@ class Absences(Database):
 
         Since its row was made, and as long as that is remembered.
         """
-        if not self._remembers_orders(connection):
-            return False
         statement = sa.select(deletions.c.id).where(
             deletions.c.name == clone.image.name,
             deletions.c.pool == clone.image.pool,
@@ -116,19 +102,6 @@ class Absences(Database):
             deletions.c.created_at >= clone.created_at,
         )
         return connection.scalar(statement.limit(1)) is not None
-
-    def _has_absences(self, connection: sa.Connection) -> bool:
-        if not self._absences_are_there:
-            self._absences_are_there = sa.inspect(connection).has_table(
-                absences.name
-            )
-        return self._absences_are_there
-
-    def _remembers_orders(self, connection: sa.Connection) -> bool:
-        """Tell whether deletions are recorded: that schema is older."""
-        return self._has_absences(connection) or sa.inspect(
-            connection
-        ).has_table(deletions.name)
 
 
 def is_young(for_s: float) -> sa.Exists:

@@ -7,12 +7,14 @@ import uuid
 import sqlalchemy as sa
 
 from rbdcloner import errors
+from rbdcloner.db.clones import deferred_deletions
+from rbdcloner.db.clones import deletion_log
 from rbdcloner.db.clones import queries
 from rbdcloner.db.clones import reservations
-from rbdcloner.db.clones.deferred_deletions import Deferrals
-from rbdcloner.db.clones.warrants import Warrants
+from rbdcloner.db.clones import warrants
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.parents import records
 from rbdcloner.db.schema import parents
@@ -35,7 +37,7 @@ _DELETING: dict[str, Any] = {'live': 1, 'state': State.DELETING}
 FOUND_IN_TRASH = Warrant(Order.OPERATOR, 'db restored: it is in the trash')
 
 
-class Adoption(Deferrals, Warrants):
+class Adoption(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` takes disks over."""
 
     @writes
@@ -56,7 +58,7 @@ class Adoption(Deferrals, Warrants):
         :raises ParentReleased: *parent* takes no child.
         """
         image = facts.image
-        self._refuse_outdated(
+        deletion_log.refuse_outdated(
             connection, image, request.instance_uuid, request.after
         )
         if queries.by_image(connection, image) is not None:
@@ -85,7 +87,7 @@ class Adoption(Deferrals, Warrants):
                 'state': State.READY,
             },
         )
-        self._note_recreation(connection, row.id, request.after)
+        deletion_log.note_recreation(connection, row.id, request.after)
         return rows.clone(row, parent)
 
     @writes
@@ -120,7 +122,7 @@ class Adoption(Deferrals, Warrants):
         if trashed:
             order, entering = FOUND_IN_TRASH, _trashed(retry_after_s)
         elif kind is Kind.DISK:
-            order = self._deferred_order(
+            order = deferred_deletions.find_deferred_order(
                 connection, image, instance_uuid, facts.created_at
             )
             if order is not None:
@@ -148,7 +150,7 @@ class Adoption(Deferrals, Warrants):
         )
         adopted = rows.clone(row, parent)
         if order is not None:
-            self._issue(connection, adopted, order)
+            warrants.issue(connection, adopted, order)
         return adopted
 
 

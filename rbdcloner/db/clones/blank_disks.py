@@ -13,10 +13,11 @@ import uuid
 from oslo_db import exception
 import sqlalchemy as sa
 
+from rbdcloner.db.clones import deletion_log
 from rbdcloner.db.clones import reservations
-from rbdcloner.db.clones.deletion_log import Deletions
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -29,7 +30,7 @@ from rbdcloner.states import State
 _BEGUN = uuid.UUID('3f0c8d52-7a1e-4b64-9d0a-c6e2b1f4a875')
 
 
-class Imports(Deletions):
+class BlankDisks(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` begins an import."""
 
     @writes
@@ -77,7 +78,7 @@ class Imports(Deletions):
                 'lease_expires_at': clock.utc_after(lease_s),
             },
         )
-        self._note_recreation(connection, row.id, request.after)
+        deletion_log.note_recreation(connection, row.id, request.after)
         return rows.clone(row, None)
 
     @writes
@@ -94,7 +95,7 @@ class Imports(Deletions):
         self, connection: sa.Connection, request: DiskRequest, fsid: str
     ) -> None:
         image = Image(fsid, request.pool, '', request.name)
-        self._refuse_outdated(
+        deletion_log.refuse_outdated(
             connection,
             image,
             request.instance_uuid,
@@ -105,7 +106,7 @@ class Imports(Deletions):
             contextlib.suppress(exception.DBDuplicateEntry),
             connection.begin_nested(),
         ):
-            self._insert_deletion(connection, request.call, image)
+            deletion_log.insert_deletion(connection, request.call, image)
 
 
 def row_uuid(call: str) -> str:

@@ -14,12 +14,14 @@ from oslo_db import exception
 import sqlalchemy as sa
 
 from rbdcloner import errors
+from rbdcloner.db.clones import deletion_log
 from rbdcloner.db.clones import snapshots
+from rbdcloner.db.clones import transitions
 from rbdcloner.db.clones import updates
-from rbdcloner.db.clones.transitions import Transitions
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.parents import records
@@ -43,7 +45,7 @@ _CHANGES = sa.select(changes, deletions.c.call, deletions.c.created_at).join(
 )
 
 
-class Changes(Transitions):
+class Changes(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` begins to change disks."""
 
     @reads
@@ -57,12 +59,7 @@ class Changes(Transitions):
     def find_open_change(
         self, connection: sa.Connection, clone: Clone
     ) -> Change | None:
-        """Return the newest request that the disk's row is in progress for.
-
-        ``None`` on the schema of the release before.
-        """
-        if not self._are_remembered(connection, changes):
-            return None
+        """Return the newest request that the disk's row is in progress for."""
         statement = (
             _CHANGES.where(changes.c.clone_id == clone.id, changes.c.open == 1)
             .order_by(changes.c.id.desc())
@@ -85,19 +82,18 @@ class Changes(Transitions):
 
         :raises RowMoved: the row is not as it was left.
         """
-        moved = self._moved(
+        moved = transitions.transition(
             connection,
             clone,
             State.READY,
             reason=reason,
             size_bytes=size_bytes,
         )
-        if self._are_remembered(connection, changes):
-            connection.execute(
-                sa.update(changes)
-                .where(changes.c.clone_id == clone.id, changes.c.open == 1)
-                .values(open=None, parent_id=None)
-            )
+        connection.execute(
+            sa.update(changes)
+            .where(changes.c.clone_id == clone.id, changes.c.open == 1)
+            .values(open=None, parent_id=None)
+        )
         return moved
 
     @writes
@@ -126,7 +122,7 @@ class Changes(Transitions):
             rollback_to = _recorded_id(connection, clone, rollback_to)
         self._note(connection, clone, request, rollback_to, is_open=True)
         if clone.state is not state:
-            return self._moved(
+            return transitions.transition(
                 connection,
                 clone,
                 state,
@@ -206,14 +202,12 @@ class Changes(Transitions):
         :raises RequestOutdated: it is not.
         :raises RowMoved: the same request is, or was, executed elsewhere.
         """
-        if not self._are_remembered(connection, changes):
-            return
         noted = self._noted(connection, request)
         if noted is not None and noted.clone_id != clone.id:
             raise errors.RequestOutdated(
                 name=clone.image.name, pool=clone.image.pool, later=noted.id
             )
-        self._refuse_outdated(
+        deletion_log.refuse_outdated(
             connection,
             clone.image,
             clone.instance_uuid,
@@ -230,7 +224,7 @@ class Changes(Transitions):
             connection.execute(again.values(parent_id=parent_id))
             return
         try:
-            number = self._insert_deletion(
+            number = deletion_log.insert_deletion(
                 connection, request.call, clone.image
             )
         except exception.DBDuplicateEntry as exc:
@@ -247,7 +241,7 @@ class Changes(Transitions):
     def _noted(
         self, connection: sa.Connection, request: Request
     ) -> Change | None:
-        if not request.call or not self._are_remembered(connection, changes):
+        if not request.call:
             return None
         statement = _CHANGES.where(deletions.c.call == request.call)
         row = connection.execute(statement).one_or_none()

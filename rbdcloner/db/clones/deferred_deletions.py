@@ -14,9 +14,9 @@ import datetime
 import sqlalchemy as sa
 
 from rbdcloner.db.clones.deletion_log import FORGOTTEN
-from rbdcloner.db.clones.deletion_log import Deletions
 from rbdcloner.db.clones.deletion_log import concerns
 from rbdcloner.db.core import statements
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import deferred_deletions
@@ -26,7 +26,7 @@ from rbdcloner.model import Order
 from rbdcloner.model import Warrant
 
 
-class Deferrals(Deletions):
+class DeferredDeletions(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` defers deletions."""
 
     @writes
@@ -38,7 +38,7 @@ class Deferrals(Deletions):
         Of an instance's disks those whose names end with *suffix*. Repeated
         it changes nothing.
         """
-        if deletion == FORGOTTEN or not self._are_deferred(connection):
+        if deletion == FORGOTTEN:
             return
         statements.write(
             connection,
@@ -57,45 +57,38 @@ class Deferrals(Deletions):
 
         ``None`` where no deferred deletion concerns it that came later.
         """
-        return self._deferred_order(connection, image, instance_uuid, made_at)
+        return find_deferred_order(connection, image, instance_uuid, made_at)
 
     @writes
     def end_deferrals(self, connection: sa.Connection) -> None:
         """Record that every disk is recorded again: no deletion waits."""
-        if self._are_deferred(connection):
-            connection.execute(sa.delete(deferred_deletions))
+        connection.execute(sa.delete(deferred_deletions))
 
-    def _deferred_order(
-        self,
-        connection: sa.Connection,
-        image: Image,
-        instance_uuid: str,
-        made_at: datetime.datetime,
-    ) -> Warrant | None:
-        if not self._are_deferred(connection):
-            return None
-        statement = (
-            sa.select(
-                deletions.c.call,
-                deletions.c.created_at,
-                deferred_deletions.c.suffix,
-            )
-            .join(deletions, deletions.c.id == deferred_deletions.c.id)
-            .where(
-                deletions.c.fsid == image.fsid,
-                concerns(image, instance_uuid),
-            )
-            .order_by(deletions.c.id.desc())
+
+def find_deferred_order(
+    connection: sa.Connection,
+    image: Image,
+    instance_uuid: str,
+    made_at: datetime.datetime,
+) -> Warrant | None:
+    statement = (
+        sa.select(
+            deletions.c.call,
+            deletions.c.created_at,
+            deferred_deletions.c.suffix,
         )
-        for row in connection.execute(statement):
-            if row.created_at > made_at and image.name.endswith(row.suffix):
-                return Warrant(
-                    Order.CALLER,
-                    'deleted while the database was older',
-                    row.call,
-                )
-        return None
-
-    def _are_deferred(self, connection: sa.Connection) -> bool:
-        """Tell whether the schema has a place for them."""
-        return self._are_remembered(connection, deferred_deletions)
+        .join(deletions, deletions.c.id == deferred_deletions.c.id)
+        .where(
+            deletions.c.fsid == image.fsid,
+            concerns(image, instance_uuid),
+        )
+        .order_by(deletions.c.id.desc())
+    )
+    for row in connection.execute(statement):
+        if row.created_at > made_at and image.name.endswith(row.suffix):
+            return Warrant(
+                Order.CALLER,
+                'deleted while the database was older',
+                row.call,
+            )
+    return None

@@ -7,10 +7,12 @@ what Ceph does.
 
 import sqlalchemy as sa
 
+from rbdcloner.db.clones import deletion_log
 from rbdcloner.db.clones import queries
+from rbdcloner.db.clones import transitions
 from rbdcloner.db.clones.deletion_log import CallRepeated
-from rbdcloner.db.clones.transitions import Transitions
 from rbdcloner.db.core import rows
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import clones
 from rbdcloner.model import Clone
@@ -21,7 +23,7 @@ from rbdcloner.model import Warrant
 from rbdcloner.states import State
 
 
-class Removals(Transitions):
+class Deletion(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` begins to remove images."""
 
     def begin_deletion(
@@ -76,7 +78,7 @@ class Removals(Transitions):
         owner: str,
         lease_s: float,
     ) -> tuple[list[Clone], int]:
-        deletion = self._insert_once(
+        deletion = deletion_log.insert_once(
             connection, call, Image(fsid, '', '', ''), instance_uuid
         )
         disks = rows.CLONES.where(
@@ -86,7 +88,7 @@ class Removals(Transitions):
         ).order_by(clones.c.id)
         found = map(rows.clone_and_parent, connection.execute(disks).all())
         begun = [
-            self._moved(
+            transitions.transition(
                 connection,
                 disk,
                 State.DELETING,
@@ -109,7 +111,7 @@ class Removals(Transitions):
         owner: str,
         lease_s: float,
     ) -> Clone | None:
-        self._insert_once(connection, call, image)
+        deletion_log.insert_once(connection, call, image)
         clone = queries.named(connection, image)
         if (
             clone is None
@@ -117,7 +119,7 @@ class Removals(Transitions):
             or clone.kind is not kind
         ):
             return None
-        return self._moved(
+        return transitions.transition(
             connection,
             clone,
             State.DELETING,

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db.clones import queries
 from rbdcloner.db.core import clock
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import changes
@@ -39,10 +39,8 @@ from rbdcloner.model import Image
 FORGOTTEN = 2**63 - 1
 
 
-class Deletions(Database):
+class Deletions(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` remembers deletions."""
-
-    _known_tables: frozenset[str] = frozenset()
 
     def note_deletion(
         self, call: str, image: Image, instance_uuid: str = ''
@@ -69,12 +67,8 @@ class Deletions(Database):
         :raises DiskNotFound: no row ever had the name, but one that was made
             by who knew of *deletion*.
         """
-        spared = (
-            [sa.not_(_knows(deletion))]
-            if self._are_remembered(connection)
-            else []
-        )
-        found = queries.named(connection, image, *spared)
+        spared = sa.not_(_knows(deletion))
+        found = queries.named(connection, image, spared)
         if found is None:
             raise errors.DiskNotFound(name=image.name, pool=image.pool)
         return found
@@ -84,8 +78,6 @@ class Deletions(Database):
         self, connection: sa.Connection, deletion: int, instance_uuid: str
     ) -> set[int]:
         """Return the ids of the instance's clones that *deletion* spares."""
-        if not self._are_remembered(connection):
-            return set()
         statement = sa.select(clones.c.id).where(
             clones.c.instance_uuid == instance_uuid, _knows(deletion)
         )
@@ -103,7 +95,7 @@ class Deletions(Database):
 
         :raises CreationOutdated: one does.
         """
-        self._refuse_outdated(connection, image, instance_uuid, after)
+        refuse_outdated(connection, image, instance_uuid, after)
 
     @reads
     def known_deletion(self, connection: sa.Connection, clone: Clone) -> int:
@@ -111,8 +103,6 @@ class Deletions(Database):
 
         Its caller knew of those that concern it, or did not say.
         """
-        if not self._are_remembered(connection):
-            return 0
         statement = sa.select(sa.func.max(deletions.c.id)).where(
             deletions.c.created_at < clone.created_at
         )
@@ -126,15 +116,11 @@ class Deletions(Database):
 
         Those that still wait for ``db restored`` are kept.
         """
-        if not self._are_remembered(connection):
-            return 0
         old = deletions.c.created_at < clock.utc_after(-after_s)
-        if self._are_remembered(connection, deferred_deletions):
-            waiting = sa.select(deferred_deletions.c.id)
-            old = sa.and_(old, deletions.c.id.not_in(waiting))
-        if self._are_remembered(connection, changes):
-            ids = sa.select(deletions.c.id).where(old)
-            connection.execute(sa.delete(changes).where(changes.c.id.in_(ids)))
+        waiting = sa.select(deferred_deletions.c.id)
+        old = sa.and_(old, deletions.c.id.not_in(waiting))
+        ids = sa.select(deletions.c.id).where(old)
+        connection.execute(sa.delete(changes).where(changes.c.id.in_(ids)))
         return connection.execute(sa.delete(deletions).where(old)).rowcount
 
     @writes
@@ -145,128 +131,111 @@ class Deletions(Database):
         image: Image,
         instance_uuid: str,
     ) -> int:
-        return self._insert_once(connection, call, image, instance_uuid)
+        return insert_once(connection, call, image, instance_uuid)
 
     @reads
     def _number_of(self, connection: sa.Connection, call: str) -> int:
         statement = sa.select(deletions.c.id).where(deletions.c.call == call)
         return int(connection.execute(statement).scalar_one())
 
-    def _insert_once(
-        self,
-        connection: sa.Connection,
-        call: str,
-        image: Image,
-        instance_uuid: str = '',
-    ) -> int:
-        """Note a deletion; its number.
 
-        :raises CallRepeated: the call was noted before.
-        """
-        try:
-            return self._insert_deletion(
-                connection, call, image, instance_uuid
-            )
-        except exception.DBDuplicateEntry as exc:
-            raise CallRepeated from exc
+def end_changes(connection: sa.Connection, clone: Clone, done: bool) -> None:
+    """Record that no request is changing *clone* any more.
 
-    def _insert_deletion(
-        self,
-        connection: sa.Connection,
-        call: str,
-        image: Image,
-        instance_uuid: str = '',
-    ) -> int:
-        """Note a deletion; its number.
+    What was not *done* is forgotten: sent again, it is a new request.
+    """
+    ended = (changes.c.clone_id == clone.id, changes.c.open == 1)
+    if done:
+        connection.execute(sa.update(changes).where(*ended).values(open=None))
+        return
+    ids = sa.select(changes.c.id).where(*ended)
+    connection.execute(sa.delete(deletions).where(deletions.c.id.in_(ids)))
+    connection.execute(sa.delete(changes).where(*ended))
 
-        :raises oslo_db.exception.DBDuplicateEntry: the call was noted before.
-        """
-        if not self._are_remembered(connection):
-            return FORGOTTEN
-        insert = sa.insert(deletions).values(
-            call=call or str(uuid.uuid4()),
-            fsid=image.fsid,
-            pool=image.pool,
-            name=image.name,
-            instance_uuid=instance_uuid,
-            created_at=clock.utc_now(),
+
+def note_recreation(
+    connection: sa.Connection, clone_id: int, after: int | None
+) -> None:
+    """Record that who made the clone knew of the deletion *after*."""
+    if after:
+        connection.execute(
+            sa.insert(recreations).values(clone_id=clone_id, after=after)
         )
-        noted = connection.execute(insert.returning(deletions.c.id))
-        return int(noted.scalar_one())
 
-    def _refuse_outdated(
-        self,
-        connection: sa.Connection,
-        image: Image,
-        instance_uuid: str,
-        after: int | None,
-        call: str = '',
-        changing: bool = False,
-    ) -> None:
-        """Raise if a later deletion than *after* concerns the name.
 
-        Or, for what is *changing* a disk, any later request. Not what *call*
-        itself has noted.
+def refuse_outdated(
+    connection: sa.Connection,
+    image: Image,
+    instance_uuid: str,
+    after: int | None,
+    call: str = '',
+    changing: bool = False,
+) -> None:
+    """Raise if a later deletion than *after* concerns the name.
 
-        :raises CreationOutdated: one does.
-        :raises RequestOutdated: one does, for a change.
-        """
-        if after is None or not self._are_remembered(connection):
-            return
-        later = [
-            deletions.c.id > after,
-            deletions.c.call != call,
-            deletions.c.fsid == image.fsid,
-            concerns(image, instance_uuid),
-        ]
-        if not changing and self._are_remembered(connection, changes):
-            is_change = sa.exists().where(changes.c.id == deletions.c.id)
-            later.append(sa.not_(is_change.correlate(deletions)))
-        last = connection.scalar(
-            sa.select(sa.func.max(deletions.c.id)).where(*later)
-        )
-        if last is not None:
-            facts = {'name': image.name, 'pool': image.pool, 'later': last}
-            if changing:
-                raise errors.RequestOutdated(**facts)
-            raise errors.CreationOutdated(**facts)
+    Or, for what is *changing* a disk, any later request. Not what *call*
+    itself has noted.
 
-    def _note_recreation(
-        self, connection: sa.Connection, clone_id: int, after: int | None
-    ) -> None:
-        """Record that who made the clone knew of the deletion *after*."""
-        if after and self._are_remembered(connection):
-            connection.execute(
-                sa.insert(recreations).values(clone_id=clone_id, after=after)
-            )
+    :raises CreationOutdated: one does.
+    :raises RequestOutdated: one does, for a change.
+    """
+    if after is None:
+        return
+    later = [
+        deletions.c.id > after,
+        deletions.c.call != call,
+        deletions.c.fsid == image.fsid,
+        concerns(image, instance_uuid),
+    ]
+    if not changing:
+        is_change = sa.exists().where(changes.c.id == deletions.c.id)
+        later.append(sa.not_(is_change.correlate(deletions)))
+    last = connection.scalar(
+        sa.select(sa.func.max(deletions.c.id)).where(*later)
+    )
+    if last is not None:
+        facts = {'name': image.name, 'pool': image.pool, 'later': last}
+        if changing:
+            raise errors.RequestOutdated(**facts)
+        raise errors.CreationOutdated(**facts)
 
-    def _end_changes(
-        self, connection: sa.Connection, clone: Clone, done: bool
-    ) -> None:
-        """Record that no request is changing *clone* any more.
 
-        What was not *done* is forgotten: sent again, it is a new request.
-        """
-        if not self._are_remembered(connection, changes):
-            return
-        ended = (changes.c.clone_id == clone.id, changes.c.open == 1)
-        if done:
-            connection.execute(
-                sa.update(changes).where(*ended).values(open=None)
-            )
-            return
-        ids = sa.select(changes.c.id).where(*ended)
-        connection.execute(sa.delete(deletions).where(deletions.c.id.in_(ids)))
-        connection.execute(sa.delete(changes).where(*ended))
+def insert_deletion(
+    connection: sa.Connection,
+    call: str,
+    image: Image,
+    instance_uuid: str = '',
+) -> int:
+    """Note a deletion; its number.
 
-    def _are_remembered(
-        self, connection: sa.Connection, what: sa.Table = deletions
-    ) -> bool:
-        if what.name not in self._known_tables:
-            if not sa.inspect(connection).has_table(what.name):
-                return False
-            self._known_tables |= {what.name}
-        return True
+    :raises oslo_db.exception.DBDuplicateEntry: the call was noted before.
+    """
+    insert = sa.insert(deletions).values(
+        call=call or str(uuid.uuid4()),
+        fsid=image.fsid,
+        pool=image.pool,
+        name=image.name,
+        instance_uuid=instance_uuid,
+        created_at=clock.utc_now(),
+    )
+    noted = connection.execute(insert.returning(deletions.c.id))
+    return int(noted.scalar_one())
+
+
+def insert_once(
+    connection: sa.Connection,
+    call: str,
+    image: Image,
+    instance_uuid: str = '',
+) -> int:
+    """Note a deletion; its number.
+
+    :raises CallRepeated: the call was noted before.
+    """
+    try:
+        return insert_deletion(connection, call, image, instance_uuid)
+    except exception.DBDuplicateEntry as exc:
+        raise CallRepeated from exc
 
 
 class CallRepeated(Exception):

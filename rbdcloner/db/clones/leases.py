@@ -13,15 +13,15 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db import columns
 from rbdcloner.db.clones import updates
-from rbdcloner.db.clones.deletion_log import Deletions
 from rbdcloner.db.cluster import workers
 from rbdcloner.db.core import clock
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import clones
 from rbdcloner.model import Clone
 
 
-class Leases(Deletions):
+class Leases(Section):
     """Whose a row is, and for how long."""
 
     @writes

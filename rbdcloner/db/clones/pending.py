@@ -15,6 +15,7 @@ from rbdcloner.db.clones.updates import DUE
 from rbdcloner.db.clones.updates import UNHELD
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import clones
@@ -59,7 +60,7 @@ def below(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
 HAS_CHILDREN = below(children.c.attached == 1)
 
 
-class Waiting(absences.Absences):
+class Pending(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` finds work that was left."""
 
     @reads
@@ -133,11 +134,7 @@ class Waiting(absences.Absences):
                 UNHELD,
                 DUE,
                 sa.not_(HAS_CHILDREN),
-                *(
-                    [sa.not_(absences.is_young(absent_s))]
-                    if self._has_absences(connection)
-                    else []
-                ),
+                sa.not_(absences.is_young(absent_s)),
             )
             .order_by(clones.c.updated_at, clones.c.id)
             .limit(limit)
@@ -178,20 +175,6 @@ class Waiting(absences.Absences):
         return [
             rows.clone_and_parent(row) for row in connection.execute(statement)
         ]
-
-    @writes
-    def detach_ended(self, connection: sa.Connection) -> int:
-        """Detach the final rows that are attached; return how many were.
-
-        A manager of the release before ends a row without detaching it.
-        """
-        statement = (
-            sa.update(clones)
-            .where(clones.c.state.in_(sorted(states.FINAL)))
-            .where(clones.c.attached == 1)
-            .values(attached=None)
-        )
-        return connection.execute(statement).rowcount
 
     @reads
     def unneeded_parents(

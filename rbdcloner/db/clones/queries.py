@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which clones and parents there are."""
 
-from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
@@ -10,7 +9,7 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.db.core import rows
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.schema import clones
 from rbdcloner.db.schema import parents
@@ -19,14 +18,12 @@ from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.model import Parent
-from rbdcloner.model import Purpose
-from rbdcloner.states import ParentState
 
 # Longer chains than Ceph itself allows have no meaning.
 _MAX_CHAIN = 64
 
 
-class Search(Database):
+class Queries(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` finds clones."""
 
     @reads
@@ -130,53 +127,10 @@ class Search(Database):
         ]
 
     @reads
-    def parents(
-        self,
-        connection: sa.Connection,
-        ids: Sequence[int] = (),
-        glance_image_id: str = '',
-    ) -> list[Parent]:
-        """Return the parents with *ids*, of a Glance image, or all."""
-        statement = sa.select(parents).order_by(parents.c.id)
-        statement = statement.where(*self.here(parents))
-        if ids:
-            statement = statement.where(parents.c.id.in_(ids))
-        if glance_image_id:
-            statement = statement.where(
-                parents.c.glance_image_id == glance_image_id
-            )
-        return [rows.parent(row) for row in connection.execute(statement)]
-
-    @reads
-    def active_parents(
-        self,
-        connection: sa.Connection,
-        purpose: Purpose,
-        pool: str = '',
-        marker: int = 0,
-        limit: int = 100,
-    ) -> list[Parent]:
-        """Return ACTIVE parents of *purpose* with id > *marker*, by id.
-
-        In one pool, or in all; at most *limit*.
-        """
-        statement = sa.select(parents).where(
-            parents.c.purpose == purpose,
-            parents.c.state == ParentState.ACTIVE,
-            parents.c.id > marker,
-            *self.here(parents),
-        )
-        if pool:
-            statement = statement.where(parents.c.pool == pool)
-        statement = statement.order_by(parents.c.id).limit(limit)
-        return [rows.parent(row) for row in connection.execute(statement)]
-
-    @reads
     def clusters(self, connection: sa.Connection) -> set[str]:
         """Return the fsids of the clusters that this lineage is of."""
         found = set(connection.scalars(sa.select(parents.c.fsid).distinct()))
-        if sa.inspect(connection).has_table(pools.name):
-            found.update(connection.scalars(sa.select(pools.c.fsid)))
+        found.update(connection.scalars(sa.select(pools.c.fsid)))
         return found
 
 

@@ -13,12 +13,13 @@ from oslo_db import exception
 import sqlalchemy as sa
 
 from rbdcloner import errors
+from rbdcloner.db.clones import deletion_log
 from rbdcloner.db.clones import queries
 from rbdcloner.db.clones import updates
-from rbdcloner.db.clones.deletion_log import Deletions
-from rbdcloner.db.clones.warrants import Warrants
+from rbdcloner.db.clones import warrants
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.parents import records
 from rbdcloner.db.schema import clones
@@ -43,7 +44,7 @@ EDGE_PREFIX = 'rbdcloner-'
 _ADOPTED = uuid.UUID('8c1f6a1e-5d0b-4f0e-9c57-2f1f3a6f7c11')
 
 
-class Reservations(Deletions, Warrants):
+class Reservations(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` writes a new clone's row."""
 
     @writes
@@ -65,7 +66,7 @@ class Reservations(Deletions, Warrants):
         :raises ParentReleased: *parent* takes no child.
         """
         fsid = parent.snapshot.image.fsid
-        self._refuse_outdated(
+        deletion_log.refuse_outdated(
             connection,
             Image(fsid, request.pool, '', request.name),
             request.instance_uuid,
@@ -80,7 +81,7 @@ class Reservations(Deletions, Warrants):
             ) from exc
         if row is None:
             raise records.refusal(connection, parent)
-        self._note_recreation(connection, row.id, request.after)
+        deletion_log.note_recreation(connection, row.id, request.after)
         return rows.clone(row, parent)
 
     @writes
@@ -107,7 +108,7 @@ class Reservations(Deletions, Warrants):
         :raises RowMoved: the disk is not READY any more.
         """
         there = Image(disk.image.fsid, pool, '', image_id)
-        self._refuse_outdated(connection, there, '', after)
+        deletion_log.refuse_outdated(connection, there, '', after)
         updates.keep(connection, disk, clones.c.state == State.READY)
         tag = str(uuid.uuid4())
         edge = _plan_edge(connection, disk, tag, clone_format)
@@ -134,7 +135,7 @@ class Reservations(Deletions, Warrants):
                 'lease_expires_at': clock.utc_after(lease_s),
             },
         )
-        self._note_recreation(connection, row.id, after)
+        deletion_log.note_recreation(connection, row.id, after)
         return rows.clone(row, edge)
 
     @writes
@@ -184,7 +185,7 @@ class Reservations(Deletions, Warrants):
             if known is None:
                 raise
             return known
-        self._issue(
+        warrants.issue(
             connection,
             adopted,
             Warrant(Order.ABSENCE, 'Glance deleted it')

@@ -9,7 +9,7 @@ from rbdcloner.db.clones import updates
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.parents import records
@@ -24,7 +24,7 @@ from rbdcloner.model import SnapshotFacts
 from rbdcloner.states import ParentState
 
 
-class Snapshots(Database):
+class Snapshots(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` knows before Ceph does."""
 
     @reads

@@ -9,11 +9,13 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner import states
 from rbdcloner.db import columns
+from rbdcloner.db.clones import deletion_log
 from rbdcloner.db.clones import updates
-from rbdcloner.db.clones.leases import Leases
-from rbdcloner.db.clones.warrants import Warrants
+from rbdcloner.db.clones import warrants
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
+from rbdcloner.db.core.transaction import Section
+from rbdcloner.db.core.transaction import in_transaction
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import bases
 from rbdcloner.db.schema import clones
@@ -25,130 +27,87 @@ from rbdcloner.states import ImportState
 from rbdcloner.states import State
 
 
-class Transitions(Leases, Warrants):
-    """What :class:`~rbdcloner.db.lineage.Lineage` does to a clone's row."""
+def _record_order(
+    connection: sa.Connection,
+    moved: Clone,
+    warrant: Warrant | None,
+) -> None:
+    if moved.state is State.UNDOING:
+        warrant = warrant or Warrant(Order.UNDO, moved.reason or 'undone')
+    if warrant is not None:
+        warrants.issue(connection, moved, warrant)
 
-    @writes
-    def note_image_id(
-        self, connection: sa.Connection, clone: Clone, image_id: str
-    ) -> Clone:
-        """Record the child's image id, without a change of state.
 
-        :raises RowMoved: as :meth:`move`.
-        """
-        statement = sa.update(clones).where(*updates.as_left(clone))
-        return updates.changed(
-            connection, clone, statement.values(image_id=image_id)
-        )
+def transition(
+    connection: sa.Connection,
+    /,
+    clone: Clone,
+    state: State,
+    *,
+    owner: str = '',
+    lease_s: float = 0,
+    image_id: str | None = None,
+    size_bytes: int | None = None,
+    reason: str | None = None,
+    rollback_to: int | None = None,
+    retry_after_s: float | None = None,
+    warrant: Warrant | None = None,
+    after: int | None = None,
+    call: str = '',
+    done: bool | None = None,
+) -> Clone:
+    """Move the row from ``clone.state`` to *state*: the one door.
 
-    @writes
-    def note_held_bytes(
-        self, connection: sa.Connection, clone: Clone, held_bytes: int
-    ) -> None:
-        """Record what the RETIRED *clone* occupies; nothing in other states.
+    What is None stays, but that a READY one goes back to nothing, and
+    without *retry_after_s* nothing is waited for in the new state. With an
+    owner the row stays held by it, or is taken, which raises the fence,
+    if nobody else holds it; without, the lease ends. The attempts at
+    what the old state asked for are forgotten. A base whose image is
+    DELETING is DROPPED: nobody takes a child of it any more.
+    The *warrant* says by whose order the image goes; UNDOING is by the
+    builder's, on the evidence of *reason*. *done* says of a change of the
+    disk that it is over, and whether it was made.
 
-        Nobody need hold it, and it counts as untouched.
-        """
-        connection.execute(
-            sa.update(clones)
-            .where(clones.c.id == clone.id, clones.c.state == State.RETIRED)
-            .values(held_bytes=held_bytes)
-        )
-
-    @writes
-    def detach(self, connection: sa.Connection, clone: Clone) -> Clone:
-        """Record that *clone* has no parent any more; repeated, nothing.
-
-        Whoever holds the row keeps it.
-        """
-        updates.detached(connection, clone)
-        statement = rows.CLONES.where(clones.c.id == clone.id)
-        return rows.clone_and_parent(connection.execute(statement).one())
-
-    def _moved(
-        self,
-        connection: sa.Connection,
-        /,
-        clone: Clone,
-        state: State,
-        *,
-        owner: str = '',
-        lease_s: float = 0,
-        image_id: str | None = None,
-        size_bytes: int | None = None,
-        reason: str | None = None,
-        rollback_to: int | None = None,
-        retry_after_s: float | None = None,
-        warrant: Warrant | None = None,
-        after: int | None = None,
-        call: str = '',
-        done: bool | None = None,
-    ) -> Clone:
-        """Move the row from ``clone.state`` to *state*: the one door.
-
-        What is None stays, but that a READY one goes back to nothing, and
-        without *retry_after_s* nothing is waited for in the new state. With an
-        owner the row stays held by it, or is taken, which raises the fence,
-        if nobody else holds it; without, the lease ends. The attempts at
-        what the old state asked for are forgotten. A base whose image is
-        DELETING is DROPPED: nobody takes a child of it any more.
-        The *warrant* says by whose order the image goes; UNDOING is by the
-        builder's, on the evidence of *reason*. *done* says of a change of the
-        disk that it is over, and whether it was made.
-
-        :raises CreationOutdated: a later deletion than *after*, the last that
-            the caller knows of, concerns the name, and is not *call*'s own.
-        :raises RowMoved: state or fence are not *clone*'s any more, or
-            another than *owner* holds the row.
-        :raises DiskExists: *state* takes the name, which a live row has.
-        """
-        if not states.may_follow(clone.state, state):
-            raise ValueError(f'{state} may not follow {clone.state}')
-        self._refuse_outdated(
-            connection, clone.image, disks_instance(clone), after, call
-        )
-        values = _entering(state)
-        conditions = updates.as_left(clone)
-        if owner and _held_by(clone, owner):
-            values['lease_expires_at'] = clock.utc_after(lease_s)
-        elif owner:
-            values |= updates.taking(owner, lease_s)
-            conditions += (updates.UNHELD,)
-        changes = {
-            'image_id': image_id,
-            'size_bytes': size_bytes,
-            'reason': reason and reason[: columns.REASON_LENGTH],
-            'rollback_to': rollback_to,
-        }
-        values |= {k: v for k, v in changes.items() if v is not None}
-        if retry_after_s is not None:
-            values['retry_at'] = clock.utc_after(retry_after_s)
-        statement = sa.update(clones).where(*conditions).values(values)
-        try:
-            moved = updates.changed(connection, clone, statement)
-        except exception.DBDuplicateEntry as exc:
-            raise errors.DiskExists(
-                name=clone.image.name, pool=clone.image.pool
-            ) from exc
-        if done is not None:
-            self._end_changes(connection, clone, done)
-        self._record_order(connection, moved, warrant)
-        if clone.kind is Kind.BASE and state is State.DELETING:
-            _drop_base_of(connection, moved)
-        return moved
-
-    move = writes(_moved)
-
-    def _record_order(
-        self,
-        connection: sa.Connection,
-        moved: Clone,
-        warrant: Warrant | None,
-    ) -> None:
-        if moved.state is State.UNDOING:
-            warrant = warrant or Warrant(Order.UNDO, moved.reason or 'undone')
-        if warrant is not None:
-            self._issue(connection, moved, warrant)
+    :raises CreationOutdated: a later deletion than *after*, the last that
+        the caller knows of, concerns the name, and is not *call*'s own.
+    :raises RowMoved: state or fence are not *clone*'s any more, or
+        another than *owner* holds the row.
+    :raises DiskExists: *state* takes the name, which a live row has.
+    """
+    if not states.may_follow(clone.state, state):
+        raise ValueError(f'{state} may not follow {clone.state}')
+    deletion_log.refuse_outdated(
+        connection, clone.image, disks_instance(clone), after, call
+    )
+    values = _entering(state)
+    conditions = updates.as_left(clone)
+    if owner and _held_by(clone, owner):
+        values['lease_expires_at'] = clock.utc_after(lease_s)
+    elif owner:
+        values |= updates.taking(owner, lease_s)
+        conditions += (updates.UNHELD,)
+    changes = {
+        'image_id': image_id,
+        'size_bytes': size_bytes,
+        'reason': reason and reason[: columns.REASON_LENGTH],
+        'rollback_to': rollback_to,
+    }
+    values |= {k: v for k, v in changes.items() if v is not None}
+    if retry_after_s is not None:
+        values['retry_at'] = clock.utc_after(retry_after_s)
+    statement = sa.update(clones).where(*conditions).values(values)
+    try:
+        moved = updates.changed(connection, clone, statement)
+    except exception.DBDuplicateEntry as exc:
+        raise errors.DiskExists(
+            name=clone.image.name, pool=clone.image.pool
+        ) from exc
+    if done is not None:
+        deletion_log.end_changes(connection, clone, done)
+    _record_order(connection, moved, warrant)
+    if clone.kind is Kind.BASE and state is State.DELETING:
+        _drop_base_of(connection, moved)
+    return moved
 
 
 def disks_instance(clone: Clone) -> str:
@@ -188,3 +147,46 @@ def _entering(state: State) -> dict[str, Any]:
 
 def _held_by(clone: Clone, owner: str) -> bool:
     return clone.owner == owner and clone.lease_expires_at is not None
+
+
+class Transitions(Section):
+    """What :class:`~rbdcloner.db.lineage.Lineage` does to a clone's row."""
+
+    @writes
+    def note_image_id(
+        self, connection: sa.Connection, clone: Clone, image_id: str
+    ) -> Clone:
+        """Record the child's image id, without a change of state.
+
+        :raises RowMoved: as :meth:`move`.
+        """
+        statement = sa.update(clones).where(*updates.as_left(clone))
+        return updates.changed(
+            connection, clone, statement.values(image_id=image_id)
+        )
+
+    @writes
+    def note_held_bytes(
+        self, connection: sa.Connection, clone: Clone, held_bytes: int
+    ) -> None:
+        """Record what the RETIRED *clone* occupies; nothing in other states.
+
+        Nobody need hold it, and it counts as untouched.
+        """
+        connection.execute(
+            sa.update(clones)
+            .where(clones.c.id == clone.id, clones.c.state == State.RETIRED)
+            .values(held_bytes=held_bytes)
+        )
+
+    @writes
+    def detach(self, connection: sa.Connection, clone: Clone) -> Clone:
+        """Record that *clone* has no parent any more; repeated, nothing.
+
+        Whoever holds the row keeps it.
+        """
+        updates.detached(connection, clone)
+        statement = rows.CLONES.where(clones.c.id == clone.id)
+        return rows.clone_and_parent(connection.execute(statement).one())
+
+    transition = in_transaction(transition)

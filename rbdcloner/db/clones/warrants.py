@@ -2,15 +2,14 @@
 """By whose order the images of clones are destroyed, and on what evidence.
 
 A warrant is written in the transaction that moves the row to DELETING or
-UNDOING; the last one of a row counts. On the schema of the release before,
-none is recorded.
+UNDOING; the last one of a row counts.
 """
 
 import sqlalchemy as sa
 
 from rbdcloner.db import columns
 from rbdcloner.db.core import clock
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.schema import warrants
 from rbdcloner.model import Clone
@@ -18,10 +17,8 @@ from rbdcloner.model import Order
 from rbdcloner.model import Warrant
 
 
-class Warrants(Database):
+class Warrants(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` records who ordered what."""
-
-    _warrants_are_there = False
 
     @reads
     def warrant_of(
@@ -31,8 +28,6 @@ class Warrants(Database):
 
         ``None`` where a manager of the release before moved the row.
         """
-        if not self._warrants_are_recorded(connection):
-            return None
         statement = (
             sa.select(warrants)
             .where(warrants.c.clone_id == clone.id)
@@ -44,24 +39,14 @@ class Warrants(Database):
             return None
         return Warrant(Order(row.ordered_by), row.evidence, row.request)
 
-    def _issue(
-        self, connection: sa.Connection, clone: Clone, warrant: Warrant
-    ) -> None:
-        if not self._warrants_are_recorded(connection):
-            return
-        connection.execute(
-            sa.insert(warrants).values(
-                clone_id=clone.id,
-                ordered_by=warrant.order,
-                request=warrant.request[: columns.ID_LENGTH],
-                evidence=warrant.evidence[: columns.REASON_LENGTH],
-                created_at=clock.utc_now(),
-            )
-        )
 
-    def _warrants_are_recorded(self, connection: sa.Connection) -> bool:
-        if not self._warrants_are_there:
-            self._warrants_are_there = sa.inspect(connection).has_table(
-                warrants.name
-            )
-        return self._warrants_are_there
+def issue(connection: sa.Connection, clone: Clone, warrant: Warrant) -> None:
+    connection.execute(
+        sa.insert(warrants).values(
+            clone_id=clone.id,
+            ordered_by=warrant.order,
+            request=warrant.request[: columns.ID_LENGTH],
+            evidence=warrant.evidence[: columns.REASON_LENGTH],
+            created_at=clock.utc_now(),
+        )
+    )

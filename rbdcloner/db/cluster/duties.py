@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import statements
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import duties
 
@@ -20,7 +20,7 @@ _ANSWERS = 'database answers'
 _TAKEOVER = 'takeover'
 
 
-class Duties(Database):
+class Duties(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` divides periodic work."""
 
     @writes

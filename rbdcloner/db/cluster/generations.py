@@ -2,8 +2,7 @@
 """Which lineage this database has, and how old it is.
 
 What it is compared with is in the pools: see
-:mod:`rbdcloner.safety.generation`. On the schema of the release before,
-nothing is known of it.
+:mod:`rbdcloner.safety.generation`.
 """
 
 import uuid
@@ -14,7 +13,7 @@ from rbdcloner import errors
 from rbdcloner.db import columns
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import statements
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import lineages
@@ -23,22 +22,13 @@ from rbdcloner.model import Age
 from rbdcloner.model import Mark
 
 
-class Generations(Database):
+class Generations(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` knows of itself."""
 
-    _age_is_there = False
-
     @reads
-    def age(self, connection: sa.Connection) -> Age | None:
-        """Return the mark of the database; ``None`` if it has none.
-
-        That is on the schema of the release before.
-        """
-        if not self._is_recorded(connection):
-            return None
-        row = connection.execute(sa.select(lineages)).one_or_none()
-        if row is None:
-            return None
+    def age(self, connection: sa.Connection) -> Age:
+        """Return the mark of the database."""
+        row = connection.execute(sa.select(lineages)).one()
         return Age(
             Mark(row.uuid, row.generation, row.stamp),
             row.advanced_at,
@@ -99,10 +89,3 @@ class Generations(Database):
         statements.write(
             connection, sa.insert(marked_pools).values(fsid=fsid, pool=pool)
         )
-
-    def _is_recorded(self, connection: sa.Connection) -> bool:
-        if not self._age_is_there:
-            self._age_is_there = sa.inspect(connection).has_table(
-                lineages.name
-            )
-        return self._age_is_there

@@ -22,6 +22,7 @@ from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
 from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import bases
@@ -37,27 +38,17 @@ from rbdcloner.states import State
 _HELD = sorted(states.IN_PROGRESS | {State.IMPORTING, State.RETIRED})
 
 
-_MAY_RUN_S = 60.0
-
-
-class Workers(Database):
+class Workers(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` knows of the workers."""
 
-    _table_is_there = False
-
-    def __init__(self, engine: sa.Engine) -> None:
-        super().__init__(engine)
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._own_addresses: dict[str, list[str]] = {}
 
     @reads
     def now(self, connection: sa.Connection) -> datetime.datetime:
         """Return the time by the database's clock."""
         return connection.scalars(sa.select(rows.NOW)).one()
-
-    @reads
-    def records_workers(self, connection: sa.Connection) -> bool:
-        """Tell whether the schema has a place for workers."""
-        return self._recorded(connection)
 
     @writes
     def register_worker(
@@ -70,24 +61,23 @@ class Workers(Database):
         rpc_version: str,
     ) -> None:
         """Record the worker *owner*, which is alive; its addresses stay."""
-        if self._recorded(connection):
-            _locked(connection, owner, self._own_addresses.get(owner, ()))
-            _update(
-                connection,
-                owner,
-                host=host[: columns.HOST_LENGTH],
-                pid=pid,
-                version=version[: columns.ID_LENGTH],
-                rpc_version=rpc_version,
-                seen_at=clock.utc_now(),
-            )
+        _locked(connection, owner, self._own_addresses.get(owner, ()))
+        _update(
+            connection,
+            owner,
+            host=host[: columns.HOST_LENGTH],
+            pid=pid,
+            version=version[: columns.ID_LENGTH],
+            rpc_version=rpc_version,
+            seen_at=clock.utc_now(),
+        )
 
     @writes
     def beat(
         self, connection: sa.Connection, owner: str, clock_offset_ms: int
     ) -> bool:
         """Record that *owner* is alive; False if it must register again."""
-        return self._recorded(connection) and _update(
+        return _update(
             connection,
             owner,
             clock_offset_ms=clock_offset_ms,
@@ -101,10 +91,9 @@ class Workers(Database):
         """Add to the addresses that *owner* uses, before it does."""
         noted = self._own_addresses.setdefault(owner, [])
         noted += [one for one in addresses if one not in noted]
-        if self._recorded(connection):
-            known = _locked(connection, owner, noted)
-            new = [one for one in addresses if one not in known]
-            _update(connection, owner, addresses=' '.join([*known, *new]))
+        known = _locked(connection, owner, noted)
+        new = [one for one in addresses if one not in known]
+        _update(connection, owner, addresses=' '.join([*known, *new]))
 
     @reads
     def addresses_of(
@@ -115,8 +104,6 @@ class Workers(Database):
         Where there are none, another process may have shut them out a moment
         ago: whoever relies on that waits for the latest OSD map all the same.
         """
-        if not self._recorded(connection):
-            return ()
         return _addresses(connection, owner)
 
     @writes
@@ -127,15 +114,14 @@ class Workers(Database):
 
         An address that it got meanwhile stays, to be shut out with the next.
         """
-        if self._recorded(connection):
-            gone = set(addresses)
-            left = [a for a in _locked(connection, owner) if a not in gone]
-            _update(
-                connection,
-                owner,
-                addresses=' '.join(left),
-                shut_out_at=clock.utc_now(),
-            )
+        gone = set(addresses)
+        left = [a for a in _locked(connection, owner) if a not in gone]
+        _update(
+            connection,
+            owner,
+            addresses=' '.join(left),
+            shut_out_at=clock.utc_now(),
+        )
 
     @writes
     def forget_addresses(
@@ -145,30 +131,23 @@ class Workers(Database):
         gone = set(addresses)
         noted = self._own_addresses.get(owner, ())
         self._own_addresses[owner] = [a for a in noted if a not in gone]
-        if self._recorded(connection):
-            known = connection.scalar(_addresses_of(owner).with_for_update())
-            left = [a for a in (known or '').split() if a not in gone]
-            _update(connection, owner, addresses=' '.join(left))
+        known = connection.scalar(_addresses_of(owner).with_for_update())
+        left = [a for a in (known or '').split() if a not in gone]
+        _update(connection, owner, addresses=' '.join(left))
 
     @writes
     def worker_stopped(self, connection: sa.Connection, owner: str) -> None:
         """Record that *owner* ended by itself."""
-        if self._recorded(connection):
-            _update(connection, owner, stopped_at=clock.utc_now())
+        _update(connection, owner, stopped_at=clock.utc_now())
 
     @writes
     def forget_worker(self, connection: sa.Connection, owner: str) -> None:
         """Delete *owner*, which has never begun to work."""
-        if self._recorded(connection):
-            connection.execute(
-                sa.delete(workers).where(workers.c.owner == owner)
-            )
+        connection.execute(sa.delete(workers).where(workers.c.owner == owner))
 
     @writes
     def forget_workers(self, connection: sa.Connection, gone_s: float) -> int:
         """Delete who was not seen for *gone_s* and holds nothing; how many."""
-        if not self._recorded(connection):
-            return 0
         statement = sa.delete(workers).where(
             workers.c.seen_at < clock.utc_after(-gone_s),
             ~sa.exists().where(
@@ -180,45 +159,21 @@ class Workers(Database):
                 flattens.c.owner == workers.c.owner,
                 flattens.c.state == states.FlattenState.RUNNING,
             ),
+            ~sa.exists().where(
+                bases.c.owner == workers.c.owner,
+                bases.c.state == states.ImportState.RUNNING,
+            ),
         )
-        if sa.inspect(connection).has_table(bases.name):
-            statement = statement.where(
-                ~sa.exists().where(
-                    bases.c.owner == workers.c.owner,
-                    bases.c.state == states.ImportState.RUNNING,
-                )
-            )
         return connection.execute(statement).rowcount
 
     @reads
-    def workers(self, connection: sa.Connection) -> list[Worker]:
+    def all(self, connection: sa.Connection) -> list[Worker]:
         """Return every worker that is recorded, by host and start."""
-        if not self._recorded(connection):
-            return []
         now = rows.NOW.label('looked_at')
         statement = sa.select(workers, now).order_by(
             workers.c.host, workers.c.started_at, workers.c.owner
         )
         return [rows.worker(row) for row in connection.execute(statement)]
-
-    @reads
-    def has_workers_before(
-        self, connection: sa.Connection, rpc_version: tuple[int, int]
-    ) -> bool:
-        """Tell whether a worker may run that knows only an older version.
-
-        One that has not been seen for a minute does not.
-        """
-        if not self._recorded(connection):
-            return False
-        statement = sa.select(workers.c.rpc_version).where(
-            workers.c.stopped_at.is_(None),
-            workers.c.seen_at > clock.utc_after(-_MAY_RUN_S),
-        )
-        return any(
-            tuple(map(int, known.split('.'))) < rpc_version
-            for known in connection.scalars(statement.distinct())
-        )
 
     @reads
     def held(self, connection: sa.Connection) -> list[Clone]:
@@ -233,11 +188,6 @@ class Workers(Database):
             rows.clone_and_parent(row) for row in connection.execute(statement)
         ]
 
-    def _recorded(self, connection: sa.Connection) -> bool:
-        if not self._table_is_there:
-            self._table_is_there = _is_there(connection)
-        return self._table_is_there
-
 
 def refuse_late(
     connection: sa.Connection,
@@ -250,15 +200,11 @@ def refuse_late(
     :raises LeaseExpired: *shut_out*, the addresses that Ceph refuses, is not
         given, or lacks one of its addresses.
     """
-    addresses = _addresses(connection, owner) if _is_there(connection) else ()
+    addresses = _addresses(connection, owner)
     if shut_out is None or not set(addresses) <= set(shut_out):
         raise errors.LeaseExpired(
             owner=owner, name=name, addresses=list(addresses)
         )
-
-
-def _is_there(connection: sa.Connection) -> bool:
-    return sa.inspect(connection).has_table(workers.name)
 
 
 def _addresses_of(owner: str) -> sa.Select[Any]:

@@ -39,7 +39,7 @@ _PATIENCE_S = 20
 
 
 class Database:
-    """Who has transactions: the writers' engine and the readers'.
+    """The writers' engine and the readers'.
 
     With an ``fsid`` only the work of that cluster is found; see
     :meth:`of_cluster`.
@@ -88,6 +88,17 @@ class Database:
             self._turns.release()
 
 
+class Section:
+    """The methods of one group of tables, in one database's transactions."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def here(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+        """Return as :meth:`Database.here`."""
+        return self.database.here(table)
+
+
 class _LostMidway(Exception):
     """The connection was lost before anything was committed."""
 
@@ -116,46 +127,64 @@ _again = api.wrap_db_retry(
 
 _P = ParamSpec('_P')
 _R = TypeVar('_R')
-_D = TypeVar('_D', bound=Database)
+_S = TypeVar('_S', bound=Section)
 
-_Body = Callable[Concatenate[_D, sa.Connection, _P], _R]
-_Method = Callable[Concatenate[_D, _P], _R]
+_Body = Callable[Concatenate[_S, sa.Connection, _P], _R]
+_Method = Callable[Concatenate[_S, _P], _R]
 
 
-def writes(body: _Body[_D, _P, _R]) -> _Method[_D, _P, _R]:
+def writes(body: _Body[_S, _P, _R]) -> _Method[_S, _P, _R]:
     """Run *body* in a transaction that is committed at its end."""
 
     @_again
-    def attempt(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def attempt(self: _S, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         with (
-            self.turn(),
-            self.writer.begin() as connection,
+            self.database.turn(),
+            self.database.writer.begin() as connection,
             _before_commit(),
         ):
             return body(self, connection, *args, **kwargs)
 
     @functools.wraps(body)
-    def method(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with _named_errors(self.reader):
+    def method(self: _S, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _named_errors(self.database.reader):
             return attempt(self, *args, **kwargs)
 
-    return cast(_Method[_D, _P, _R], method)
+    return cast(_Method[_S, _P, _R], method)
 
 
-def reads(body: _Body[_D, _P, _R]) -> _Method[_D, _P, _R]:
+def reads(body: _Body[_S, _P, _R]) -> _Method[_S, _P, _R]:
     """Run *body* in a transaction that changes nothing."""
 
     @_again
-    def attempt(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with self.reader.connect() as connection, _before_commit():
+    def attempt(self: _S, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with self.database.reader.connect() as connection, _before_commit():
             return body(self, connection, *args, **kwargs)
 
     @functools.wraps(body)
-    def method(self: _D, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with _named_errors(self.reader):
+    def method(self: _S, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _named_errors(self.database.reader):
             return attempt(self, *args, **kwargs)
 
-    return cast(_Method[_D, _P, _R], method)
+    return cast(_Method[_S, _P, _R], method)
+
+
+def in_transaction(
+    act: Callable[Concatenate[sa.Connection, _P], _R],
+) -> Callable[Concatenate[Section, _P], _R]:
+    """Return a section's method that does *act* in a transaction."""
+
+    def body(
+        self: Section,
+        connection: sa.Connection,
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _R:
+        return act(connection, *args, **kwargs)
+
+    functools.update_wrapper(body, act)
+    return writes(body)
 
 
 @contextlib.contextmanager

@@ -14,14 +14,15 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db.core import failures
 
-#: The oldest revision that this release works on, the release before's.
-OLDEST = '0002'
+#: The oldest revision that this release works on: that of the release before.
+OLDEST = '0001'
 
-_SCRIPTS = pathlib.Path(__file__).parents[1] / 'migrations'
+#: Where alembic finds the revisions.
+SCRIPTS = pathlib.Path(__file__).parents[1] / 'migrations'
 
 
-def upgrade(engine: sa.Engine, revision: str = 'head') -> None:
-    """Bring the schema to *revision*, else to what this release needs.
+def upgrade(engine: sa.Engine) -> None:
+    """Bring the schema to the revision that this release needs.
 
     Repeated, it changes nothing. Run one at a time: MariaDB commits each
     statement that changes a table on its own.
@@ -36,7 +37,7 @@ def upgrade(engine: sa.Engine, revision: str = 'head') -> None:
         connection.begin(),
     ):
         settings.attributes['connection'] = connection
-        command.upgrade(settings, revision)
+        command.upgrade(settings, 'head')
 
 
 def current(engine: sa.Engine) -> str | None:
@@ -101,6 +102,6 @@ def _settings() -> config.Config:
     settings = config.Config()
     # ConfigParser reads a % as its own.
     settings.set_main_option(
-        'script_location', str(_SCRIPTS).replace('%', '%%')
+        'script_location', str(SCRIPTS).replace('%', '%%')
     )
     return settings

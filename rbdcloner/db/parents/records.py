@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parents: recorded, and protected by somebody or nobody."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ from rbdcloner import errors
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import parents
@@ -22,7 +23,7 @@ from rbdcloner.model import SnapshotFacts
 from rbdcloner.states import ParentState
 
 
-class Ancestry(Database):
+class Parents(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` does to a parent's row."""
 
     def adopt(
@@ -101,6 +102,48 @@ class Ancestry(Database):
         if now.state != ParentState.ACTIVE:
             raise errors.ParentReleased(parent=str(now.snapshot))
         return updated(connection, now, {'protector': protector})
+
+    @reads
+    def page(
+        self,
+        connection: sa.Connection,
+        ids: Sequence[int] = (),
+        glance_image_id: str = '',
+    ) -> list[Parent]:
+        """Return the parents with *ids*, of a Glance image, or all."""
+        statement = sa.select(parents).order_by(parents.c.id)
+        statement = statement.where(*self.here(parents))
+        if ids:
+            statement = statement.where(parents.c.id.in_(ids))
+        if glance_image_id:
+            statement = statement.where(
+                parents.c.glance_image_id == glance_image_id
+            )
+        return [rows.parent(row) for row in connection.execute(statement)]
+
+    @reads
+    def active(
+        self,
+        connection: sa.Connection,
+        purpose: Purpose,
+        pool: str = '',
+        marker: int = 0,
+        limit: int = 100,
+    ) -> list[Parent]:
+        """Return ACTIVE parents of *purpose* with id > *marker*, by id.
+
+        In one pool, or in all; at most *limit*.
+        """
+        statement = sa.select(parents).where(
+            parents.c.purpose == purpose,
+            parents.c.state == ParentState.ACTIVE,
+            parents.c.id > marker,
+            *self.here(parents),
+        )
+        if pool:
+            statement = statement.where(parents.c.pool == pool)
+        statement = statement.order_by(parents.c.id).limit(limit)
+        return [rows.parent(row) for row in connection.execute(statement)]
 
 
 def refusal(connection: sa.Connection, parent: Parent) -> errors.Error:

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.parents import records
 from rbdcloner.db.schema import clones
@@ -17,7 +17,7 @@ from rbdcloner.states import ParentState
 _CHILDREN_NAMED = 5
 
 
-class Releasing(Database):
+class ParentRelease(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` gives a parent back."""
 
     @writes

@@ -12,17 +12,17 @@ import sqlalchemy as sa
 from rbdcloner import errors
 from rbdcloner.db.clones import pending
 from rbdcloner.db.clones import reservations
-from rbdcloner.db.clones.transitions import Transitions
+from rbdcloner.db.clones import transitions
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.parents import records
 from rbdcloner.db.parents import release
 from rbdcloner.db.queues import image_imports as known_bases
 from rbdcloner.db.queues import import_runs
-from rbdcloner.db.queues.import_runs import ImportRuns
 from rbdcloner.db.schema import bases
 from rbdcloner.db.schema import clones
 from rbdcloner.db.schema import parents
@@ -46,7 +46,7 @@ _MAX_TRIES = 8
 _NAMED_BY = 8
 
 
-class BaseImages(ImportRuns, Transitions):
+class BaseImages(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` knows of bases' images."""
 
     @writes
@@ -105,7 +105,7 @@ class BaseImages(ImportRuns, Transitions):
         :raises RowMoved: state or fence of either are not as they were left,
             or the base has another image; then nothing changes.
         """
-        self._moved(
+        transitions.transition(
             connection,
             clone,
             State.READY,
@@ -171,8 +171,6 @@ class BaseImages(ImportRuns, Transitions):
 
         None if *base* is not READY any more, or yet.
         """
-        if not self._are_there(connection):
-            return None
         known = known_bases.one(
             connection,
             bases.c.id == base.id,
@@ -203,8 +201,6 @@ class BaseImages(ImportRuns, Transitions):
         No attached child is recorded, no other was touched since, and
         neither was the base; at most *limit*.
         """
-        if not self._are_there(connection):
-            return []
         since = clock.utc_after(-idle_s)
         return known_bases.page(
             connection,
@@ -224,8 +220,6 @@ class BaseImages(ImportRuns, Transitions):
 
         By id, at most *limit*.
         """
-        if not self._are_there(connection):
-            return []
         return known_bases.page(
             connection,
             limit,
@@ -249,7 +243,7 @@ class BaseImages(ImportRuns, Transitions):
             return import_runs.moved(
                 connection, now, ImportState.DROPPED, reason
             )
-        self._moved(
+        transitions.transition(
             connection,
             image,
             State.DELETING,

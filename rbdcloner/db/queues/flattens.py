@@ -17,7 +17,7 @@ from rbdcloner.db.clones import updates
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.queues import slots
@@ -31,7 +31,7 @@ from rbdcloner.states import FlattenState
 _OVER: dict[str, Any] = {'live': None, 'slot': None, 'lease_expires_at': None}
 
 
-class Flattening(Database):
+class Flattens(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` does to a flatten's row."""
 
     @writes
@@ -177,7 +177,7 @@ class Flattening(Database):
         return connection.execute(_cancelling(reason).where(here)).rowcount
 
     @reads
-    def flattens(
+    def page(
         self,
         connection: sa.Connection,
         states: Sequence[FlattenState] = (),

@@ -2,7 +2,7 @@
 """Which Glance images are imported, or are to be.
 
 An image of one checksum has one live row in a cluster: that it is wanted, runs
-or is there. On the schema of the release before nothing is imported.
+or is there.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,7 @@ from rbdcloner import states
 from rbdcloner.db.core import clock
 from rbdcloner.db.core import rows
 from rbdcloner.db.core import statements
-from rbdcloner.db.core import upgrade
-from rbdcloner.db.core.transaction import Database
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import reads
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.schema import bases
@@ -31,10 +30,8 @@ _UNDER_WAY = frozenset({ImportState.WANTED, ImportState.RUNNING})
 _ASKED_EVERY_S = 10
 
 
-class Bases(Database):
+class ImageImports(Section):
     """How :class:`~rbdcloner.db.lineage.Lineage` finds and wants bases."""
-
-    _bases_are_there = False
 
     def want_base(
         self,
@@ -72,8 +69,6 @@ class Bases(Database):
         checksum: str,
     ) -> Base | None:
         """Return the live row of an image, else the newest of the others."""
-        if not self._are_there(connection):
-            return None
         return _newest(connection, fsid, glance_image_id, checksum)
 
     @reads
@@ -83,14 +78,13 @@ class Bases(Database):
         :raises ImageImportNotFound: there is none.
         """
         known = None
-        if self._are_there(connection):
-            known = one(connection, bases.c.uuid == uuid)
+        known = one(connection, bases.c.uuid == uuid)
         if known is None:
             raise errors.ImageImportNotFound(uuid=uuid)
         return known
 
     @reads
-    def bases(
+    def page(
         self,
         connection: sa.Connection,
         states: Sequence[ImportState] = (),
@@ -102,8 +96,6 @@ class Bases(Database):
 
         Those in *states* and of a Glance image, or all.
         """
-        if not self._are_there(connection):
-            return []
         conditions = [bases.c.id > marker]
         if states:
             conditions.append(bases.c.state.in_(states))
@@ -118,8 +110,6 @@ class Bases(Database):
         It does not where only leases are renewed, or where what failed is
         tried again: that comes on when it has some of the data.
         """
-        if not self._are_there(connection):
-            return ''
         is_first = bases.c.attempts == 0
         statement = sa.select(
             sa.func.count(),
@@ -155,11 +145,6 @@ class Bases(Database):
         total_bytes: int,
         again: bool,
     ) -> Base:
-        if not self._are_there(connection):
-            raise errors.DatabaseRevision(
-                current=upgrade.revision_of(connection),
-                needed=upgrade.needed(),
-            )
         known = _newest(connection, fsid, glance_image_id, checksum)
         if known is not None and _stays(known, again):
             return known
@@ -173,16 +158,6 @@ class Bases(Database):
                 name=f'image {glance_image_id}', expected=ImportState.WANTED
             )
         return known
-
-    def _are_there(self, connection: sa.Connection) -> bool:
-        """Tell whether the schema has a place for bases."""
-        if not self._bases_are_there:
-            schema = sa.inspect(connection)
-            self._bases_are_there = schema.has_table(bases.name) and any(
-                column['name'] == bases.c.asked_at.name
-                for column in schema.get_columns(bases.name)
-            )
-        return self._bases_are_there
 
 
 def _stays(base: Base, again: bool) -> bool:

@@ -15,17 +15,17 @@ from rbdcloner import states
 from rbdcloner.db import columns
 from rbdcloner.db.clones import updates
 from rbdcloner.db.core import clock
+from rbdcloner.db.core.transaction import Section
 from rbdcloner.db.core.transaction import writes
 from rbdcloner.db.queues import image_imports as known_bases
 from rbdcloner.db.queues import slots
-from rbdcloner.db.queues.image_imports import Bases
 from rbdcloner.db.schema import bases
 from rbdcloner.model import Base
 from rbdcloner.model import Way
 from rbdcloner.states import ImportState
 
 
-class ImportRuns(Bases):
+class ImportRuns(Section):
     """What :class:`~rbdcloner.db.lineage.Lineage` does to a base's row."""
 
     def next_base(
@@ -124,8 +124,6 @@ class ImportRuns(Bases):
         limit: int,
         shut_out: Collection[str] | None,
     ) -> Base | None:
-        if not self._are_there(connection):
-            return None
         here = self.here(bases)
         queue = dataclasses.replace(
             _QUEUE, one=lambda *wanted: known_bases.one(*wanted, *here)

@@ -52,14 +52,14 @@ class World(service.Service):
 
     def base(self, image_id=''):
         """Return the newest row of an image."""
-        return self.lineage.bases(glance_image_id=image_id or self.image_id)[
-            -1
-        ]
+        return self.lineage.image_imports.page(
+            glance_image_id=image_id or self.image_id
+        )[-1]
 
     def ask(self, image_id=''):
         """Ask for a disk, as a caller does: its image is wanted."""
         image = self.glance.get(image_id or self.image_id)
-        return self.lineage.want_base(
+        return self.lineage.image_imports.want_base(
             self.ceph.fsid, image.id, image.checksum, image.size_bytes
         )
 
@@ -68,8 +68,10 @@ class World(service.Service):
 
     def begin(self, done_bytes=MIB, way=Way.STREAM):
         """Let another manager be at work."""
-        base = self.lineage.next_base('a-manager', 60, 9, ())
-        return self.lineage.base_progress(base, done_bytes, len(DATA), 60, way)
+        base = self.lineage.import_runs.next_base('a-manager', 60, 9, ())
+        return self.lineage.import_runs.base_progress(
+            base, done_bytes, len(DATA), 60, way
+        )
 
     def ready(self):
         self.ask()
@@ -106,8 +108,8 @@ def three(world):
     for _ in range(2):
         world.ask(world.add_elsewhere(DATA[::-1]))
     world.begin()
-    waiting = world.lineage.next_base('b-manager', 60, 9, ())
-    world.lineage.put_back_base(waiting, BROKEN)
+    waiting = world.lineage.import_runs.next_base('b-manager', 60, 9, ())
+    world.lineage.import_runs.put_back_base(waiting, BROKEN)
     return world
 
 
@@ -187,7 +189,7 @@ def test_an_import_is_waited_for(world, meanwhile):
     running = []
 
     def put_back():
-        world.lineage.put_back_base(running.pop(), BROKEN)
+        world.lineage.import_runs.put_back_base(running.pop(), BROKEN)
 
     meanwhile += [
         lambda: running.append(world.begin()),
@@ -215,7 +217,7 @@ def test_a_bar_fits_into_a_terminal(world, meanwhile, monkeypatch):
     begun = []
     meanwhile += [
         lambda: begun.append(world.begin(len(DATA) - 1)),
-        lambda: world.lineage.put_back_base(begun.pop(), BROKEN),
+        lambda: world.lineage.import_runs.put_back_base(begun.pop(), BROKEN),
         world.pass_time,
         world.import_now,
     ]
@@ -238,7 +240,7 @@ def test_what_glance_copies_is_told(world, meanwhile):
     running = []
 
     def copied():
-        world.lineage.copied_base(running.pop())
+        world.lineage.import_runs.copied_base(running.pop())
 
     meanwhile += [lambda: running.append(world.begin(0, Way.COPY)), copied]
     ran = world.run('import', world.image_id)
@@ -275,7 +277,7 @@ def test_a_base_that_is_there_is_not_imported_again(world, no_wait):
         f'Image {world.image_id} is ready: disks are cloned from '
         f'{base.clone.image}\n'
     )
-    assert len(world.lineage.bases()) == 1
+    assert len(world.lineage.image_imports.page()) == 1
 
 
 def test_what_can_be_cloned_is_not_imported(world):
@@ -283,7 +285,7 @@ def test_what_can_be_cloned_is_not_imported(world):
     ran = world.run('import', image_id)
     assert ran.code == 0
     assert f'Image {image_id} can be cloned in place' in ran.err
-    assert world.lineage.bases() == []
+    assert world.lineage.image_imports.page() == []
 
 
 def test_a_refused_image_is_tried_again(world, meanwhile):
@@ -295,7 +297,7 @@ def test_a_refused_image_is_tried_again(world, meanwhile):
     told = ran.err.splitlines()[-1]
     assert f'Image {world.image_id} is refused: ChecksumDiffers: ' in told
     assert 'another sha512 checksum' in told
-    states = [base.state for base in world.lineage.bases()]
+    states = [base.state for base in world.lineage.image_imports.page()]
     assert states == [ImportState.REFUSED] * 2
 
 
@@ -304,7 +306,7 @@ def test_what_glance_does_not_have_has_its_own_code(world):
     ran = world.run('import', unknown)
     assert ran.code == 3
     assert f'Glance has no image {unknown}.' in ran.err
-    assert world.lineage.bases() == []
+    assert world.lineage.image_imports.page() == []
 
 
 def test_what_must_not_be_imported_is_not_begun(world):
@@ -312,7 +314,7 @@ def test_what_must_not_be_imported_is_not_begun(world):
     ran = world.run('import', world.image_id)
     assert ran.code == 1
     assert 'disk format ploop, which cannot be imported' in ran.err
-    assert world.lineage.bases() == []
+    assert world.lineage.image_imports.page() == []
 
 
 def test_where_imports_are_off_the_option_is_named(world):
@@ -321,7 +323,7 @@ def test_where_imports_are_off_the_option_is_named(world):
     assert ran.code == 1
     assert f'Image {world.image_id} is not imported: ' in ran.err
     assert '"limit" in [imports] is 0' in ran.err
-    assert world.lineage.bases() == []
+    assert world.lineage.image_imports.page() == []
 
 
 def test_a_base_is_dropped_and_stays_so(world):
@@ -336,7 +338,7 @@ def test_a_base_is_dropped_and_stays_so(world):
     assert (ran.code, ran.out, ran.err) == (0, said, '')
     world.manager.sweep_until_quiet()
     assert world.ceph.named('vms') == {}
-    (row,) = world.lineage.page(Filters(glance_image_id=world.image_id))
+    (row,) = world.lineage.clones.page(Filters(glance_image_id=world.image_id))
     assert row.state is State.DELETED
 
 
@@ -398,4 +400,4 @@ def test_what_was_refused_is_not_dropped(world):
 )
 def test_wrong_usage_does_nothing(world, arguments):
     assert world.run(*arguments).code == 2
-    assert world.lineage.bases() == []
+    assert world.lineage.image_imports.page() == []

@@ -24,11 +24,15 @@ def queue(lineage, disks):
     """One flatten that runs, one put back, one that is done."""
     conftest.flatten(lineage, disks[2])
     for disk, why in zip(disks, ('depth', 'release'), strict=False):
-        lineage.want_flatten(disk, FlattenReason(why), why == 'release')
-    running = lineage.next_flatten('a-manager', 60, 2)
-    refused = lineage.next_flatten('b-manager', 60, 2)
-    lineage.flatten_progress(running, 43, 100, 60)
-    lineage.put_back_flatten(refused, 'RbdImageInUse: open at 1.2.3.4')
+        lineage.flattens.want_flatten(
+            disk, FlattenReason(why), why == 'release'
+        )
+    running = lineage.flattens.next_flatten('a-manager', 60, 2)
+    refused = lineage.flattens.next_flatten('b-manager', 60, 2)
+    lineage.flattens.flatten_progress(running, 43, 100, 60)
+    lineage.flattens.put_back_flatten(
+        refused, 'RbdImageInUse: open at 1.2.3.4'
+    )
     return lineage
 
 
@@ -85,7 +89,7 @@ def test_a_list_has_pages(database, queue):
 def test_a_disk_is_queued(database, lineage, disks, by, forced):
     wanted = {'name': 'a_disk', 'uuid': disks[0].uuid}[by]
     ran = database.run('flatten', 'start', wanted, *['--forced'] * forced)
-    (queued,) = lineage.flattens()
+    (queued,) = lineage.flattens.page()
     assert (ran.code, ran.out) == (
         0, f'Flatten {queued.id} of vms/a_disk is wanted.\n',
     )  # fmt: skip
@@ -96,14 +100,14 @@ def test_a_disk_is_queued_once(database, lineage, queue):
     ran = database.run('flatten', 'start', 'a_disk')
     assert ran.code == 0
     assert ran.out.endswith('of vms/a_disk is running.\n')
-    assert len(lineage.flattens()) == 3
+    assert len(lineage.flattens.page()) == 3
 
 
 def test_what_has_no_parent_is_not_queued(database, lineage, queue):
     ran = database.run('flatten', 'start', 'c_disk')
     assert (ran.code, ran.out) == (1, '')
     assert 'vms/c_disk is ready and has no parent' in ran.err
-    assert len(lineage.flattens()) == 3
+    assert len(lineage.flattens.page()) == 3
 
 
 def test_a_disk_that_is_not_there_has_its_own_code(database, disks):
@@ -117,7 +121,7 @@ def test_a_flatten_is_cancelled_and_stays_so(database, lineage, queue):
         assert (ran.code, ran.out) == (
             0, f'Flatten {id_} of vms/a_disk is cancelled.\n',
         )  # fmt: skip
-    states = [one.state for one in lineage.flattens(marker=int(id_) - 1)]
+    states = [one.state for one in lineage.flattens.page(marker=int(id_) - 1)]
     assert states == [FlattenState.CANCELLED, FlattenState.WANTED]
     assert [row['name'] for row in listed(database)] == ['b_disk']
 
@@ -127,7 +131,7 @@ def test_what_is_done_is_not_cancelled(database, lineage, queue):
     ran = database.run('flatten', 'cancel', str(done['id']))
     assert ran.code == 1
     assert ran.out.endswith('of vms/c_disk is done.\n')
-    assert conftest.now(lineage, lineage.flattens()[0].clone).state is (
+    assert conftest.now(lineage, lineage.flattens.page()[0].clone).state is (
         State.READY
     )
 

@@ -52,7 +52,9 @@ def the_image(lineage, state=State.DELETING):
     """Return the row of the Glance image's own RBD image."""
     (clone,) = (
         clone
-        for clone in lineage.page(conftest.Filters(glance_image_id=IMAGE))
+        for clone in lineage.clones.page(
+            conftest.Filters(glance_image_id=IMAGE)
+        )
         if clone.kind is Kind.ADOPTED
     )
     assert clone.state is state
@@ -62,8 +64,8 @@ def the_image(lineage, state=State.DELETING):
 def move(lineage, clone, state, **changes):
     """Do as a manager does: hold the row and move it on."""
     clone = conftest.now(lineage, clone)
-    held = lineage.hold(clone, 'a-manager', 60)
-    return lineage.move(held, state, **changes)
+    held = lineage.leases.hold(clone, 'a-manager', 60)
+    return lineage.clones.transition(held, state, **changes)
 
 
 def test_users_are_listed_and_counted(release, disks):
@@ -100,7 +102,7 @@ def test_what_nobody_needs_glance_can_delete(lineage, parent, release, way):
     ran = release(*way)
     assert ran.code == 0
     assert 'Glance can delete the image' in ran.err
-    assert lineage.flattens() == []
+    assert lineage.flattens.page() == []
 
 
 @pytest.mark.parametrize('way', [[], ['--flatten'], ['-f', 'json']])
@@ -111,7 +113,7 @@ def test_an_image_that_nobody_heard_of_has_its_own_code(database, disks, way):
 
 
 def test_an_image_of_which_all_is_gone_was_heard_of(lineage, parent, release):
-    lineage.released(lineage.releasing(parent))
+    lineage.parent_release.released(lineage.parent_release.releasing(parent))
     assert release().code == 0
 
 
@@ -127,7 +129,7 @@ def test_an_image_of_which_all_is_gone_was_heard_of(lineage, parent, release):
 )
 def test_wrong_usage_does_nothing(lineage, disks, release, arguments):
     assert release(*arguments).code == 2
-    assert lineage.flattens() == []
+    assert lineage.flattens.page() == []
 
 
 @pytest.mark.parametrize('forced', [False, True])
@@ -136,7 +138,7 @@ def test_flatten_queues_the_children_and_returns(
 ):
     ran = release('--flatten', '--no-wait', *['--forced'] * forced)
     assert ran.code == 0
-    queued = lineage.flattens()
+    queued = lineage.flattens.page()
     assert [one.clone.uuid for one in queued] == [one.uuid for one in disks]
     assert {(one.why, one.state, one.forced) for one in queued} == {
         (FlattenReason.RELEASE, FlattenState.WANTED, forced)
@@ -150,21 +152,23 @@ def test_flatten_waits_until_nothing_needs_the_image(
     running = []
 
     def begin():
-        running.append(lineage.next_flatten('a-manager', 60, 1))
-        lineage.flatten_progress(running[0], 43, 100, 60)
+        running.append(lineage.flattens.next_flatten('a-manager', 60, 1))
+        lineage.flattens.flatten_progress(running[0], 43, 100, 60)
 
     def refuse_second():
-        second = lineage.next_flatten('a-manager', 60, 1)
-        lineage.put_back_flatten(second, 'RbdImageInUse: open at 1.2.3.4')
+        second = lineage.flattens.next_flatten('a-manager', 60, 1)
+        lineage.flattens.put_back_flatten(
+            second, 'RbdImageInUse: open at 1.2.3.4'
+        )
 
     def delete_second():
         for state in (State.DELETING, State.RETIRED, State.DELETED):
             move(lineage, disks[1], state)
-        lineage.cancel_flattens_of(disks[1], 'the image is gone')
+        lineage.flattens.cancel_flattens_of(disks[1], 'the image is gone')
 
     meanwhile += [
         begin,
-        lambda: lineage.flattened(running[0]),
+        lambda: lineage.flattens.flattened(running[0]),
         refuse_second,
         delete_second,
     ]
@@ -185,7 +189,9 @@ def test_flatten_waits_until_nothing_needs_the_image(
 def test_a_cancelled_flatten_is_a_refusal(lineage, disks, release, meanwhile):
     def cancel():
         conftest.flatten(lineage, disks[0])
-        lineage.cancel_flatten(lineage.flattens()[1], 'not tonight')
+        lineage.flattens.cancel_flatten(
+            lineage.flattens.page()[1], 'not tonight'
+        )
 
     meanwhile.append(cancel)
     ran = release('--flatten')
@@ -219,7 +225,7 @@ def test_an_interrupt_ends_the_waiting_only(
     ran = release('--flatten')
     assert ran.code == 1
     assert ran.err.endswith('The managers continue the work.\n')
-    states = {one.state for one in lineage.flattens()}
+    states = {one.state for one in lineage.flattens.page()}
     assert states == {FlattenState.WANTED}
 
 
@@ -231,8 +237,8 @@ def test_retiring_waits_until_the_name_is_free(
     )
 
     def refuse():
-        held = lineage.hold(the_image(lineage), 'a-manager', 60)
-        lineage.let_go(held, 'DiskInUse: open at 1.2.3.4')
+        held = lineage.leases.hold(the_image(lineage), 'a-manager', 60)
+        lineage.leases.let_go(held, 'DiskInUse: open at 1.2.3.4')
 
     meanwhile += [
         refuse,
@@ -355,7 +361,7 @@ def test_a_name_that_is_taken_is_not_given_back(lineage, parent, restore):
 
 def test_what_is_being_destroyed_is_busy(lineage, parent, restore):
     disk = conftest.make(lineage, parent, 'mine', *RETIRED)
-    lineage.hold(disk, 'a-collector', 60)
+    lineage.leases.hold(disk, 'a-collector', 60)
     assert restore('mine', '--no-wait').code == 1
     assert conftest.now(lineage, disk).state is State.RETIRED
 

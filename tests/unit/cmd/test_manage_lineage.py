@@ -120,7 +120,7 @@ def test_an_empty_list_is_no_failure(database, lineage):
 
 
 def test_show_tells_all_of_a_disk(database, lineage, disks):
-    lineage.hold(disks['d_disk'], 'worker-9', 60)
+    lineage.leases.hold(disks['d_disk'], 'worker-9', 60)
     ran = database.run('lineage', 'show', 'd_disk', '-f', 'json')
     assert ran.code == 0
     shown = json.loads(ran.out)
@@ -200,10 +200,10 @@ def test_kinds_are_told_apart(database, lineage):
 
 def test_show_tells_who_has_an_image_open(database, lineage):
     disk = conftest.make(lineage, conftest.adopt(lineage), 'a_disk')
-    deleting = lineage.move(
+    deleting = lineage.clones.transition(
         disk, State.DELETING, owner='a-manager', lease_s=60
     )
-    lineage.let_go(deleting, 'DiskInUse: open at 1.2.3.4')
+    lineage.leases.let_go(deleting, 'DiskInUse: open at 1.2.3.4')
     ran = database.run('lineage', 'show', 'a_disk', '-f', 'json')
     shown = json.loads(ran.out)
     assert shown['reason'] == 'DiskInUse: open at 1.2.3.4'
@@ -214,7 +214,7 @@ def test_show_tells_who_has_an_image_open(database, lineage):
 
 def test_show_tells_what_a_retired_image_holds(database, lineage):
     parent = conftest.adopt(lineage)
-    clone = lineage.adopt_image(
+    clone = lineage.reservations.adopt_image(
         parent.snapshot.image, conftest.GLANCE_IMAGE, conftest.GIB,
         CloneFormat.V2, trashed=True,
     )  # fmt: skip

@@ -35,9 +35,9 @@ def trash(lineage):
     conftest.make(lineage, lowest, 'e_disk', *gone)
     conftest.flatten(lineage, conftest.make(lineage, lowest, 'f_disk'))
     for clone in (upper, middle):
-        moved = lineage.move(clone, State.DELETING)
-        lineage.move(moved, State.RETIRED)
-    lineage.note_held_bytes(conftest.now(lineage, upper), conftest.GIB)
+        moved = lineage.clones.transition(clone, State.DELETING)
+        lineage.clones.transition(moved, State.RETIRED)
+    lineage.clones.note_held_bytes(conftest.now(lineage, upper), conftest.GIB)
     return lineage
 
 
@@ -88,8 +88,8 @@ def test_one_pool_is_listed_and_counted(database, trash):
 def test_why_it_is_not_destroyed_is_told(database, lineage):
     parent = conftest.adopt(lineage)
     disk = conftest.make(lineage, parent, 'mine', *RETIRED)
-    held = lineage.hold(disk, 'a-collector', 60)
-    lineage.let_go(held, 'RbdImageHasSnapshots: mine has snapshots')
+    held = lineage.leases.hold(disk, 'a-collector', 60)
+    lineage.leases.let_go(held, 'RbdImageHasSnapshots: mine has snapshots')
     (row,) = listed(database)
     assert row['reason'] == 'RbdImageHasSnapshots: mine has snapshots'
     assert row['retry_at'].endswith('Z')

@@ -64,7 +64,7 @@ def test_oslo_dbs_options_are_taken(tmp_path):
 def test_readers_do_not_wait_for_a_writer(engine):
     lineage = Lineage(engine)
     with engine.begin():
-        assert lineage.parents() == []
+        assert lineage.parents.page() == []
 
 
 def test_a_reader_does_not_write(engine):

@@ -153,14 +153,14 @@ class AdoptTest(AdoptionCase):
     def test_one_that_another_call_recorded_first_is_the_answer(self) -> None:
         self.cloned()
         lineage = self.process.noted.adoption.engine.lineage
-        find, first = lineage.find_by_image, list[Clone]()
+        find, first = lineage.clones.find_by_image, list[Clone]()
 
         def late(image: Image) -> Clone | None:
-            lineage.find_by_image = find
+            lineage.clones.find_by_image = find
             first.append(self.adopt())
             return find(image)
 
-        lineage.find_by_image = late
+        lineage.clones.find_by_image = late
         self.assertEqual(first, [self.adopt()])
 
     def test_a_disk_in_use_is_adopted_and_not_deleted(self) -> None:
@@ -242,12 +242,12 @@ class AdoptTest(AdoptionCase):
 
     def test_a_deletion_that_came_with_it_deletes_it(self) -> None:
         self.imported()
-        adopt_disk = self.process.lineage.adopt_disk
+        adopt_disk = self.process.lineage.adoption.adopt_disk
 
         def adopted_late(*given: typing.Any) -> Clone:
             clone = adopt_disk(*given)
             # It looked for a row before ours was committed.
-            self.process.lineage.note_deletion('', clone.image)
+            self.process.lineage.deletions.note_deletion('', clone.image)
             return clone
 
         self.useFixture(
@@ -263,8 +263,8 @@ class AdoptTest(AdoptionCase):
     def test_a_parent_that_is_being_released_is_taken_again(self) -> None:
         facts = self.ceph.find_snapshot('images', '', self.image_id, 'snap')
         lineage = self.process.lineage
-        known = lineage.adopt(facts, self.image_id, Protector.SERVICE)
-        lineage.releasing(known)
+        known = lineage.parents.adopt(facts, self.image_id, Protector.SERVICE)
+        lineage.parent_release.releasing(known)
         self.cloned()
         parent = self.adopt().parent
         self.assertEqual(known.id, parent.id)
@@ -278,7 +278,9 @@ class AdoptTest(AdoptionCase):
         self.image_id = image_id
         self.cloned()
         clone = self.adopt()
-        row = self.process.lineage.find_by_image(clone.parent.snapshot.image)
+        row = self.process.lineage.clones.find_by_image(
+            clone.parent.snapshot.image
+        )
         self.assertEqual(image_id, row.glance_image_id)
 
     def test_the_parent_outlives_its_glance_image(self) -> None:

@@ -261,7 +261,7 @@ class ImportingTest(ImportCase):
     def test_a_deletion_that_came_with_its_beginning(self) -> None:
         def delete(act: str, when: str) -> None:
             if (act, when) == ('create', 'before'):
-                self.process.lineage.note_deletion(
+                self.process.lineage.deletions.note_deletion(
                     '', self.service.child(self.request.name)
                 )
 

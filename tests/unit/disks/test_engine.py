@@ -377,7 +377,7 @@ class DeleteTest(EngineTest):
         self.ceph.restore(dataclasses.replace(gone.image, name='theirs'))
         there = self.ceph.inventory()
         self.process.sweep_until_quiet()
-        row = self.process.lineage.find(
+        row = self.process.lineage.clones.find(
             gone.image.fsid, 'vms', '', self.request.name
         )
         self.assertEqual(
@@ -439,7 +439,7 @@ class DeleteTest(EngineTest):
         self.process.garbage_collector.sweep()
         self.assertEqual({}, self.ceph.named('vms'))
         self.assertIn(self.clone.image.id, self.ceph.trashed('vms'))
-        row = self.process.lineage.find_by_image(self.clone.image)
+        row = self.process.lineage.clones.find_by_image(self.clone.image)
         self.assertIn('backup', row.reason)
         self.ceph.drop_snapshot(taken)
         self.process.sweep_until_quiet()

@@ -197,8 +197,8 @@ def test_a_disk_that_is_migrated_is_deleted_neither_way(
     settle(world, process)
     assert world.ceph.inventory() == before
     # Its parent is needed still.
-    (parent,) = process.lineage.parents([disk.parent.id])
-    assert process.lineage.has_children(parent)
+    (parent,) = process.lineage.parents.page([disk.parent.id])
+    assert process.lineage.clones.has_children(parent)
     for step in STEPS[steps:]:
         world.ceph.migrate(disk.image, step)
     # What an administrator adopts is a disk that can be deleted.

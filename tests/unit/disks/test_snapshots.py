@@ -52,7 +52,7 @@ class SnapshotsTest(testtools.TestCase):
         ).image
 
     def live(self) -> list[Parent]:
-        return self.process.lineage.snapshots_of(self.disk.image)
+        return self.process.lineage.snapshots.snapshots_of(self.disk.image)
 
 
 class IntoGlanceTest(SnapshotsTest):
@@ -69,7 +69,7 @@ class IntoGlanceTest(SnapshotsTest):
         tree.snapshot(self.process, self.image_id)
         facts = self.ceph.find_snapshot('images', '', self.made, 'snap')
         self.assertTrue(facts.protected)
-        (row,) = self.process.lineage.snapshots_of(self.image())
+        (row,) = self.process.lineage.snapshots.snapshots_of(self.image())
         self.assertEqual(
             (Purpose.GLANCE, ParentState.ACTIVE), (row.purpose, row.state)
         )
@@ -95,7 +95,7 @@ class IntoGlanceTest(SnapshotsTest):
             thread.join()
         self.assertThat(answers, matchers.HasLength(4))
         self.assertThat(set(answers), matchers.HasLength(1))
-        made = self.process.lineage.page(Filters(kind=Kind.IMAGE))
+        made = self.process.lineage.clones.page(Filters(kind=Kind.IMAGE))
         self.assertThat(made, matchers.HasLength(1))
         self.assertThat(self.in_ceph(), matchers.HasLength(1))
 
@@ -594,10 +594,10 @@ class RollbackTest(SnapshotsTest):
     def test_half_done_it_waits_while_a_worker_has_it_open(self) -> None:
         self.fail_half_way()
         with self.ceph.watch(self.disk.image) as address:
-            self.process.lineage.register_worker(
+            self.process.lineage.workers.register_worker(
                 'another', 'host', 1, '1', '1.0'
             )
-            self.process.lineage.note_addresses('another', [address])
+            self.process.lineage.workers.note_addresses('another', [address])
             self.recover()
             self.assertIs(State.ROLLING_BACK, self.state())
         self.recover()
@@ -716,7 +716,7 @@ class RollbackTest(SnapshotsTest):
         self.assertEqual((b'old', State.READY), (self.read(), self.state()))
 
     def test_snapshot_that_is_being_removed_is_refused(self) -> None:
-        self.process.lineage.releasing(self.target)
+        self.process.lineage.parent_release.releasing(self.target)
         self.assertRaises(errors.ParentReleased, self.roll_back)
         self.assertEqual((b'new', State.READY), (self.read(), self.state()))
 

@@ -54,11 +54,11 @@ class DeliveryTest(testtools.TestCase):
         self._update(clones, ours, state=state, image_id='', live=1, **values)
 
     def _update(self, table: sa.Table, *where: Any, **values: Any) -> None:
-        with self.process.lineage.writer.begin() as connection:
+        with self.process.lineage.database.writer.begin() as connection:
             connection.execute(sa.update(table).where(*where).values(values))
 
     def now(self, clone: Clone) -> Clone:
-        (row,) = self.process.lineage.page(Filters(uuid=clone.uuid))
+        (row,) = self.process.lineage.clones.page(Filters(uuid=clone.uuid))
         return row
 
     def recover(self) -> None:
@@ -126,7 +126,7 @@ class RestoredTest(DeliveryTest):
     def test_glance_image_of_a_reserved_row_is_ready_again(self) -> None:
         disk = self.disk()
         location = self.snapshot(disk)
-        (image,) = self.process.lineage.page(Filters(pool='images'))
+        (image,) = self.process.lineage.clones.page(Filters(pool='images'))
         self._update(
             parents,
             parents.c.image_id == image.image.id,
@@ -142,7 +142,7 @@ class RestoredTest(DeliveryTest):
     def test_deleted_disk_goes_to_the_trash_for_a_while(self) -> None:
         disk = self.disk()
         self.put_back(disk)
-        self.process.lineage.note_deletion('a call', disk.image)
+        self.process.lineage.deletions.note_deletion('a call', disk.image)
         self.recover()
         self.assert_in_trash(disk)
 
@@ -159,7 +159,7 @@ class RestoredTest(DeliveryTest):
     def test_image_in_doubt_stays_when_its_child_goes(self) -> None:
         disk = self.disk()
         self.snapshot(disk)
-        (image,) = self.process.lineage.page(Filters(pool='images'))
+        (image,) = self.process.lineage.clones.page(Filters(pool='images'))
         self.put_back(disk, State.UNDOING)
         self.recover()
         self.process.engine.remove(image, service.ASKED)
@@ -171,8 +171,8 @@ class RestoredTest(DeliveryTest):
         disk = self.disk()
         self.put_back(disk, State.UNDOING)
         self.recover()
-        retired = self.process.lineage.hold(self.now(disk), 'admin', 30)
-        self.process.lineage.move(retired, State.RESTORING)
+        retired = self.process.lineage.leases.hold(self.now(disk), 'admin', 30)
+        self.process.lineage.clones.transition(retired, State.RESTORING)
         self.recover()
         self.assert_lives(disk)
 
@@ -210,7 +210,9 @@ class UndeliveredTest(DeliveryTest):
         def delete(act: str, when: str) -> None:
             if (act, when) == ('mark_delivered', 'after'):
                 name = self.world.child(self.request.name)
-                self.world.process().lineage.note_deletion('a call', name)
+                self.world.process().lineage.deletions.note_deletion(
+                    'a call', name
+                )
 
         self.ceph.on_act = delete
         self.assertRaises(errors.CreationOutdated, self.disk)
@@ -318,7 +320,7 @@ class NamedSnapshotTest(DeliveryTest):
         self.ceph.fail('take_snapshot', errors.CephForbidden(act='', pool=''))
         self.assertRaises(errors.CephForbidden, self.take)
         self.recover()
-        left = self.process.lineage.snapshots_of(self.made.image)
+        left = self.process.lineage.snapshots.snapshots_of(self.made.image)
         self.assertEqual([], left)
         self.take()
         self.assertEqual(['nova-resize'], self.snapshots())

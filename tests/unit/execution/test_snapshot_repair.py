@@ -134,6 +134,6 @@ class RepairTest(testtools.TestCase):
         self.process.reconciler.look()
         self.service.pass_time()
         self.process.sweep_until_quiet(State.RETIRED)
-        left = self.process.lineage.snapshots_of(self.image)
+        left = self.process.lineage.snapshots.snapshots_of(self.image)
         self.assertNotIn(ParentState.PLANNED, [each.state for each in left])
         self.assertEqual(b'golden', self.ceph.read(disk.image, 0, 6))

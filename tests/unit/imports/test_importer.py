@@ -32,7 +32,9 @@ class BasesTest(testtools.TestCase):
 
     def base(self) -> object:
         """Return the newest row of the image."""
-        return self.process.lineage.bases(glance_image_id=self.image_id)[-1]
+        return self.process.lineage.image_imports.page(
+            glance_image_id=self.image_id
+        )[-1]
 
     def create(self) -> object:
         """Make a disk, whose base is imported meanwhile."""
@@ -84,7 +86,7 @@ class ImportTest(BasesTest):
         self.assertRaises(
             errors.ImageNotCloneable, self.engine.create_disk, asked
         )
-        self.assertEqual([], self.process.lineage.bases())
+        self.assertEqual([], self.process.lineage.image_imports.page())
 
     def test_many_who_ask_at_once_get_one_import(self) -> None:
         def ask(number: int) -> None:
@@ -101,7 +103,9 @@ class ImportTest(BasesTest):
         for thread in threads:
             thread.join()
         self.assertThat(told, matchers.HasLength(8))
-        self.assertThat(self.process.lineage.bases(), matchers.HasLength(1))
+        self.assertThat(
+            self.process.lineage.image_imports.page(), matchers.HasLength(1)
+        )
 
     def test_beat_changes_when_something_comes_on(self) -> None:
         def beat() -> str:
@@ -127,7 +131,7 @@ class ImportTest(BasesTest):
         self.assertRaises(
             errors.ImageForbidden, self.engine.create_disk, self.request
         )
-        self.assertEqual([], self.process.lineage.bases())
+        self.assertEqual([], self.process.lineage.image_imports.page())
 
     def test_outlook_tells_the_way_and_the_base(self) -> None:
         verdict, outlook = self.engine.is_cloneable(self.image_id)
@@ -247,19 +251,23 @@ class RefusalTest(BasesTest):
             self.service.change_image(image_id, **facts)
             asked = service.request(image_id, imports=True)
             self.assertRaises(error, self.engine.create_disk, asked)
-        self.assertEqual([], self.process.lineage.bases())
+        self.assertEqual([], self.process.lineage.image_imports.page())
 
     def test_nothing_is_imported_beside_managers_that_know_no_bases(
         self,
     ) -> None:
-        self.process.lineage.register_worker('old', 'host', 1, '1', '1.2')
+        self.process.lineage.workers.register_worker(
+            'old', 'host', 1, '1', '1.2'
+        )
         refused = self.assertRaises(
             errors.ImportRefused, self.engine.create_disk, self.request
         )
         self.assertIn('older release', str(refused))
-        self.assertEqual([], self.process.lineage.bases())
-        self.process.lineage.register_worker('new', 'host', 1, '2', '1.3')
-        self.process.lineage.worker_stopped('old')
+        self.assertEqual([], self.process.lineage.image_imports.page())
+        self.process.lineage.workers.register_worker(
+            'new', 'host', 1, '2', '1.3'
+        )
+        self.process.lineage.workers.worker_stopped('old')
         self.run_import()
 
     def test_full_pool_is_waited_for(self) -> None:
@@ -282,8 +290,8 @@ class RefusalTest(BasesTest):
         self.assert_nothing_left()
 
     def test_dropped_import_ends_and_leaves_nothing(self) -> None:
-        self.service.glance.on_piece = lambda: self.process.lineage.drop_base(
-            self.base(), 'enough'
+        self.service.glance.on_piece = lambda: (
+            self.process.lineage.base_images.drop_base(self.base(), 'enough')
         )
         self.run_import()
         self.assertIs(ImportState.DROPPED, self.base().state)
@@ -305,7 +313,9 @@ class RefusalTest(BasesTest):
         self.assertRaises(
             errors.ImageNotFound, self.engine.create_disk, self.request
         )
-        self.assertThat(self.process.lineage.bases(), matchers.HasLength(1))
+        self.assertThat(
+            self.process.lineage.image_imports.page(), matchers.HasLength(1)
+        )
 
     def test_image_deactivated_or_replaced_during_its_import_is_dropped(
         self,
@@ -369,7 +379,7 @@ class RefusalTest(BasesTest):
 
     def images_of_bases(self) -> list[object]:
         """Return the rows of RBD images that were to be bases."""
-        return list(self.process.lineage.page(Filters(kind=Kind.BASE)))
+        return list(self.process.lineage.clones.page(Filters(kind=Kind.BASE)))
 
     def test_import_that_nobody_waits_for_ends_and_gives_its_slot_back(
         self,
@@ -417,12 +427,14 @@ class RefusalTest(BasesTest):
             )
             self.service.pass_time_without_callers()
             image = self.service.glance.images[image_id]
-            self.process.lineage.want_base(
+            self.process.lineage.image_imports.want_base(
                 self.service.ceph.fsid, image_id, image.checksum, MIB, again
             )
             self.service.pass_time_without_callers() if again else None
             self.process.importer.run_next()
-            (base,) = self.process.lineage.bases(glance_image_id=image_id)
+            (base,) = self.process.lineage.image_imports.page(
+                glance_image_id=image_id
+            )
             self.assertIs(ImportState.READY, base.state)
 
     def test_stopped_process_puts_the_import_back(self) -> None:
@@ -471,7 +483,9 @@ class CopyTest(BasesTest):
         other = service.request(self.image_id, imports=True)
         disk = self.service.process().engine.create_disk(other)
         self.assertEqual('images', disk.parent.snapshot.image.pool)
-        self.assertThat(self.process.lineage.bases(), matchers.HasLength(1))
+        self.assertThat(
+            self.process.lineage.image_imports.page(), matchers.HasLength(1)
+        )
 
     def test_image_that_is_here_by_then_is_not_imported(self) -> None:
         self.assertRaises(

@@ -42,7 +42,9 @@ class CreateAndReleaseTest(testtools.TestCase):
                     releaser.recovery.releaser.release(parent)
 
             for _ in range(ROUNDS):
-                (parent,) = releaser.lineage.parents(glance_image_id=image_id)
+                (parent,) = releaser.lineage.parents.page(
+                    glance_image_id=image_id
+                )
                 creating = threads.submit(create)
                 threads.submit(release).result()
                 disk = creating.result()

@@ -40,8 +40,8 @@ def _import(process: Process, image_id: str) -> None:
 
 
 def _drop(process: Process, image_id: str) -> None:
-    (base,) = process.lineage.bases((ImportState.READY,))
-    process.lineage.drop_base(base, 'enough')
+    (base,) = process.lineage.image_imports.page((ImportState.READY,))
+    process.lineage.base_images.drop_base(base, 'enough')
     process.recovery.retire_begun()
     process.garbage_collector.sweep()
 
@@ -55,7 +55,7 @@ class BaseCrashTest(dying.CrashTest):
         self.assertIs(State.READY, disk.state)
         self.assertEqual(DATA[:9], world.ceph.read(disk.image, 0, 9))
         process.sweep_until_quiet()
-        (base,) = process.lineage.bases((ImportState.READY,))
+        (base,) = process.lineage.image_imports.page((ImportState.READY,))
         self.assertEqual(
             {disk.image.name, base.clone.image.name},
             set(world.ceph.named('vms')),
@@ -91,8 +91,8 @@ class ImportTest(BaseCrashTest):
     def test_nothing_half_written_is_ever_a_parent(self) -> None:
         def check(world: Service, image_id: str) -> None:
             process = world.process()
-            (base,) = process.lineage.bases()
-            parent = process.lineage.parent_of_base(base)
+            (base,) = process.lineage.image_imports.page()
+            parent = process.lineage.base_images.parent_of_base(base)
             self.assertEqual(
                 base.state is ImportState.READY, parent is not None
             )
@@ -102,8 +102,8 @@ class ImportTest(BaseCrashTest):
     def test_dropped_instead_it_leaves_nothing(self) -> None:
         def check(world: Service, image_id: str) -> None:
             process = world.process()
-            (base,) = process.lineage.bases()
-            process.lineage.drop_base(base, 'enough')
+            (base,) = process.lineage.image_imports.page()
+            process.lineage.base_images.drop_base(base, 'enough')
             self.assert_nothing(world)
 
         self.each_death(_wanted, _import, check)
@@ -113,7 +113,7 @@ class DropTest(BaseCrashTest):
     def test_base_is_there_or_goes_for_good(self) -> None:
         def check(world: Service, image_id: str) -> None:
             process = world.process()
-            (base,) = process.lineage.bases()
+            (base,) = process.lineage.image_imports.page()
             if base.state is ImportState.READY:
                 self.assert_whole(world, image_id)
             self.assert_nothing(world)

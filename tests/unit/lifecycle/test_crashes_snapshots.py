@@ -64,7 +64,9 @@ class NamedSnapshotTest(dying.CrashTest):
         def check(world: Service, golden: str) -> None:
             made = _create(world.process(), golden)
             self.assertEqual(1, len(self.taken(world)))
-            rows = world.process().lineage.snapshots_of(made.snapshot.image)
+            rows = world.process().lineage.snapshots.snapshots_of(
+                made.snapshot.image
+            )
             self.assertEqual([made], rows)
             self.assert_all_go(world, golden)
 
@@ -84,7 +86,7 @@ class NamedSnapshotTest(dying.CrashTest):
             process = world.process()
             tree.settle(process)
             disk = process.engine.get_disk('vms', tree.name_of(golden))
-            rows = process.lineage.snapshots_of(disk.image)
+            rows = process.lineage.snapshots.snapshots_of(disk.image)
             self.assertEqual(len(rows), len(self.taken(world)))
             self.assert_all_go(world, golden)
 
@@ -95,7 +97,7 @@ class NamedSnapshotTest(dying.CrashTest):
             process = world.process()
             tree.settle(process)
             disk = process.engine.get_disk('vms', tree.name_of(golden))
-            rows = process.lineage.snapshots_of(disk.image)
+            rows = process.lineage.snapshots.snapshots_of(disk.image)
             self.assertEqual(len(rows), len(self.taken(world)))
             _remove(process, golden)
             self.assertEqual([], self.taken(world))
@@ -144,17 +146,17 @@ class FlattenTest(dying.CrashTest):
         location = tree.snapshot(process, golden)
         tree.register(world, tree.next_id(golden), location)
         tree.delete(process, golden)
-        image = process.lineage.find(
+        image = process.lineage.clones.find(
             world.ceph.fsid, 'images', '', tree.next_id(golden)
         )
-        process.lineage.want_flatten(image, FlattenReason.RELEASE)
+        process.lineage.flattens.want_flatten(image, FlattenReason.RELEASE)
         return golden
 
     def test_it_is_finished_and_lets_go_what_was_above(self) -> None:
         def check(world: Service, golden: str) -> None:
             process = world.process()
             tree.settle(process)
-            (flatten,) = process.lineage.flattens()
+            (flatten,) = process.lineage.flattens.page()
             self.assertIs(FlattenState.DONE, flatten.state)
             image = flatten.clone
             self.assertFalse(image.attached)

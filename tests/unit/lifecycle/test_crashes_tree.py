@@ -27,12 +27,12 @@ class TreeCrashTest(dying.CrashTest):
         """Assert that rows and Ceph agree when all work is done."""
         process = world.process()
         tree.settle(process)
-        rows = process.lineage.page(Filters(), limit=1000)
+        rows = process.lineage.clones.page(Filters(), limit=1000)
         for clone in rows:
             self._assert_as_promised(world, clone)
-        parents = {each.id: each for each in process.lineage.parents()}
+        parents = {each.id: each for each in process.lineage.parents.page()}
         for parent in parents.values():
-            wanted = process.lineage.has_children(parent)
+            wanted = process.lineage.clones.has_children(parent)
             if parent.purpose is Purpose.EDGE and not wanted:
                 self.assertIs(ParentState.RELEASED, parent.state)
             if wanted:
@@ -118,7 +118,7 @@ class SnapshotDiskTest(TreeCrashTest):
     def assert_made_or_not(self, world: Service, golden: str) -> None:
         process = self.assert_settled(world)
         self.assert_reads(world, 'vms', tree.name_of(golden), 1)
-        made = process.lineage.page(
+        made = process.lineage.clones.page(
             Filters(kind=Kind.IMAGE, states=(State.READY,))
         )
         if made:
@@ -268,7 +268,9 @@ class AdoptTest(TreeCrashTest):
         def check(world: Service, golden: str) -> None:
             world.process().reconciler.look()
             process = self.assert_settled(world)
-            (adopted,) = process.lineage.page(Filters(kind=Kind.ADOPTED))
+            (adopted,) = process.lineage.clones.page(
+                Filters(kind=Kind.ADOPTED)
+            )
             self.assertIs(State.RETIRED, adopted.state)
             self.assert_reads(world, 'vms', tree.name_of(golden), 1)
             tree.delete(process, golden)
@@ -329,6 +331,6 @@ class ReleaseTest(TreeCrashTest):
 
 def release_images(process: Process, golden: str) -> list[Clone]:
     """Return the rows of an image that was adopted."""
-    return process.lineage.page(
+    return process.lineage.clones.page(
         Filters(glance_image_id=golden, kind=Kind.ADOPTED)
     )

@@ -56,7 +56,7 @@ class LateV1Test(testtools.TestCase):
     def test_a_disk_that_is_ready_before_a_deletions_commit_goes(self) -> None:
         """It was not yet there when the deletion looked."""
         other = self.service.process()
-        begin = type(self.process.lineage).begin_deletions
+        begin = type(self.process.lineage.deletion).begin_deletions
 
         def begin_late(*given: object) -> object:
             answer = begin(*given)
@@ -69,7 +69,7 @@ class LateV1Test(testtools.TestCase):
         self.create()
         self.engine.delete_disk('vms', self.request.name)
         with mock.patch.object(
-            type(self.process.lineage),
+            type(self.process.lineage.deletion),
             'begin_deletions',
             begin_late,
         ):
@@ -139,7 +139,7 @@ class LateV1Test(testtools.TestCase):
         def delete(act: str, when: str) -> None:
             if (act, when) == ('clone', 'before'):
                 # As it looks when it was first: the row was not there yet.
-                self.process.lineage.note_deletion(
+                self.process.lineage.deletions.note_deletion(
                     '', self.service.child(self.request.name)
                 )
 

@@ -143,7 +143,7 @@ def test_image_that_glance_deletes_while_it_is_restored_goes_too(monkeypatch):
         )
         release.retire(image_id)
         chain.process.recovery.sweep()
-        (retired,) = chain.process.lineage.page(
+        (retired,) = chain.process.lineage.clones.page(
             service.Filters(states=(states.State.RETIRED,))
         )
         release.restore(retired)

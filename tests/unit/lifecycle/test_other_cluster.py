@@ -46,10 +46,12 @@ class OtherClusterTest(testtools.TestCase):
     def test_no_sweep_finds_the_rows_of_another_cluster(self) -> None:
         lineage = self.process.lineage
         ready, deleting, retired = self.disks
-        lineage.want_flatten(ready, FlattenReason.ASKED)
-        lineage.move(deleting, State.DELETING)
-        lineage.move(lineage.move(retired, State.DELETING), State.RETIRED)
-        states = [clone.state for clone in lineage.page(Filters())]
+        lineage.flattens.want_flatten(ready, FlattenReason.ASKED)
+        lineage.clones.transition(deleting, State.DELETING)
+        lineage.clones.transition(
+            lineage.clones.transition(retired, State.DELETING), State.RETIRED
+        )
+        states = [clone.state for clone in lineage.clones.page(Filters())]
         other = self.other()
         other.reconciler.look()
         other.recovery.sweep()
@@ -59,5 +61,5 @@ class OtherClusterTest(testtools.TestCase):
         other.expiry.look()
         self.assertFalse(other.flattener.run_next())
         self.assertEqual(
-            states, [clone.state for clone in lineage.page(Filters())]
+            states, [clone.state for clone in lineage.clones.page(Filters())]
         )

@@ -24,12 +24,12 @@ class FlattenerTest(testtools.TestCase):
         self.image_id = self.service.add_image()
 
     def want(self, clone: Clone, forced: bool = False) -> Flatten:
-        return self.process.lineage.want_flatten(
+        return self.process.lineage.flattens.want_flatten(
             clone, FlattenReason.RELEASE, forced
         )
 
     def flatten(self) -> Flatten:
-        (only,) = self.process.lineage.flattens()
+        (only,) = self.process.lineage.flattens.page()
         return only
 
     def test_flattened_disk_keeps_its_data_and_needs_no_parent(self) -> None:
@@ -58,7 +58,7 @@ class FlattenerTest(testtools.TestCase):
     def test_child_that_is_being_made_is_waited_for(self) -> None:
         def act(name: str, when: str) -> None:
             if (name, when) == ('clone', 'after'):
-                self.want(self.process.lineage.page(Filters())[0])
+                self.want(self.process.lineage.clones.page(Filters())[0])
                 self.service.process().flattener.run_next()
 
         self.ceph.on_act = act
@@ -72,7 +72,9 @@ class FlattenerTest(testtools.TestCase):
 
         def act(name: str, when: str) -> None:
             if (name, when) == ('flatten', 'before'):
-                self.process.lineage.cancel_flatten(wanted, 'not wanted')
+                self.process.lineage.flattens.cancel_flatten(
+                    wanted, 'not wanted'
+                )
 
         self.ceph.on_act = act
         self.assertTrue(self.process.flattener.run_next())

@@ -24,18 +24,18 @@ def importer(request):
 
 def test_a_dropped_base_goes_though_glance_has_its_image(importer):
     base = importer.make()
-    importer.lineage.drop_base(base, 'idle')
+    importer.lineage.base_images.drop_base(base, 'idle')
     importer.process.sweep_until_quiet()
     importer.assert_nothing_left()
-    now = importer.lineage.base(base.uuid)
+    now = importer.lineage.image_imports.base(base.uuid)
     assert now.state is ImportState.DROPPED
     assert now.clone.state is State.DELETED
 
 
 def test_a_releasing_snapshot_of_a_base_may_go_before_its_image(importer):
     base = importer.make()
-    dropped = importer.lineage.drop_base(base, 'idle')
-    (parent,) = importer.lineage.unneeded_parents(0, 10)
+    dropped = importer.lineage.base_images.drop_base(base, 'idle')
+    (parent,) = importer.lineage.pending.unneeded_parents(0, 10)
     importer.process.recovery.releaser.release(parent)
     assert importer.world.ceph.snapshots(dropped.clone.image) == []
     importer.process.sweep_until_quiet()
@@ -47,23 +47,23 @@ def test_a_base_stays_while_nobody_drops_it(importer):
     importer.world.pass_time()
     importer.process.sweep_until_quiet()
     importer.process.reconciler.look()
-    now = importer.lineage.base(base.uuid)
+    now = importer.lineage.image_imports.base(base.uuid)
     assert (now.state, now.clone.state) == (ImportState.READY, State.READY)
-    assert importer.lineage.parent_of_base(base) is not None
+    assert importer.lineage.base_images.parent_of_base(base) is not None
     disk = importer.disk_of(base)
     importer.process.engine.remove(disk, service.ASKED)
     importer.process.sweep_until_quiet()
-    assert importer.lineage.parent_of_base(base) is not None
+    assert importer.lineage.base_images.parent_of_base(base) is not None
 
 
 def test_a_base_is_dropped_once_its_disks_are_gone(importer):
     base = importer.make()
     disk = importer.disk_of(base)
     with pytest.raises(errors.ParentHasChildren):
-        importer.lineage.drop_base(base, 'idle')
+        importer.lineage.base_images.drop_base(base, 'idle')
     importer.process.engine.remove(disk, service.ASKED)
     importer.process.sweep_until_quiet()
-    importer.lineage.drop_base(base, 'idle')
+    importer.lineage.base_images.drop_base(base, 'idle')
     importer.process.sweep_until_quiet()
     importer.assert_nothing_left()
 
@@ -75,9 +75,9 @@ def test_what_a_dead_importer_left_is_undone(importer, steps):
     acts = [
         lambda: importer.create(clone),
         lambda: importer.tag(clone),
-        lambda: importer.plan(importer.lineage.bases()[0].clone),
+        lambda: importer.plan(importer.lineage.image_imports.page()[0].clone),
         lambda: importer.take(
-            importer.plan(importer.lineage.bases()[0].clone)
+            importer.plan(importer.lineage.image_imports.page()[0].clone)
         ),
     ]
     for act in acts[:steps]:
@@ -109,7 +109,9 @@ def test_a_living_importers_image_is_left_alone(importer, steps):
     importer.process.garbage_collector.sweep()
     importer.process.reconciler.look()
     assert importer.world.ceph.inventory() == before
-    assert importer.lineage.bases()[0].clone.state is State.RESERVED
+    assert (
+        importer.lineage.image_imports.page()[0].clone.state is State.RESERVED
+    )
 
 
 def test_parents_that_cannot_be_released_keep_no_other_from_it(monkeypatch):
@@ -124,12 +126,14 @@ def test_parents_that_cannot_be_released_keep_no_other_from_it(monkeypatch):
             process.engine.remove(disk, service.ASKED)
             process.garbage_collector.sweep()
         world.pass_time()
-        *stay, goes = process.lineage.unneeded_parents(0, 10)
+        *stay, goes = process.lineage.pending.unneeded_parents(0, 10)
         forbidden = errors.CephForbidden(act='', pool='')
         world.ceph.fail('unprotect', forbidden, times=len(stay))
         for _ in range(3):
             process.recovery.sweep()
-        left = {each.id for each in process.lineage.unneeded_parents(0, 10)}
+        left = {
+            each.id for each in process.lineage.pending.unneeded_parents(0, 10)
+        }
         assert goes.id not in left
 
 
@@ -156,12 +160,12 @@ def test_a_child_that_was_taken_at_once_keeps_its_parent(monkeypatch):
         world.ceph.fail('clone', errors.CephUnavailable(act='clone'))
         with pytest.raises(errors.CephUnavailable):
             process.engine.create_disk(request)
-        (parent,) = process.lineage.parents()
+        (parent,) = process.lineage.parents.page()
         # The count in the releaser's own transaction misses it. One server
         # is never like that.
         monkeypatch.setattr(release, 'refuse_children', lambda *given: None)
         with pytest.raises(errors.ParentHasChildren):
             process.recovery.releaser.remove(parent, service.ASKED)
-        (now,) = process.lineage.parents()
+        (now,) = process.lineage.parents.page()
         assert now.state is ParentState.ACTIVE
         assert process.engine.create_disk(request).state is State.READY

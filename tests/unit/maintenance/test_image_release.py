@@ -107,7 +107,9 @@ class RestoreTest(ReleaseTest):
         self.assertRaises(errors.NotRetired, self.release.restore, other)
 
     def test_what_is_being_destroyed_is_refused(self) -> None:
-        self.process.lineage.hold(self.retired, 'a garbage collector', 5)
+        self.process.lineage.leases.hold(
+            self.retired, 'a garbage collector', 5
+        )
         self.assertRaises(errors.DiskBusy, self.release.restore, self.retired)
 
     def disks(self) -> list[str]:

@@ -44,7 +44,7 @@ class SurveyTest(testtools.TestCase):
 
     def row(self, image_id: str):
         made = Filters(glance_image_id=image_id, kind=Kind.IMAGE)
-        (clone,) = self.process.lineage.page(made)
+        (clone,) = self.process.lineage.clones.page(made)
         return clone
 
     def waive_patience(self) -> None:
@@ -91,12 +91,12 @@ class SurveyTest(testtools.TestCase):
     def test_an_image_that_is_destroyed_is_not_adopted(self):
         image = self.snapshot()
         snap = self.ceph.find_snapshot('images', '', image.name, 'snap')
-        parent = self.process.lineage.find_parent(snap.snapshot)
+        parent = self.process.lineage.parents.find_parent(snap.snapshot)
         self.process.absent_images.image_deleted(image.name)
         self.process.sweep_until_quiet()
         adopter = self.process.garbage_collector.adopter
         self.assertIsNone(adopter.adopt_if_gone(parent))
-        adopted = self.process.lineage.page(Filters(kind=Kind.ADOPTED))
+        adopted = self.process.lineage.clones.page(Filters(kind=Kind.ADOPTED))
         self.assertEqual([], adopted)
 
     def read_one_by_one(self) -> None:
@@ -112,7 +112,7 @@ class SurveyTest(testtools.TestCase):
             self.process.engine.create_disk(service.request(image_id))
             self.service.delete_image(image_id)
         self.process.reconciler.look()
-        adopted = self.process.lineage.page(Filters(kind=Kind.ADOPTED))
+        adopted = self.process.lineage.clones.page(Filters(kind=Kind.ADOPTED))
         self.assertEqual(deleted, [each.glance_image_id for each in adopted])
 
     def test_images_are_looked_at_closely_in_turn(self):
@@ -150,7 +150,7 @@ class DepthTest(testtools.TestCase):
             world.register_image(image_id, location, disk.size_bytes)
             images.append(image_id)
             disk = process.engine.create_disk(service.request(image_id))
-        wanted = process.lineage.flattens((FlattenState.WANTED,))
+        wanted = process.lineage.flattens.page((FlattenState.WANTED,))
         self.assertEqual(
             [(images[0], FlattenReason.DEPTH)],
             [(each.clone.image.name, each.why) for each in wanted],
@@ -174,8 +174,10 @@ class BaseTest(testtools.TestCase):
         self.service.ceph.trash(self.image())
         process = self.importer.process
         process.reconciler.look()
-        self.assertIsNone(process.lineage.parent_of_base(self.base))
-        now = process.lineage.base(self.base.uuid)
+        self.assertIsNone(
+            process.lineage.base_images.parent_of_base(self.base)
+        )
+        now = process.lineage.image_imports.base(self.base.uuid)
         self.assertIs(ImportState.DROPPED, now.state)
         self.assertIs(State.RETIRED, now.clone.state)
         self.importer.disk_of(self.importer.make())
@@ -186,5 +188,5 @@ class BaseTest(testtools.TestCase):
     def test_what_is_retired_of_an_image_is_not_its_base(self) -> None:
         release = tree.release(self.importer.process)
         self.assertEqual([], release.retire(self.importer.image_id))
-        now = self.importer.lineage.base(self.base.uuid)
+        now = self.importer.lineage.image_imports.base(self.base.uuid)
         self.assertEqual(self.base, now)

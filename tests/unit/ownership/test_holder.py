@@ -164,7 +164,7 @@ class _Loss:
         held = self._thief.held()
         stolen = [self._steal(row) for row in held]
         fences = {row.id: row.fence for row in stolen}
-        self._thief.renew_all(fences, 'thief', 600)
+        self._thief.leases.renew_all(fences, 'thief', 600)
         flatten = None if held else self._steal_flatten()
         if held or flatten:
             self.happened = True
@@ -178,7 +178,9 @@ class _Loss:
     def _steal_flatten(self) -> Flatten | None:
         for _ in range(20):
             self._world.end_leases()
-            flatten = self._thief.next_flatten('thief', 600, 9, shut_out=())
+            flatten = self._thief.flattens.next_flatten(
+                'thief', 600, 9, shut_out=()
+            )
             if flatten is not None:
                 return flatten
         return None
@@ -200,10 +202,12 @@ class HolderTest(testtools.TestCase):
         self.lineage = self.process.lineage
         name = _disk(self.world)
         disk = self.process.engine.get_disk('vms', name)
-        self.disk = self.holder.taken(self.lineage.move, disk, State.RESIZING)
+        self.disk = self.holder.taken(
+            self.lineage.clones.transition, disk, State.RESIZING
+        )
 
     def expires_at(self):
-        (row,) = self.lineage.held()
+        (row,) = self.lineage.workers.held()
         return row.lease_expires_at
 
     def wait_until(self, done, what: str) -> None:
@@ -225,12 +229,14 @@ class HolderTest(testtools.TestCase):
             guard.permit()
 
     def test_renewing_outlives_the_database(self) -> None:
-        renew_all = self.lineage.renew_all
+        renew_all = self.lineage.leases.renew_all
         down = errors.DatabaseUnavailable(reason='down')
         # A database cannot be stopped under SQLite.
         with (
             mock.patch.object(
-                type(self.lineage), 'renew_all', side_effect=[down, down]
+                type(self.lineage.leases),
+                'renew_all',
+                side_effect=[down, down],
             ) as failing,
             self.holder.working_on(self.disk),
         ):
@@ -245,7 +251,7 @@ class HolderTest(testtools.TestCase):
         with (
             ours.working_on(disk),
             # That nothing is asked can be seen in no row.
-            mock.patch.object(type(self.lineage), 'renew_all') as asked,
+            mock.patch.object(type(self.lineage.leases), 'renew_all') as asked,
         ):
             guard.permit()
         asked.assert_not_called()
@@ -255,7 +261,7 @@ class HolderTest(testtools.TestCase):
         with self.holder.working_on(self.disk):
             guard.permit(time.monotonic() - LEASE_S)
             self.world.end_leases()
-            held = self.world.process().lineage.hold(
+            held = self.world.process().lineage.leases.hold(
                 self.disk, 'other', 600, shut_out=()
             )
             self.world.ceph.connected_at = time.monotonic()
@@ -263,7 +269,9 @@ class HolderTest(testtools.TestCase):
                 errors.LeaseLost, self.world.ceph.trash, self.disk.image
             )
         self.assertIn(self.disk.image.name, self.world.ceph.named('vms'))
-        self.assertEqual([held.fence], [r.fence for r in self.lineage.held()])
+        self.assertEqual(
+            [held.fence], [r.fence for r in self.lineage.workers.held()]
+        )
 
     def test_a_permit_is_confirmed_for_a_connection_once(self) -> None:
         ours = holder.Holder(self.lineage, 'me', 60)
@@ -272,20 +280,22 @@ class HolderTest(testtools.TestCase):
             connected_at = time.monotonic()
             guard.permit(connected_at)
             # That nothing is asked can be seen in no row.
-            with mock.patch.object(type(self.lineage), 'renew_all') as asked:
+            with mock.patch.object(
+                type(self.lineage.leases), 'renew_all'
+            ) as asked:
                 guard.permit(connected_at)
         asked.assert_not_called()
 
     def test_without_a_database_nothing_uncertain_is_permitted(self) -> None:
         down = errors.DatabaseUnavailable(reason='down')
         hold = self.holder.hold_on(
-            self.disk, lambda: self.lineage.renew_all({}, 'me', LEASE_S)
+            self.disk, lambda: self.lineage.leases.renew_all({}, 'me', LEASE_S)
         )
         hold.patience_s = 0
         # A database cannot be stopped under SQLite.
         with (
             mock.patch.object(
-                type(self.lineage), 'renew_all', side_effect=down
+                type(self.lineage.leases), 'renew_all', side_effect=down
             ),
             guard.acting(hold),
         ):
@@ -304,33 +314,35 @@ class HolderTest(testtools.TestCase):
             guard.permit()
 
     def test_a_late_holder_is_shut_out_first(self) -> None:
-        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
+        self.lineage.workers.note_addresses(self.disk.owner, [ADDRESS])
         self.world.end_leases()
         other = self.world.process()
         self.assertRaises(
             errors.CephUnavailable, self._hold_without_ceph, other
         )
-        self.assertEqual(self.disk.owner, self.lineage.held()[0].owner)
+        self.assertEqual(self.disk.owner, self.lineage.workers.held()[0].owner)
         held = other.engine.holder.hold(self.disk)
         self.assertEqual({ADDRESS}, self.world.ceph.refused)
-        self.assertEqual((), self.lineage.addresses_of(self.disk.owner))
+        self.assertEqual(
+            (), self.lineage.workers.addresses_of(self.disk.owner)
+        )
         self.assertEqual(self.disk.fence + 1, held.fence)
 
     def test_no_holder_is_blocklisted_after_a_silent_database(self) -> None:
-        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
+        self.lineage.workers.note_addresses(self.disk.owner, [ADDRESS])
         self.world.end_leases()
         self.world.silence_database()
         other = self.world.process().engine.holder
         self.assertRaises(errors.DiskBusy, other.hold, self.disk)
         self.assertEqual(set(), self.world.ceph.refused)
         # The holder lives, and renews its lease by then.
-        self.lineage.renew(self.disk, 60)
+        self.lineage.leases.renew(self.disk, 60)
         self.wait_until(self._leases_are_trusted, 'leases are not trusted')
         self.assertRaises(errors.DiskBusy, other.hold, self.disk)
         self.assertEqual(set(), self.world.ceph.refused)
 
     def test_a_lease_after_a_silence_its_row_is_taken_over(self) -> None:
-        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
+        self.lineage.workers.note_addresses(self.disk.owner, [ADDRESS])
         self.world.end_leases()
         self.world.silence_database()
         other = self.world.process().engine.holder
@@ -340,13 +352,13 @@ class HolderTest(testtools.TestCase):
         self.assertEqual({ADDRESS}, self.world.ceph.refused)
 
     def test_long_work_waits_for_the_database(self) -> None:
-        renew_all = self.lineage.renew_all
+        renew_all = self.lineage.leases.renew_all
         down = errors.DatabaseUnavailable(reason='down')
         with (
             self.holder.working_on(self.disk, long=True),
             # A database cannot be stopped under SQLite.
             mock.patch.object(
-                type(self.lineage), 'renew_all', side_effect=down
+                type(self.lineage.leases), 'renew_all', side_effect=down
             ) as failing,
         ):
             time.sleep(LEASE_S)
@@ -358,8 +370,8 @@ class HolderTest(testtools.TestCase):
             answers.join()
 
     def test_who_let_go_is_not_shut_out(self) -> None:
-        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
-        self.lineage.let_go(self.disk, 'why')
+        self.lineage.workers.note_addresses(self.disk.owner, [ADDRESS])
+        self.lineage.leases.let_go(self.disk, 'why')
         self.world.process().engine.holder.hold(self.disk)
         self.assertEqual(set(), self.world.ceph.refused)
 
@@ -367,7 +379,7 @@ class HolderTest(testtools.TestCase):
         self,
     ) -> None:
         log = self.useFixture(fixtures.FakeLogger())
-        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
+        self.lineage.workers.note_addresses(self.disk.owner, [ADDRESS])
         self.world.end_leases()
         self.world.ceph.fail(
             'shut_out', errors.CephForbidden(act='shut out', pool='')
@@ -379,7 +391,7 @@ class HolderTest(testtools.TestCase):
     def test_a_thread_that_is_late_keeps_its_row_from_its_process(
         self,
     ) -> None:
-        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
+        self.lineage.workers.note_addresses(self.disk.owner, [ADDRESS])
         with self.holder.working_on(self.disk):
             self.world.end_leases()
             self.assertRaises(errors.DiskBusy, self.holder.hold, self.disk)
@@ -388,7 +400,7 @@ class HolderTest(testtools.TestCase):
 
     def test_a_thread_that_hangs_is_shut_out_with_its_process(self) -> None:
         clock = self.useFixture(Clock())
-        self.lineage.note_addresses(self.disk.owner, [ADDRESS])
+        self.lineage.workers.note_addresses(self.disk.owner, [ADDRESS])
         with (
             testtools.ExpectedException(errors.LeaseLost),
             self.holder.working_on(self.disk),
@@ -400,11 +412,11 @@ class HolderTest(testtools.TestCase):
             guard.permit()
 
     def _leases_are_trusted(self) -> bool:
-        return self.lineage.may_take_over('me', LEASE_S)
+        return self.lineage.duties.may_take_over('me', LEASE_S)
 
     def _taken_over(self, owner: str, lease_s: float):
-        self.lineage.let_go(self.disk, 'why')
-        return self.lineage.hold(self.disk, owner, lease_s)
+        self.lineage.leases.let_go(self.disk, 'why')
+        return self.lineage.leases.hold(self.disk, owner, lease_s)
 
     def _hold_without_ceph(self, other: Process) -> None:
         self.world.ceph.fail(
@@ -493,7 +505,7 @@ def _to_flatten(world: Service) -> str:
     name = _disk(world)
     process = world.process()
     disk = process.engine.get_disk('vms', name)
-    process.lineage.want_flatten(disk, FlattenReason.RELEASE)
+    process.lineage.flattens.want_flatten(disk, FlattenReason.RELEASE)
     return name
 
 

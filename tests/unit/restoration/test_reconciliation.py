@@ -68,7 +68,7 @@ class ReconciliationTest(testtools.TestCase):
         lineage = self.process.lineage
         work = Reconciliation(
             self.world.ceph, lineage, CloneFormat.V2, ['vms'],
-            backup_at or lineage.now(),
+            backup_at or lineage.workers.now(),
             UNDO_DELAY_S,
             **how,
         )  # fmt: skip
@@ -148,11 +148,13 @@ class ReconciliationTest(testtools.TestCase):
         )
 
     def row_of(self, disk: Clone) -> Clone:
-        (found,) = self.process.lineage.page(Filters(uuid=disk.uuid))
+        (found,) = self.process.lineage.clones.page(Filters(uuid=disk.uuid))
         return found
 
     def row(self, name: str) -> Clone:
-        return self.process.lineage.find(self.world.ceph.fsid, 'vms', '', name)
+        return self.process.lineage.clones.find(
+            self.world.ceph.fsid, 'vms', '', name
+        )
 
     def assert_deletable(self, *disks: Clone) -> None:
         """Assert that each disk is known, and goes with all that it has."""
@@ -377,7 +379,7 @@ class SizeTest(ReconciliationTest):
         self.process.snapshots.create_snapshot('vms', disk.image.name, 'old')
         self.world.execute("UPDATE clones SET state = 'rolling-back'")
         self.back_up()
-        backup_at = self.process.lineage.now()
+        backup_at = self.process.lineage.workers.now()
         self.world.execute("UPDATE clones SET state = 'ready'")
         self.world.ceph.write(disk.image, 0, b'later')
         self.restore()
@@ -635,7 +637,7 @@ class DeferredDeletionTest(ReconciliationTest):
         self.assertEqual(told, self.reconcile())
         self.assertEqual([], self.reconcile())
         self.assertEqual(State.DELETING, self.row(name).state)
-        warrant = self.process.lineage.warrant_of(self.row(name))
+        warrant = self.process.lineage.warrants.warrant_of(self.row(name))
         self.assertEqual(Order.CALLER, warrant.order)
         self.go_on()
         self.process.recovery.retire_begun()
@@ -712,24 +714,24 @@ class DeferredDeletionTest(ReconciliationTest):
 
     def test_deletion_that_waits_is_not_forgotten(self) -> None:
         self.delete_by_name()
-        self.process.lineage.forget_deletions(-60)
+        self.process.lineage.deletions.forget_deletions(-60)
         self.assert_carried_out()
 
     def test_deletion_that_comes_meanwhile_is_carried_out(self) -> None:
         """It is committed after the disk's row was written."""
-        look = self.process.lineage.deferred_order
-        noted = self.process.lineage.note_deletion(
+        look = self.process.lineage.deferred_deletions.deferred_order
+        noted = self.process.lineage.deletions.note_deletion(
             'a-call', self.world.child(self.disk.image.name)
         )
 
         def defer(*given: Any) -> Any:
-            self.process.lineage.defer_deletion(noted)
+            self.process.lineage.deferred_deletions.defer_deletion(noted)
             return look(*given)
 
         # No caller comes between two statements by itself.
         self.useFixture(
             fixtures.MonkeyPatch(
-                'rbdcloner.db.lineage.Lineage.deferred_order',
+                'rbdcloner.db.clones.deferred_deletions.DeferredDeletions.deferred_order',
                 lambda _, *given: defer(*given),
             )
         )
@@ -925,7 +927,7 @@ class BlankDiskTest(ReconciliationTest):
         self,
     ) -> None:
         self.back_up()
-        backup_at = self.process.lineage.now()
+        backup_at = self.process.lineage.workers.now()
         self.restore()
         disk = self.begin()
         self.before = self.in_ceph()
@@ -1017,7 +1019,7 @@ class TreeTest(ReconciliationTest):
             ),
             self.reconcile(),
         )
-        (image,) = self.process.lineage.page(Filters(kind=Kind.IMAGE))
+        (image,) = self.process.lineage.clones.page(Filters(kind=Kind.IMAGE))
         self.assertEqual(Purpose.EDGE, image.parent.purpose)
         self.assertEqual(
             Purpose.GLANCE, self.row(below.image.name).parent.purpose
@@ -1042,13 +1044,15 @@ class TreeTest(ReconciliationTest):
         image_id = self.glance_image(self.create())
         self.back_up()
         self.restore()
-        (image,) = self.process.lineage.page(Filters(kind=Kind.IMAGE))
+        (image,) = self.process.lineage.clones.page(Filters(kind=Kind.IMAGE))
         self.world.ceph.glance_delete(image.image)
         self.before = self.in_ceph()
         self.assertEqual([(image_id, Outcome.UNEXPLAINED)], self.reconcile())
         self.assertEqual(
             State.READY,
-            self.process.lineage.page(Filters(kind=Kind.IMAGE))[0].state,
+            self.process.lineage.clones.page(Filters(kind=Kind.IMAGE))[
+                0
+            ].state,
         )
 
 
@@ -1057,7 +1061,9 @@ class StrangerTest(ReconciliationTest):
         self,
     ) -> None:
         text = self.world.ceph.lineage_mark('vms')
-        other = text.replace(self.process.lineage.age().mark.lineage, 'other')
+        other = text.replace(
+            self.process.lineage.generations.age().mark.lineage, 'other'
+        )
         self.world.ceph.mark_lineage('vms', text, other)
         generation = self.world.process().generation
         (why,) = generation.strangers(generation.see(), [])

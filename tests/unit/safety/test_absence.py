@@ -50,7 +50,7 @@ class AbsenceTest(testtools.TestCase):
         return image_id
 
     def row(self, image_id: str) -> Clone:
-        (clone,) = self.process.lineage.page(
+        (clone,) = self.process.lineage.clones.page(
             Filters(glance_image_id=image_id, kind=Kind.IMAGE)
         )
         return clone
@@ -195,7 +195,9 @@ class AdoptionTest(AbsenceTest):
         self.look()
         self.process.engine.remove(self.disk, service.ASKED)
         self.look()
-        (adopted,) = self.process.lineage.page(Filters(kind=Kind.ADOPTED))
+        (adopted,) = self.process.lineage.clones.page(
+            Filters(kind=Kind.ADOPTED)
+        )
         self.assertIs(State.RETIRED, adopted.state)
         self.service.pass_time()
         self.glance.images.update(known)
@@ -215,7 +217,12 @@ class AdoptionTest(AbsenceTest):
         asked = service.request(str(uuid.uuid4()), size_bytes=0)
         made = self.service.child(asked.name)
         self.ceph.clone(parent.snapshot, made, CloneFormat.V2, 22)
-        adoption = DiskAdoption(self.process.engine, self.ceph)
+        adoption = DiskAdoption(
+            self.process.engine,
+            self.ceph,
+            self.process.lineage,
+            self.process.engine.parents,
+        )
         disk = adoption.adopt(asked)
         self.ceph.trash(golden)
         self.look()
@@ -261,12 +268,12 @@ class BaseTest(testtools.TestCase):
             process.expiry.look()
             process.recovery.sweep()
             process.garbage_collector.sweep()
-            now = process.lineage.base(base.uuid)
+            now = process.lineage.image_imports.base(base.uuid)
             self.assertIs(expected, now.state)
         self.assertIs(State.RETIRED, now.clone.state)
         world.pass_time()
         process.garbage_collector.sweep()
-        now = process.lineage.base(base.uuid)
+        now = process.lineage.image_imports.base(base.uuid)
         self.assertIs(State.DELETED, now.clone.state)
 
 
@@ -289,13 +296,13 @@ class BrakeTest(AbsenceTest):
         self.age()
         self.assertEqual({State.READY}, self.states())
         self.assertEqual(1, self.logged.output.count('brake is engaged'))
-        (brake,) = self.process.lineage.brakes()
+        (brake,) = self.process.lineage.pools.brakes()
         self.assertIn('3 of 4 Glance images are missing', brake.reason)
 
     def test_few_absent_images_go(self) -> None:
         self.forget(*self.images[:LIMIT])
         self.age()
-        self.assertEqual([], self.process.lineage.brakes())
+        self.assertEqual([], self.process.lineage.pools.brakes())
         self.assertEqual({State.READY, State.RETIRED}, self.states())
 
     def test_brake_is_off_when_the_images_are_back(self) -> None:
@@ -303,21 +310,23 @@ class BrakeTest(AbsenceTest):
         self.look()
         self.glance.images.update(known)
         self.look()
-        self.assertEqual([], self.process.lineage.brakes())
+        self.assertEqual([], self.process.lineage.pools.brakes())
 
     def test_administrator_releases_the_brake(self) -> None:
         self.forget(*self.images)
         self.look()
-        self.assertEqual(1, self.process.lineage.release_brakes())
+        self.assertEqual(1, self.process.lineage.pools.release_brakes())
         self.age()
         self.assertEqual({State.RETIRED}, self.states())
-        self.assertEqual([], self.process.lineage.brakes())
+        self.assertEqual([], self.process.lineage.pools.brakes())
 
     def test_brake_keeps_what_is_in_the_trash(self) -> None:
         self.forget(self.images[0])
         self.age()
         self.service.pass_time()
-        self.process.lineage.engage_brake(self.ceph.fsid, 'expiry', 'a test')
+        self.process.lineage.pools.engage_brake(
+            self.ceph.fsid, 'expiry', 'a test'
+        )
         self.process.garbage_collector.sweep()
         self.assertIs(State.RETIRED, self.state(self.images[0]))
 
@@ -356,14 +365,16 @@ class PoolTest(AbsenceTest):
         for process in (self.process, self.service.process()):
             process.reconciler.look()
         self.assertIs(State.READY, self.disk_state())
-        (brake,) = self.process.lineage.brakes()
+        (brake,) = self.process.lineage.pools.brakes()
         self.assertIn('Pool vms', brake.reason)
 
     def test_retired_row_of_a_pool_that_was_renamed_away_stays(self) -> None:
         self.process.engine.remove(self.disk, service.ASKED)
         self.rename()
         self.process.garbage_collector.sweep()
-        (clone,) = self.process.lineage.page(Filters(uuid=self.disk.uuid))
+        (clone,) = self.process.lineage.clones.page(
+            Filters(uuid=self.disk.uuid)
+        )
         self.assertIs(State.RETIRED, clone.state)
 
     def test_pool_that_has_its_name_again_is_the_one_it_was(self) -> None:
@@ -372,13 +383,13 @@ class PoolTest(AbsenceTest):
         self.ceph.rename_pool('vms', 'empty')
         self.ceph.rename_pool('vms-old', 'vms')
         self.look()
-        self.assertEqual([], self.process.lineage.brakes())
+        self.assertEqual([], self.process.lineage.pools.brakes())
         self.assertIs(State.READY, self.disk_state())
 
     def test_administrator_says_that_a_new_pool_is_the_right_one(self) -> None:
         self.rename()
         self.look()
-        self.process.lineage.release_brakes()
+        self.process.lineage.pools.release_brakes()
         self.look()
-        self.assertEqual([], self.process.lineage.brakes())
+        self.assertEqual([], self.process.lineage.pools.brakes())
         self.assertRaises(errors.DiskNotFound, self.disk_state)

@@ -33,7 +33,7 @@ class GateTest(testtools.TestCase):
         )
 
     def now(self) -> Clone:
-        (row,) = self.process.lineage.page(Filters(uuid=self.disk.uuid))
+        (row,) = self.process.lineage.clones.page(Filters(uuid=self.disk.uuid))
         return row
 
     def assert_there(self) -> None:
@@ -56,7 +56,7 @@ class OrderTest(GateTest):
         self.process.sweep_until_quiet()
         self.assertEqual(
             Warrant(Order.CALLER, 'its deletion', 'req-1'),
-            self.process.lineage.warrant_of(self.disk),
+            self.process.lineage.warrants.warrant_of(self.disk),
         )
         what = f'vms/{self.disk.image.name} ({self.disk.image.id})'
         by = 'ordered by caller (request req-1): its deletion'
@@ -72,7 +72,7 @@ class OrderTest(GateTest):
         self.process.engine.delete_disks(
             self.request.instance_uuid, '', 'req-2'
         )
-        warrant = self.process.lineage.warrant_of(self.disk)
+        warrant = self.process.lineage.warrants.warrant_of(self.disk)
         self.assertEqual(
             (Order.CALLER, 'req-2'), (warrant.order, warrant.request)
         )
@@ -83,8 +83,8 @@ class OrderTest(GateTest):
         self.assertRaises(
             errors.OutOfSpace, self.process.engine.create_disk, other
         )
-        (row,) = self.process.lineage.page(Filters(name=other.name))
-        warrant = self.process.lineage.warrant_of(row)
+        (row,) = self.process.lineage.clones.page(Filters(name=other.name))
+        warrant = self.process.lineage.warrants.warrant_of(row)
         self.assertIs(Order.UNDO, warrant.order)
         self.assertIn('OutOfSpace', warrant.evidence)
         self.assertIn('never delivered', self.destructions()[-1])
@@ -122,8 +122,10 @@ class OrderTest(GateTest):
         self.assertEqual([], self.destructions())
 
     def test_row_of_the_release_before_goes_all_the_same(self) -> None:
-        held = self.process.lineage.hold(self.disk, 'the one before', 30)
-        self.process.lineage.move(held, State.DELETING)
+        held = self.process.lineage.leases.hold(
+            self.disk, 'the one before', 30
+        )
+        self.process.lineage.clones.transition(held, State.DELETING)
         self.process.sweep_until_quiet()
         self.assertIs(State.DELETED, self.now().state)
         self.assertIn('a manager of the release before', self.log.output)
@@ -147,7 +149,9 @@ class NameTest(GateTest):
         self.process = self.world.process()
 
     def state(self) -> State:
-        (row,) = self.process.lineage.page(Filters(name=self.other.name))
+        (row,) = self.process.lineage.clones.page(
+            Filters(name=self.other.name)
+        )
         return row.state
 
     def test_freed_name_is_logged(self) -> None:

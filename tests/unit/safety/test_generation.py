@@ -3,11 +3,15 @@
 
 import dataclasses
 import logging
+from typing import Any
+from unittest import mock
 
 import fixtures
+import sqlalchemy as sa
 import testtools
 
 from rbdcloner import errors
+from rbdcloner.db import schema
 from rbdcloner.model import Mark
 from rbdcloner.states import State
 from tests.unit.fixtures import service
@@ -29,7 +33,7 @@ class GenerationTest(testtools.TestCase):
         return Mark.of_text(self.world.ceph.lineage_mark('vms'))
 
     def database_mark(self) -> Mark:
-        age = self.process.lineage.age()
+        age = self.process.lineage.generations.age()
         assert age is not None
         return age.mark
 
@@ -53,7 +57,7 @@ class MarkTest(GenerationTest):
     def test_pool_without_a_mark_is_taken(self) -> None:
         new = self.useFixture(service.Service())
         self.assertEqual('', new.ceph.lineage_mark('vms'))
-        age = new.process().lineage.age()
+        age = new.process().lineage.generations.age()
         assert age is not None
         self.assertEqual(age.mark.as_text(), new.ceph.lineage_mark('vms'))
 
@@ -66,6 +70,41 @@ class MarkTest(GenerationTest):
         self.assertEqual(first.generation + 1, self.pool_mark().generation)
         self.assertEqual(self.database_mark(), self.pool_mark())
         self.generation.check('vms')
+
+    def test_advance_beside_a_look_is_not_a_database_that_went_back(
+        self,
+    ) -> None:
+        """The look has read the database; then this worker advances it."""
+        age = type(self.process.lineage.generations).age
+
+        def age_of_before(generations: Any) -> Any:
+            found = age(generations)
+            after = generations.advance(found.mark)
+            self.generation._remember_newest(after)
+            return found
+
+        with mock.patch.object(
+            type(self.process.lineage.generations), 'age', age_of_before
+        ):
+            self.assertEqual('', self.generation.look().reason)
+        self.generation.check('vms')
+
+    def test_older_look_does_not_hide_that_the_database_went_back(
+        self,
+    ) -> None:
+        before = self.database_mark()
+        self.generation.advance()
+        self.generation._remember_newest(before)
+        with self.process.lineage.database.writer.begin() as connection:
+            connection.execute(
+                sa.update(schema.lineages).values(
+                    generation=before.generation, stamp=before.stamp
+                )
+            )
+        self.world.ceph.mark_lineage(
+            'vms', self.world.ceph.lineage_mark('vms'), before.as_text()
+        )
+        self.assertIn('went back', self.generation.look().reason)
 
     def test_advance_that_reaches_no_pool_stops_nobody(self) -> None:
         self.generation.advance()
@@ -108,7 +147,9 @@ class MarkTest(GenerationTest):
         self.generation.advance()
         assert seen.database is not None
         self.assertRaises(
-            errors.RowMoved, self.process.lineage.advance, seen.database
+            errors.RowMoved,
+            self.process.lineage.generations.advance,
+            seen.database,
         )
         other.advance()
         self.assertEqual(self.database_mark(), self.pool_mark())
@@ -167,11 +208,11 @@ class StoppedTest(GenerationTest):
         for _ in range(3):
             self.assertFalse(self.generation.is_current())
         self.assertEqual(1, self.log.output.count('the database is older'))
-        age = self.process.lineage.age()
+        age = self.process.lineage.generations.age()
         self.assertIn('the database is older', age.stopped)
-        self.process.lineage.advance(behind, behind.generation + 9)
+        self.process.lineage.generations.advance(behind, behind.generation + 9)
         self.assertTrue(self.generation.is_current())
-        self.assertEqual('', self.process.lineage.age().stopped)
+        self.assertEqual('', self.process.lineage.generations.age().stopped)
 
 
 class OutdatedTest(GenerationTest):
@@ -214,7 +255,7 @@ class OutdatedTest(GenerationTest):
         self.assertEqual([State.DELETING], self.states())
         self.assertEqual(self.inventory, self.world.ceph.inventory())
         mark = self.database_mark()
-        self.process.lineage.advance(mark, mark.generation + 9)
+        self.process.lineage.generations.advance(mark, mark.generation + 9)
         self.world.pass_time()
         self.process.sweep_until_quiet()
         self.assertEqual([State.DELETED], self.states())

@@ -35,9 +35,9 @@ def warnings(caplog):
 
 def unseen(lineage, owner, seconds):
     """Have a worker be seen last that long ago."""
-    seen = lineage.now() - datetime.timedelta(seconds=seconds)
+    seen = lineage.workers.now() - datetime.timedelta(seconds=seconds)
     table = schema.workers
-    with lineage.writer.begin() as connection:
+    with lineage.database.writer.begin() as connection:
         connection.execute(
             sa.update(table)
             .where(table.c.owner == owner)
@@ -46,7 +46,7 @@ def unseen(lineage, owner, seconds):
 
 
 def only(lineage):
-    (worker,) = lineage.workers()
+    (worker,) = lineage.workers.all()
     return worker
 
 
@@ -88,7 +88,7 @@ def test_a_database_that_is_down_does_not_keep_a_worker_from_ending(
     database, lineage, present, warnings
 ):
     present.begin()
-    schema.Base.metadata.drop_all(lineage.writer)
+    schema.Base.metadata.drop_all(lineage.database.writer)
     present.stopping()
     present.end()
     assert 'Could not record that worker' in warnings()[-1]
@@ -96,14 +96,14 @@ def test_a_database_that_is_down_does_not_keep_a_worker_from_ending(
 
 def test_who_is_forgotten_registers_again(lineage, present):
     present.beat()
-    with lineage.writer.begin() as connection:
+    with lineage.database.writer.begin() as connection:
         connection.execute(sa.delete(schema.workers))
     present.beat()
     assert only(lineage).host == 'a-host'
 
 
 def test_the_long_gone_are_forgotten(lineage, present):
-    lineage.register_worker('old', 'a-host', 1, *OURS)
+    lineage.workers.register_worker('old', 'a-host', 1, *OURS)
     unseen(lineage, 'old', 8 * 24 * 3600)
     present.beat()
     present.look()
@@ -139,10 +139,10 @@ def test_a_clock_that_is_right_is_not_told(lineage, present, warnings):
 
 def test_a_manager_of_another_version_is_told_once(lineage, present, warnings):
     present.beat()
-    lineage.register_worker('b', 'b-host', 1, '9.9', OURS[1])
-    lineage.register_worker('b2', 'b-host', 2, '9.9', OURS[1])
-    lineage.register_worker('c', 'c-host', 3, OURS[0], '9.0')
-    lineage.register_worker('d', 'd-host', 4, *OURS)
+    lineage.workers.register_worker('b', 'b-host', 1, '9.9', OURS[1])
+    lineage.workers.register_worker('b2', 'b-host', 2, '9.9', OURS[1])
+    lineage.workers.register_worker('c', 'c-host', 3, OURS[0], '9.0')
+    lineage.workers.register_worker('d', 'd-host', 4, *OURS)
     present.look()
     present.look()
     said = warnings()
@@ -154,8 +154,8 @@ def test_a_manager_of_another_version_is_told_once(lineage, present, warnings):
 
 def test_one_worker_of_a_host_speaks_for_all(lineage, warnings):
     for owner in ('one', 'two', 'three'):
-        lineage.register_worker(owner, 'a-host', 1, *OURS)
-    lineage.register_worker('b', 'b-host', 1, '9.9', OURS[1])
+        lineage.workers.register_worker(owner, 'a-host', 1, *OURS)
+    lineage.workers.register_worker('b', 'b-host', 1, '9.9', OURS[1])
     for owner in ('one', 'two', 'three'):
         heartbeat.Heartbeat(lineage, owner, 'a-host', LEASE_S).look()
     assert len(warnings()) == 1
@@ -163,8 +163,8 @@ def test_one_worker_of_a_host_speaks_for_all(lineage, warnings):
 
 def test_who_is_dead_or_unknown_has_no_version(lineage, present, warnings):
     present.beat()
-    lineage.register_worker('b', 'b-host', 1, '9.9', OURS[1])
+    lineage.workers.register_worker('b', 'b-host', 1, '9.9', OURS[1])
     unseen(lineage, 'b', heartbeat.DEAD_AFTER_S + 1)
-    lineage.note_addresses('not registered yet', ['an-address'])
+    lineage.workers.note_addresses('not registered yet', ['an-address'])
     present.look()
     assert warnings() == []

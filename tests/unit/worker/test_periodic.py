@@ -42,8 +42,8 @@ class StoppingTest(testtools.TestCase):
 
     def test_the_recovery_resolves_nothing(self) -> None:
         lineage = self.process.lineage
-        held = lineage.hold(self.disk, 'the dead', -1)
-        lineage.move(held, State.DELETING)
+        held = lineage.leases.hold(self.disk, 'the dead', -1)
+        lineage.clones.transition(held, State.DELETING)
         self.assertEqual(0, self.process.recovery.sweep(self.stopping))
         self.assertEqual([State.DELETING], self.states())
         self.assertEqual(1, self.process.recovery.sweep())

@@ -210,11 +210,11 @@ def test_database_as_new_as_its_pools_is_no_problem(conf, ceph, lineage):
 def test_database_behind_a_pool_is_named_with_its_cure(conf, ceph, lineage):
     Generation(ceph, lineage, ['vms']).advance()
     advance_pool(ceph, generation=1000, stamp='newer')
-    age = lineage.age()
+    age = lineage.generations.age()
     (line,) = outdated(conf)
     assert 'the database is older than pool vms' in line
     assert line.endswith('then "rbdcloner-manage db restored".')
-    assert lineage.age() == age
+    assert lineage.generations.age() == age
 
 
 def test_pool_of_another_database_is_named_with_its_cure(conf, ceph, lineage):
