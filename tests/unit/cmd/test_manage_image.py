@@ -287,7 +287,7 @@ def test_an_image_that_is_being_restored_is_busy(lineage, disks, release):
     )
     ran = release('--retire', '--no-wait')
     assert ran.code == 1
-    assert 'another request works on it' in ran.err
+    assert 'another request works on the disk' in ran.err
     assert conftest.now(lineage, restoring).state is State.RESTORING
 
 
