@@ -121,8 +121,9 @@ class Teller:
         with contextlib.suppress(queue.Empty):
             event, base = self._waiting.get_nowait()
             LOG.warning(
-                'Nobody is told of the %s of the import of %s: the broker of '
-                '[oslo_messaging_notifications] takes nothing', event, base,
+                'The notification of event %s of the import of %s is lost; '
+                'check the broker in [oslo_messaging_notifications]',
+                event, base,
             )  # fmt: skip
 
     def _run(self) -> None:
@@ -131,8 +132,8 @@ class Teller:
         except messaging.MessagingException as exc:
             # Of an invalid url the error says the password, too.
             LOG.error(
-                'Nobody is told of imports: correct "transport_url" in '
-                '[oslo_messaging_notifications] (%s)', type(exc).__name__,
+                'Imports are not notified; correct "transport_url" in '
+                '[oslo_messaging_notifications]: %s', type(exc).__name__,
             )  # fmt: skip
             return
         while True:
@@ -145,7 +146,11 @@ def _send(notifier: messaging.Notifier, event: str, base: model.Base) -> None:
         tell({}, f'rbdcloner.import.{event}', _told(base))
     except Exception as exc:
         # It lets kombu's and amqp's own errors pass.
-        LOG.warning('Nobody is told of %s: %s', base, type(exc).__name__)
+        LOG.warning(
+            'The notification of event %s of the import of %s is lost; check '
+            'the broker in [oslo_messaging_notifications]: %s',
+            *(event, base, type(exc).__name__),
+        )
 
 
 def _told(base: model.Base) -> dict[str, Any]:
@@ -180,13 +185,18 @@ class Deletions:
         """Follow the deletion of the image that *payload* names."""
         image_id = payload.get('id') if isinstance(payload, dict) else None
         if not isinstance(image_id, str) or not image_id:
-            LOG.warning('A deletion by %s names no image', publisher_id)
+            LOG.warning(
+                'A notification of a deletion by %s names no image and is '
+                'ignored',
+                publisher_id,
+            )
             return
         try:
             self._follow(image_id)
         except errors.Error as exc:
             LOG.warning(
-                'The deletion of image %s is left to the reconciler: %s',
+                'Could not follow the deletion of image %s, and the '
+                'reconciler will: %s',
                 image_id, exc,
             )  # fmt: skip
 
@@ -220,16 +230,19 @@ class Listener:
             connected.start()
         except messaging.InvalidTransportURL:
             # The error says the password, too.
-            LOG.error('Correct "transport_url" in [notifications]')
+            LOG.error(
+                'Notifications of Glance are not received; correct '
+                '"transport_url" in [notifications]'
+            )
             return
         except messaging.MessagingException as exc:
             LOG.error(
-                "Glance's notifications cannot be had: %s. Compare "
-                "[notifications] with Glance's [oslo_messaging_rabbit]; the "
-                'reconciler goes on', exc,
+                'Notifications of Glance are not received, and the reconciler '
+                'works without them: %s. Compare [notifications] with '
+                '[oslo_messaging_rabbit] of Glance', exc,
             )  # fmt: skip
             return
-        LOG.info("Glance's notifications are listened to")
+        LOG.info('Notifications of Glance are received')
         self._stopping.wait()
         connected.stop()
         connected.wait()

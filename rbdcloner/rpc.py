@@ -27,8 +27,9 @@ _MAX_TEXT = 64
 UPGRADE_LEVELS: list[cfg.Opt] = [
     cfg.StrOpt(
         'rbdcloner',
-        help='The RPC version that all managers of the cloud know, such as '
-        '"1.0", while they are being upgraded: clients send nothing newer.',
+        help='Highest RPC version that clients use, such as "1.0". Set this '
+        'during an upgrade to the version of the oldest manager. Not set: '
+        'clients use the newest version that they know.',
     ),
 ]
 

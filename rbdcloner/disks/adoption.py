@@ -176,7 +176,7 @@ class DiskAdoption:
             )
             self.engine.remove(clone, warrant)
             raise
-        LOG.info('Adopted %s (%s)', clone.image, clone.image.id)
+        LOG.info('Adopted disk %s (%s)', clone.image, clone.image.id)
         return clone
 
     def _parent(self, descent: Descent) -> Parent:

@@ -108,7 +108,10 @@ class BlankDisks:
             try:
                 return self._finish(self.holder.take(clone), size_bytes)
             except errors.RowMoved:
-                LOG.debug('%s moved meanwhile, looking again', clone.image)
+                LOG.debug(
+                    'The row of %s changed meanwhile, reading it again',
+                    clone.image,
+                )
 
     def _reserve(self, request: DiskRequest) -> Clone | None:
         """Return the new row, held; ``None`` when the name has a live one."""

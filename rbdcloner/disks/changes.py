@@ -38,8 +38,8 @@ def refuse_abandoned(lineage: Lineage, request: Request, disk: Clone) -> None:
         raise errors.RollbackAbandoned(
             name=disk.image.name,
             pool=disk.image.pool,
-            reason='it was interrupted; the disk was used since, or its '
-            'snapshot is gone',
+            reason='interrupted, and the disk was used since or its '
+            'snapshot was removed',
         )
 
 

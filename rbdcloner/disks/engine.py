@@ -189,7 +189,9 @@ class Engine:
             if begun is not None:
                 return self.remover.retire(begun)
         except errors.RowMoved:
-            LOG.debug('%s moved meanwhile, looking again', image)
+            LOG.debug(
+                'The row of %s changed meanwhile, reading it again', image
+            )
         deletion = self.lineage.deletions.note_deletion(call, image)
         # Before the look: a disk that is recorded later finds it.
         self._defer(deletion, [pool])
@@ -218,7 +220,7 @@ class Engine:
             self.lineage.deferred_deletions.defer_deletion(deletion, suffix)
         except errors.CephUnavailable:
             # Whether it is, who has a row of the disk need not know.
-            LOG.debug('Deletion %d is not known to wait', deletion)
+            LOG.debug('Could not record that deletion %d waits', deletion)
 
     def _confirm_free(self, removed: Clone) -> None:
         """Return if the name of *removed* is free, or a live row's.
@@ -272,7 +274,10 @@ class Engine:
                     replaced,
                 )
             except errors.RowMoved:
-                LOG.debug('%s moved meanwhile, looking again', clone.image)
+                LOG.debug(
+                    'The row of %s changed meanwhile, reading it again',
+                    clone.image,
+                )
                 (clone,) = self.lineage.clones.page(Filters(uuid=clone.uuid))
         return clone
 
@@ -336,7 +341,7 @@ class Engine:
                 answer = self.lineage.deletion.begin_deletions(*given)
                 self.remover.begun.set()
         except errors.RowMoved:
-            LOG.debug('A disk of %s moved meanwhile', instance_uuid)
+            LOG.debug('A row of instance %s changed meanwhile', instance_uuid)
         if answer is None:
             deletion = self.lineage.deletions.note_deletion(
                 call, Image(self.fsid, '', '', ''), instance_uuid

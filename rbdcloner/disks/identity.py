@@ -57,14 +57,9 @@ def missing(
     """
     image = clone.image
     if found:
-        what = f'was renamed to {found}: rename it back, or delete that image'
-    elif is_trashed:
-        what = (
-            'was moved to the trash; "rbd trash restore '
-            f'-p {image.pool} {image.id}" brings it back'
-        )
+        what = f'renamed to {found}'
     else:
-        what = 'was removed'
+        what = 'in the trash' if is_trashed else 'missing'
     return errors.DiskImageMissing(
         name=image.name, pool=image.pool, image_id=image.id, found=what
     )

@@ -113,7 +113,7 @@ class Snapshots:
         if parts.snapshot != GLANCE_NAME:
             raise errors.InvalidArgument(
                 argument='location',
-                reason=f'its snapshot must be {GLANCE_NAME}',
+                reason=f'the snapshot must be {GLANCE_NAME}',
             )
         self._check_pool(parts.pool)
         there = Image(parts.fsid, parts.pool, '', parts.image)

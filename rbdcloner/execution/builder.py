@@ -115,7 +115,8 @@ class Builder:
             self.remover.undo(clone)
         except errors.Error:
             LOG.warning(
-                'What was made of %s for clone %s could not be removed yet',
+                'Could not remove the unfinished image %s of clone %s; the '
+                'recovery will retry',
                 clone.image,
                 clone.uuid,
                 exc_info=True,
@@ -138,8 +139,8 @@ class Builder:
                 self.give_up(clone, exc)
                 return True
         LOG.warning(
-            'Image %s (%s) had been delivered while its row said reserved; '
-            'the row is %s',
+            'Image %s (%s) was delivered while its row was reserved; the row '
+            'is now %s',
             *(ready.image, ready.image.id, ready.state),
         )
         return True
@@ -322,7 +323,7 @@ class Builder:
             if clone.parent and not _descends(facts, clone.parent):
                 # It is ours to undo all the same.
                 child.tag(clone.uuid)
-                raise _gone(clone, 'another image has its name')
+                raise _gone(clone, 'another image has the name')
             if clone.kind is Kind.IMAGE:
                 child.tag(clone.uuid)
                 self.expose(clone, facts.image, child)

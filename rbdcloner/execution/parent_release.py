@@ -157,7 +157,7 @@ class Releaser:
         if self.lineage.clones.has_children(parent):
             self.lineage.parent_release.restored(parent)
             raise errors.ParentHasChildren(
-                parent=str(snapshot), children='taken while it was released'
+                parent=str(snapshot), children='created during the release'
             )
         try:
             children = self.ceph.children(snapshot)

@@ -117,7 +117,7 @@ class Remover:
         with self.holder.working_on(clone, long=True):
             self.generation.check(clone.image.pool)
             self.lineage.flattens.cancel_flattens_of(
-                clone, 'nobody needs the image'
+                clone, 'no child needs the image'
             )
             if clone.image.id:
                 self._purge(clone, self.gate.warrant_of(clone))
@@ -163,13 +163,13 @@ class Remover:
         retired = self.lineage.clones.transition(
             clone,
             State.RETIRED,
-            reason=f'it may have been delivered ({clone.reason})',
+            reason=f'the image may have been delivered ({clone.reason})',
             retry_after_s=self.undo_delay_s,
         )
         LOG.warning(
-            'Image %s (%s) was to be undone and may have been delivered; it '
-            'is in the trash until %s, "rbdcloner-manage image restore %s" '
-            'brings it back',
+            'Image %s (%s) was undone but may have been delivered; it stays '
+            'in the trash until %s. To bring it back, run "rbdcloner-manage '
+            'image restore %s"',
             *(retired.image, retired.image.id),
             *(retired.retry_at, retired.uuid),
         )
@@ -250,7 +250,7 @@ class Remover:
                 lambda: self.gate.trash(clone, warrant), self.lineage, clone
             )
         except errors.RbdImageNotFound:
-            LOG.debug('%s is gone already', clone.image)
+            LOG.debug('%s was already removed', clone.image)
         except errors.RbdImageReplaced:
             if not replaced:
                 raise
@@ -305,7 +305,7 @@ class Remover:
                 self.releaser.release(clone.parent)
         except errors.Error:
             LOG.warning(
-                'Parent %s is not released yet',
+                'Could not release parent %s; the recovery will retry',
                 clone.parent.snapshot,
                 exc_info=True,
             )
@@ -324,7 +324,7 @@ def when_closed(
 
     def give_way(_: tenacity.RetryCallState) -> None:
         lineage.flattens.cancel_flattens_of(
-            clone, 'the image is needed closed'
+            clone, 'another operation needs the image closed'
         )
 
     retrying = tenacity.Retrying(

@@ -112,12 +112,12 @@ class Rollbacks:
         try:
             self.roll_back(clone, begun=True)
         except errors.RollbackAbandoned as exc:
-            LOG.debug('Clone %s is not rolled back: %s', clone.uuid, exc)
+            LOG.debug('The rollback of clone %s ends: %s', clone.uuid, exc)
         except errors.RbdImageInUse as exc:
             users = self._users(found, exc.kwargs['watchers'])
             if not users:
                 raise
-            self._abandon(clone, f'its image is open at {", ".join(users)}')
+            self._abandon(clone, f'the image is open at {", ".join(users)}')
 
     def _act(
         self, clone: Clone, target: Parent, change: Change | None
@@ -151,7 +151,7 @@ class Rollbacks:
         if facts.modified_at > change.begun_at + CLOCKS_DIFFER_BY:
             raise self._abandon(
                 clone,
-                f'its image was written to at {facts.modified_at:%F %T} UTC, '
+                f'the image was written to at {facts.modified_at:%F %T} UTC, '
                 f'after the request of {change.begun_at:%F %T}',
             )
 
@@ -177,10 +177,11 @@ class Rollbacks:
         size_bytes = facts.size_bytes if facts else None
         self.lineage.changes.abandon_change(clone, why, size_bytes)
         LOG.error(
-            'The rollback of disk %s (%s) is given up, its row is ready: %s. '
-            'The disk may have data of before and after the snapshot: check '
-            'its file systems. To roll back all the same, while it has the '
-            'snapshot, stop the server and request the rollback again',
+            'The rollback of disk %s (%s) was abandoned, and its row is '
+            'ready: %s. The disk may have data from before and after the '
+            'snapshot; check its file systems. To roll back all the same, '
+            'while the snapshot exists, stop the server and request the '
+            'rollback again',
             *(clone.image, clone.image.id, why),
         )
         return errors.RollbackAbandoned(

@@ -92,8 +92,8 @@ class SnapshotRepairer:
         )
         taken = self.builder.take(planned)
         LOG.warning(
-            'Image %s had lost %s to a deletion that failed; it was taken '
-            'again', glance_image_id, taken.snapshot,
+            'Image %s had lost snapshot %s to a failed deletion; the snapshot '
+            'was taken again', glance_image_id, taken.snapshot,
         )  # fmt: skip
         return dataclasses.replace(
             trashed, snapshot=taken.snapshot, trashed=False, protected=True

@@ -151,7 +151,7 @@ class Glance:
     def members(self, image_id: str) -> frozenset[str]:
         """Return whom the image is shared with; as :meth:`get`."""
         _check(image_id)
-        with _translated(f'listing who shares image {image_id}', image_id):
+        with _translated(f'listing the members of image {image_id}', image_id):
             return parsing.members(self._ask(f'/v2/images/{image_id}/members'))
 
     @contextlib.contextmanager
@@ -286,9 +286,7 @@ def needs_members(image: GlanceImage, project_id: str) -> bool:
 
 def _check(image_id: str) -> None:
     if not isinstance(image_id, str) or not _IMAGE_ID.fullmatch(image_id):
-        raise errors.InvalidArgument(
-            argument='image_id', reason='it is not a uuid'
-        )
+        raise errors.InvalidArgument(argument='image_id', reason='not a UUID')
 
 
 def _each_translated(
@@ -347,7 +345,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (requests.Timeout, 'no answer in time'),
     (glance_errors.CommunicationError, 'no connection'),
     (keystone_errors.ConnectionError, 'no connection'),
-    (requests.JSONDecodeError, 'its answer makes no sense'),
+    (requests.JSONDecodeError, 'the answer is not valid'),
     (requests.RequestException, 'the connection broke'),
     (keystone_errors.EndpointNotFound, 'the catalog has no image endpoint'),
     (keystone_errors.CatalogException, 'the catalog has no image endpoint'),
@@ -362,4 +360,4 @@ def _reason(exc: BaseException) -> str:
     for error, reason in _REASONS:
         if isinstance(exc, error):
             return reason
-    return 'its answer makes no sense'
+    return 'the answer is not valid'

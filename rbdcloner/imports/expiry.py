@@ -19,7 +19,7 @@ from rbdcloner.safety.brake import Look
 LOG = logging.getLogger(__name__)
 
 _AT_ONCE = 100
-_ABSENT = 'Glance has no such image any more'
+_ABSENT = 'the image is no longer in Glance'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,13 +52,15 @@ class BaseExpiry:
                 try:
                     self._look_at(base, look, dropped)
                 except errors.Error as exc:
-                    LOG.warning('%s is not looked at: %s', base, exc)
+                    LOG.warning(
+                        'Could not check %s, will retry: %s', base, exc
+                    )
         look.finish()
         if self.idle_s:
             for base in self.lineage.base_images.idle_bases(
                 self.idle_s, _AT_ONCE
             ):
-                self._drop(base, 'nobody uses it', dropped)
+                self._drop(base, 'no disk used the base image', dropped)
         return len(dropped)
 
     def _look_at(self, base: Base, look: Look, dropped: list[Base]) -> None:
@@ -76,7 +78,7 @@ class BaseExpiry:
             return
         self.lineage.absences.end_absence(base.clone)
         if image.status == 'active' and image.checksum != base.checksum:
-            self._drop(base, 'the image is another by now', dropped)
+            self._drop(base, 'the data of the image was replaced', dropped)
 
     def _drop_absent(self, base: Base, dropped: list[Base]) -> None:
         """Drop a base that has been absent for long; its clock starts anew."""
@@ -90,6 +92,6 @@ class BaseExpiry:
             self.lineage.base_images.drop_base(base, reason)
         except (errors.ParentHasChildren, errors.RowMoved):
             return
-        LOG.info('%s is dropped: %s', base, reason)
+        LOG.info('Dropped %s: %s', base, reason)
         self.remover.begun.set()
         dropped.append(base)

@@ -98,7 +98,7 @@ class Importer:
             ) as beat:
                 self._import(base, beat)
         except errors.RowMoved as exc:
-            LOG.info('The import of %s ends here: %s', base, exc)
+            LOG.info('This worker no longer imports %s: %s', base, exc)
         except errors.Error as exc:
             self._failed(base, exc)
         return True
@@ -150,7 +150,8 @@ class Importer:
                 return True
             beat.wait()
         LOG.warning(
-            'Glance does not copy image %s to its store %s; it is streamed',
+            'Glance did not copy image %s to store %s, so the image is '
+            'streamed; check the import methods of Glance',
             image.id, self.glance_store,
         )  # fmt: skip
         return False
@@ -249,9 +250,14 @@ class Importer:
             ended = self.lineage.import_runs.refuse_base(base, reason)
         else:
             ended = self.lineage.import_runs.put_back_base(base, reason)
-        LOG.warning('Image %s: %s', base.glance_image_id, exc)
+        LOG.warning(
+            'The import of image %s failed, and is %s: %s',
+            *(base.glance_image_id, ended.state, exc),
+        )
         self.notify('error', ended)
 
     def _end(self, event: str, base: Base) -> None:
-        LOG.info('Image %s is %s', base.glance_image_id, base.state)
+        LOG.info(
+            'The import of image %s is %s', base.glance_image_id, base.state
+        )
         self.notify(event, base)

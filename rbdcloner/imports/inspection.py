@@ -194,19 +194,19 @@ class Inspection:
         if feature:
             raise self._unsupported(feature)
         if said in self._failed:
-            raise self._unsafe(f'its {said} header makes no sense')
+            raise self._unsafe(f'the {said} header is not valid')
         try:
             self._inspectors[said].safety_check()
         except format_inspector.SafetyCheckFailed as exc:
             raise self._unsafe(_told(exc)) from exc
         except format_inspector.ImageFormatError as exc:
-            raise self._unsafe(f'its {said} header is not whole') from exc
+            raise self._unsafe(f'the {said} header is not complete') from exc
         if said == 'vmdk' and _has_parent(self._inspectors[said]):
-            raise self._unsafe('it has a parent')
+            raise self._unsafe('the image has a parent')
         if not self._size_bytes(said) and said in _SIZE_IN_HEADER:
             raise errors.ImageEmpty(image_id=self._image.id)
         if not self._size_bytes(said):
-            raise self._unsafe('it has no size')
+            raise self._unsafe('the image has no size')
 
     def _check_size(self, said: str) -> None:
         size_bytes = self._size_bytes(said)
@@ -224,7 +224,7 @@ class Inspection:
             return self._inspectors[said].virtual_size
         except (LookupError, struct.error) as exc:
             # The vmdk inspector's, of a descriptor alone; the vhdx one's.
-            raise self._unsafe(f'its {said} header makes no sense') from exc
+            raise self._unsafe(f'the {said} header is not valid') from exc
 
     def _unsupported(self, feature: str) -> errors.FeatureUnsupported:
         return errors.FeatureUnsupported(

@@ -118,7 +118,10 @@ class Program:
             line = line.replace(path, _HIDDEN)
         line = _PATH.sub(_HIDDEN, _COULD_NOT_OPEN.sub('', line))
         told = ''.join(one if one.isprintable() else '?' for one in line)
-        return told[-_REASON_CHARACTERS:] or f'it exited {self.code}'
+        return (
+            told[-_REASON_CHARACTERS:]
+            or f'the program exited with code {self.code}'
+        )
 
     def _take(self, written: bytes) -> None:
         self.out = (self.out + written)[-_KEPT_BYTES:]

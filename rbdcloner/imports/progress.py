@@ -27,7 +27,7 @@ _TELL_EVERY_S = 1.0
 _NOTIFY_EVERY_S = 10.0
 
 _ABANDONED_S = 300
-_ABANDONED = f'no caller has asked for it in {_ABANDONED_S} s'
+_ABANDONED = f'no caller requested the image for {_ABANDONED_S} s'
 
 #: Hears of each step of an import: an event's name, and the base.
 Notify = Callable[[str, Base], None]
@@ -107,7 +107,11 @@ class ImportProgress:
     def _abandon(self) -> errors.RowMoved:
         """Give the base up, with its slot; return that it is no more ours."""
         ended = self._lineage.import_runs.abandon_base(self._base, _ABANDONED)
-        LOG.warning('%s is given up: %s', self._base, _ABANDONED)
+        LOG.warning(
+            'The import of %s was dropped, and the next request starts it '
+            'again: %s',
+            *(self._base, _ABANDONED),
+        )
         self._notify('error', ended)
         return errors.RowMoved(name=str(self._base), expected='asked for')
 

@@ -176,7 +176,7 @@ def _attend(
         if now != seen:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > stalled_s:
-            raise _failed(image, f'it did nothing for {stalled_s:.0f} s')
+            raise _failed(image, f'qemu-img did nothing for {stalled_s:.0f} s')
         progress(int(size_bytes * running.percent / 100), size_bytes)
 
 
@@ -187,8 +187,10 @@ def _facts(path: pathlib.Path, image: GlanceImage) -> dict[str, Any]:
     if running.code:
         told = running.told(path)
         if _NOT_SUPPORTED.search(told):
-            raise _unsupported(image, f'what qemu-img refuses: "{told}"')
-        reason = f'qemu-img does not open it ({told})'
+            raise _unsupported(
+                image, f'a feature that qemu-img refuses: "{told}"'
+            )
+        reason = f'qemu-img does not open the image ({told})'
         raise errors.ImageUnsafe(image_id=image.id, reason=reason)
     facts: dict[str, Any] = json.loads(running.out)
     return facts
@@ -211,10 +213,10 @@ def _danger(
     special = facts.get('format-specific', {}).get('data', {})
     extents = {one['filename'] for one in special.get('extents', ())}
     dangers = {
-        'it has a backing file': 'backing-filename' in facts,
-        'it has a data file': 'data-file' in special,
-        'it has extents elsewhere': bool(extents - {str(path)}),
-        f'it is {facts["format"]}': facts['format'] != _driver(image),
+        'the image has a backing file': 'backing-filename' in facts,
+        'the image has a data file': 'data-file' in special,
+        'the image has extents elsewhere': bool(extents - {str(path)}),
+        f'the image is {facts["format"]}': facts['format'] != _driver(image),
     }
     return ', '.join(reason for reason, found in dangers.items() if found)
 

@@ -94,7 +94,7 @@ def verifier_of(image: GlanceImage, credentials: Any) -> Verifier:
         not accept the credentials.
     """
     if image.signature is None:
-        raise _invalid(image, 'it has none')
+        raise _invalid(image, 'the image has no signature')
     # A seventh of a second, which only who verifies signatures has to wait.
     from cursive import exception as cursive_errors
     from cursive import signature_utils
@@ -118,7 +118,7 @@ def verifier_of(image: GlanceImage, credentials: Any) -> Verifier:
     ) as exc:
         raise _unavailable(image, exc) from exc
     except (crypto_errors.UnsupportedAlgorithm, ValueError) as exc:
-        raise _invalid(image, 'its certificate cannot be read') from exc
+        raise _invalid(image, 'the certificate cannot be read') from exc
     return made
 
 
@@ -159,7 +159,7 @@ def _verify(image: GlanceImage, verifier: Verifier) -> None:
     try:
         verifier.verify()
     except crypto_errors.InvalidSignature as exc:
-        raise _invalid(image, 'it is of other data') from exc
+        raise _invalid(image, 'the signature is of other data') from exc
 
 
 def _invalid(image: GlanceImage, reason: str) -> errors.SignatureInvalid:

@@ -58,7 +58,8 @@ class AbsentImages:
         if not self.absence.may_trash(clone):
             return
         LOG.warning(
-            '%s (%s) goes to the trash: Glance has no image %s any more',
+            'Moving %s (%s) to the trash: Glance no longer has image %s. To '
+            'bring it back, run "rbdcloner-manage image restore"',
             clone.image, clone.image.id, clone.glance_image_id,
         )  # fmt: skip
         self.absence.lineage.absences.note_trashed(clone)
@@ -99,7 +100,7 @@ class AbsentImages:
             states=(State.READY,),
         )
         for clone in lineage.clones.page(made):
-            LOG.warning('%s was deleted in Glance', clone.image)
+            LOG.info('Deleting %s, which was deleted in Glance', clone.image)
             call = self._note_order(clone)
             warrant = Warrant(Order.CALLER, 'its deletion in Glance', call)
             self.engine.remove(clone, warrant)
@@ -133,6 +134,6 @@ class AbsentImages:
         held = self.holder.held_in(clone, State.RESTORING)
         self.remover.restore(held)
         LOG.warning(
-            '%s (%s) is back from the trash: Glance has image %s again',
+            'Restored %s (%s) from the trash: Glance has image %s again',
             clone.image, clone.image.id, clone.glance_image_id,
         )  # fmt: skip

@@ -52,19 +52,19 @@ class Flattener:
         try:
             self._run(flatten, stopping or threading.Event())
         except errors.RowMoved:
-            LOG.info('Flattening %s was cancelled', flatten.clone.image)
+            LOG.info('The flatten of %s was cancelled', flatten.clone.image)
         return True
 
     def _run(self, flatten: Flatten, stopping: threading.Event) -> None:
         image = flatten.clone.image
         if flatten.clone.state in FINAL or not flatten.clone.attached:
             self.lineage.flattens.cancel_flatten(
-                flatten, 'it has no parent any more'
+                flatten, 'the image has no parent any more'
             )
             return
         if not image.id:
             self.lineage.flattens.put_back_flatten(
-                flatten, 'it is not made yet'
+                flatten, 'the image is not made yet'
             )
             return
         LOG.info('Flattening %s (%s)', image, flatten.why)
@@ -75,13 +75,17 @@ class Flattener:
             ):
                 self.ceph.flatten(image, pace.progress, flatten.forced)
         except errors.RbdImageNotFound:
-            self.lineage.flattens.cancel_flatten(flatten, 'the image is gone')
+            self.lineage.flattens.cancel_flatten(
+                flatten, 'the image does not exist any more'
+            )
             return
         except errors.Error as exc:
             self.lineage.flattens.put_back_flatten(
                 flatten, errors.reason_of(exc)
             )
-            LOG.warning('Flattening %s waits: %s', image, exc)
+            LOG.warning(
+                'The flatten of %s failed and will be retried: %s', image, exc
+            )
             return
         self._finish(flatten)
 
@@ -91,7 +95,7 @@ class Flattener:
         found = self.ceph.find_image(clone.image)
         if found is not None and found.parent is not None:
             self.lineage.flattens.put_back_flatten(
-                flatten, 'it still has a parent'
+                flatten, 'the image still has a parent'
             )
             return
         try:
@@ -99,7 +103,7 @@ class Flattener:
         except errors.RowMoved:
             # Cancelled too late: Ceph is right about what exists.
             self.lineage.clones.detach(clone)
-        LOG.info('%s is flattened', clone.image)
+        LOG.info('Flattened %s', clone.image)
         upper = self.garbage_collector.above(clone)
         if upper is not None:
             self.garbage_collector.reap(upper)

@@ -112,7 +112,9 @@ class GarbageCollector:
                 self.releaser.release(clone.parent)
                 return None
         except errors.Error as exc:
-            LOG.warning('Parent %s stays for now: %s', image, exc)
+            LOG.warning(
+                'Could not release parent %s, will retry: %s', image, exc
+            )
             return None
         if not self.lineage.pending.is_reapable(upper):
             return None
@@ -125,8 +127,9 @@ class GarbageCollector:
             self.pools.check(held.image.pool)
             if name := self._restored_as(held):
                 LOG.warning(
-                    'Retired image %s (%s) was restored by others as %s: it '
-                    'is theirs', held.image, held.image.id, name,
+                    'Retired image %s (%s) was restored from the trash by '
+                    'others as %s and is no longer managed',
+                    held.image, held.image.id, name,
                 )  # fmt: skip
                 return self.lineage.clones.transition(
                     held,
@@ -136,7 +139,7 @@ class GarbageCollector:
             evidence = self.adopter.absence.confirm(held)
         gone = self.remover.destroy(held)
         LOG.info(
-            'Retired image %s (%s) is destroyed%s',
+            'Destroyed retired image %s (%s)%s',
             gone.image, gone.image.id, evidence and f': {evidence}',
         )  # fmt: skip
         return gone

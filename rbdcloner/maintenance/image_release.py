@@ -108,7 +108,7 @@ class ImageRelease:
         if clone.state is not State.RETIRED:
             raise errors.NotRetired(image=str(image), state=clone.state)
         if not image.id:
-            raise errors.NotRetired(image=str(image), state='never made')
+            raise errors.NotRetired(image=str(image), state='never created')
         if clone.kind is Kind.BASE:
             # Who wants it again has it imported again.
             raise errors.NotRetired(image=str(image), state='a dropped base')

@@ -110,7 +110,7 @@ class OfflineNotes:
                     if exc.kwargs.get('state') in _IN_THE_WAY:
                         raise
                     # Its row is deleted with the others.
-                    LOG.debug('A row has the name %s: %s', name, exc)
+                    LOG.debug('Another row has the name %s: %s', name, exc)
 
     def _try(self, pool: str, name: str, text: str) -> bool:
         follow = self._adopt
@@ -122,7 +122,11 @@ class OfflineNotes:
             adopted = follow(pool, name, text)
         except errors.Error as exc:
             if self.failed.get((pool, name)) != str(exc):
-                LOG.warning('The note of %s is kept: %s', name, exc)
+                LOG.warning(
+                    'Could not follow the offline note of disk %s, will '
+                    'retry: %s',
+                    *(name, exc),
+                )
             self.failed[pool, name] = str(exc)
             return False
         self.failed.pop((pool, name), None)
@@ -141,12 +145,15 @@ class OfflineNotes:
         facts = self.ceph.find_image(Image(fsid, pool, '', name))
         if facts is None and is_old:
             LOG.warning(
-                'nova-compute noted in pool %s that it makes disk %s, and has '
-                'not made it for %d s: the note %.200r is struck out',
+                'The offline note in pool %s that nova-compute makes disk %s '
+                'is removed, because the disk was not made within %d s: '
+                '%.200r',
                 *(pool, name, now - since, text),
             )
         elif facts is not None and self._is_disk(facts):
-            LOG.info('Disk %s was noted to be made, and is recorded', name)
+            LOG.info(
+                'Removing the offline note of disk %s, which has a row', name
+            )
         elif facts is not None and is_old:
             raise errors.NoteUndecided(name=name, pool=pool)
         else:
@@ -179,13 +186,16 @@ class OfflineNotes:
             instance_uuid = _request(pool, name, text).instance_uuid
         except errors.InvalidArgument as exc:
             LOG.warning(
-                'Note %s in pool %s, %.200r, is struck out: %s',
+                'Offline note %s in pool %s (%.200r) is removed: %s',
                 *(name, pool, text, exc),
             )
         else:
             self.adopt_of(instance_uuid)
             self.adoption.engine.delete_disks(instance_uuid, '', wait=False)
-            LOG.info('No disk of instance %s is wanted', instance_uuid)
+            LOG.info(
+                'Deleting all disks of instance %s, as its offline note asks',
+                instance_uuid,
+            )
         self.ceph.strike_note(pool, name, text)
         return False
 
@@ -196,11 +206,15 @@ class OfflineNotes:
             self.adoption.adopt(_request(pool, name, text))
             adopted = True
         except errors.DiskNotFound:
-            LOG.info('Disk %s was noted to be adopted, and is gone', name)
+            LOG.info(
+                'Removing the offline note of disk %s, which does not exist',
+                name,
+            )
         except _HOPELESS as exc:
             LOG.warning(
-                'Disk %s, noted in pool %s as %.200r, is not adopted and its '
-                'note struck out; "rbdcloner-manage disk adopt" can do it: %s',
+                'Could not adopt disk %s in pool %s, and its offline note '
+                '%.200r is removed; to adopt the disk, run "rbdcloner-manage '
+                'disk adopt": %s',
                 name, pool, text, exc,
             )  # fmt: skip
         self.ceph.strike_note(pool, name, text)
@@ -228,10 +242,10 @@ def _request(pool: str, name: str, text: str) -> DiskRequest:
     if facts is None:
         raise _invalid('a JSON object')
     if not uuidutils.is_uuid_like(facts.get('instance_uuid')):
-        raise _invalid('with the uuid of an instance')
+        raise _invalid('one with the UUID of an instance')
     image_id = facts.get('image_id') or ''
     if image_id and not uuidutils.is_uuid_like(image_id):
-        raise _invalid('with the id of a Glance image, or none')
+        raise _invalid('one with a Glance image ID, or without')
     return DiskRequest(
         image_id=image_id,
         name=name,
@@ -246,11 +260,9 @@ def _request(pool: str, name: str, text: str) -> DiskRequest:
 def _word(facts: dict[str, Any], key: str) -> str:
     value = facts.get(key) or ''
     if not isinstance(value, str) or len(value) > 255:
-        raise _invalid(f'with a short text as its {key}')
+        raise _invalid(f'one with a short text as {key}')
     return value
 
 
 def _invalid(wanted: str) -> errors.InvalidArgument:
-    return errors.InvalidArgument(
-        argument='note', reason=f'it must be {wanted}'
-    )
+    return errors.InvalidArgument(argument='note', reason=f'must be {wanted}')

@@ -64,7 +64,10 @@ class Adopter:
             trashed=True,
         )
         self.absence.start(clone)
-        LOG.info('Glance deleted %s (%s): adopted', image, image.id)
+        LOG.info(
+            'Adopted %s (%s), whose image Glance has deleted',
+            *(image, image.id),
+        )
         return clone
 
 

@@ -131,9 +131,12 @@ class Reconciler:
                 self._look_at_pool(pool, look, stopping)
             except errors.PoolNotFound as exc:
                 # That says nothing of what was in it.
-                LOG.error('%s Nothing in it is looked at.', exc)
+                LOG.error('Pool %s is not reconciled: %s', pool, exc)
             except errors.PoolReplaced as exc:
-                look.object_to(str(exc).rstrip('.'))
+                look.object_to(
+                    f'Pool {pool} has ID {exc.kwargs["found"]} instead of '
+                    f'{exc.kwargs["recorded"]}'
+                )
 
     def _look_at_pool(
         self, pool: str, look: Look, stopping: threading.Event
@@ -171,9 +174,9 @@ class Reconciler:
             return
         if facts is not None and clone.kind is Kind.DISK:
             self._say(
-                f'{image} was moved to the trash by others; "rbd trash '
-                f'restore -p {image.pool} {image.id}" brings it back, a '
-                'deletion removes it'
+                f'Disk {image} was moved to the trash by others; restore it '
+                f'with "rbd trash restore -p {image.pool} {image.id}", or '
+                'delete the disk'
             )
         elif clone.kind is Kind.IMAGE and facts is not None:
             if self._absence.is_deleted(clone.glance_image_id):
@@ -191,7 +194,7 @@ class Reconciler:
 
     def _end(self, clone: Clone, warrant: Warrant = _REMOVED) -> None:
         """End a row whose image others removed, or moved to the trash."""
-        LOG.warning('%s was removed by others', clone.image)
+        LOG.warning('%s was removed by others, and its row ends', clone.image)
         self._engine.remove(clone, warrant, replaced=True)
 
     def _look_below_in_turn(self, clone: Clone) -> None:
@@ -233,7 +236,10 @@ class Reconciler:
         self._identity.check(child.image.pool)
         facts = self._ceph.find_image(child.image)
         if facts is not None and facts.parent is None:
-            LOG.warning('%s was flattened by others', child.image)
+            LOG.warning(
+                '%s was flattened by others, and is detached from its parent',
+                child.image,
+            )
             self._lineage.clones.detach(child)
         elif facts is None and child.state is State.RETIRED:
             self._lineage.clones.detach(child)
@@ -308,7 +314,11 @@ class Reconciler:
         for parent, children in self._lineage.clones.crowded(
             self._alert_children
         ):
-            LOG.warning('Parent %s has %d children', parent.snapshot, children)
+            LOG.warning(
+                'Parent %s has %d children, more than "alert_children" in '
+                '[flatten]; flatten some, or raise the option',
+                *(parent.snapshot, children),
+            )
 
     def _paged(
         self, read: Callable[..., list[Row]], *wanted: object
@@ -324,12 +334,12 @@ class Reconciler:
         try:
             act(row, *more)
         except (errors.RowMoved, errors.DiskBusy):
-            LOG.debug('Somebody is at work on %s', row)
+            LOG.debug('Another worker holds %s', row)
         except errors.GlanceHidesImages as exc:
             # Of no row more than of another.
             self._say(str(exc))
         except errors.DatabaseOutdated as exc:
-            LOG.debug('%s stays as it is: %s', row, exc)
+            LOG.debug('%s is not reconciled: %s', row, exc)
         except errors.Error as exc:
             self._say(f'Could not reconcile {_name(row)}, will retry: {exc}')
 

@@ -111,11 +111,15 @@ class Recovery:
             ):
                 continue
             except errors.CephUnavailable as exc:
-                LOG.warning('Recovery waits for Ceph: %s', exc)
+                LOG.warning(
+                    'The recovery stopped at %s and will be retried: %s',
+                    *(clone.image, exc),
+                )
                 return resolved
             except errors.Error as exc:
                 LOG.warning(
-                    'Clone %s (%s) is still %s: %s',
+                    'Could not resolve clone %s (%s), which is %s; will '
+                    'retry: %s',
                     clone.uuid, clone.image, clone.state, exc,
                 )  # fmt: skip
             else:
@@ -126,7 +130,10 @@ class Recovery:
         try:
             self.releaser.release(parent)
         except errors.Error as exc:
-            LOG.warning('Parent %s stays for now: %s', parent.snapshot, exc)
+            LOG.warning(
+                'Could not release parent %s, will retry: %s',
+                *(parent.snapshot, exc),
+            )
             self.lineage.pending.put_off_parent(parent)
             return False
         return True
@@ -135,8 +142,9 @@ class Recovery:
         self.remover.generation.check(clone.image.pool)
         found, clone = clone, self.holder.hold(clone)
         LOG.info(
-            'Clone %s (%s) was left %s: %s',
-            clone.uuid, clone.image, clone.state, clone.reason or 'no word',
+            'Resuming abandoned clone %s (%s), which is %s: %s',
+            clone.uuid, clone.image, clone.state,
+            clone.reason or 'no reason recorded',
         )  # fmt: skip
         match clone.state:
             case State.RESERVED:
@@ -161,6 +169,6 @@ class Recovery:
                 self.lineage.clones.transition,
                 clone,
                 State.UNDOING,
-                reason=clone.reason or 'its builder died',
+                reason=clone.reason or 'the worker that built the image died',
             )
         )

@@ -64,7 +64,10 @@ class Service:
             try:
                 self._greeter.ping(_context())
             except errors.ServiceUnavailable as exc:
-                LOG.warning('%s', exc)
+                LOG.warning(
+                    "Nova's own code is used for %d s: %s",
+                    *(_KNOWN_FOR_S, exc),
+                )
                 self.know(False)
             except errors.ConfigurationError:
                 raise
@@ -140,7 +143,7 @@ def either(asking: Callable[[], Any], alone: Callable[[], Any]) -> Any:
         except errors.ServiceUnavailable as exc:
             if not prefers:
                 raise
-            LOG.warning("Nova's own code goes on: %s", exc)
+            LOG.warning("Nova's own code is used instead: %s", exc)
     return alone()
 
 
@@ -179,7 +182,7 @@ class Disk:
 
         :raises DiskNotFound: there is no such image, either.
         """
-        LOG.info('%s/%s is to be adopted', self.pool, self.name)
+        LOG.info('Requesting the adoption of disk %s/%s', self.pool, self.name)
         service().ask(
             'adopt_disk', name=self.name, pool=self.pool, **self.owner
         )

@@ -144,7 +144,7 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
             )
         except errors.DatabaseOutdated as exc:
             LOG.warning(
-                'The deletion of the disks of %s is recorded: %s',
+                'The disks of instance %s will be deleted later: %s',
                 *(instance.uuid, exc),
             )
             going = []
@@ -152,7 +152,11 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
             if not exc.retryable or _taken(ceph, instance.uuid, suffix):
                 raise
             # A build that failed for the same reason can go to another host.
-            LOG.warning('%s No disk of %s is there.', exc, instance.uuid)
+            LOG.warning(
+                'Instance %s has no disk, so none is deleted although the '
+                'request failed: %s',
+                *(instance.uuid, exc),
+            )
             return
         known = {disk['name'] for disk in going if disk['state'] == 'deleting'}
         for name in _taken(ceph, instance.uuid, suffix):
@@ -171,9 +175,12 @@ def _delete_others(disk: client.Disk) -> None:
                 'delete_disk', name=disk.name, pool=disk.pool
             )
         except errors.DiskInUse as exc:
-            LOG.warning('%s; it goes when it is not', exc)
+            LOG.warning(
+                'Disk %s will be deleted when it is closed: %s',
+                *(disk.name, exc),
+            )
         except errors.DatabaseOutdated as exc:
-            LOG.warning('The deletion of %s is recorded: %s', disk.name, exc)
+            LOG.warning('Disk %s will be deleted later: %s', disk.name, exc)
 
 
 def _taken(

@@ -98,7 +98,9 @@ class Rbd(imagebackend.Rbd):
                 self.direct_fetch(kwargs['context'], image_id, size or 0)
                 return
             except exception.ImageUnacceptable as exc:
-                LOG.debug('%s is made of a copy: %s', self.rbd_name, exc)
+                LOG.debug(
+                    'Disk %s is made from a copy: %s', self.rbd_name, exc
+                )
         super().cache(fetch_func, filename, size, safe, *args, **kwargs)
 
     def clone(
@@ -304,8 +306,9 @@ class Rbd(imagebackend.Rbd):
         except Exception as exc:
             # The error of the making is the one to tell.
             LOG.warning(
-                'The note that %s is being made could not be struck out; a '
-                'manager does it when no image has the name: %s',
+                'Could not remove the offline note of disk %s; '
+                'rbdcloner-manager removes the note when there is no image of '
+                'that name: %s',
                 *(self.rbd_name, exc),
             )
 
@@ -343,14 +346,19 @@ class Rbd(imagebackend.Rbd):
         try:
             self._disk.ask('create_snapshot', snapshot=name)
         except errors.DiskSnapshotExists as exc:
-            LOG.warning('%s It is of an earlier resize, and replaced.', exc)
+            LOG.warning(
+                'Snapshot %s of disk %s is left from an earlier resize and is '
+                'replaced: %s',
+                *(name, self.rbd_name, exc),
+            )
             self._disk.ask('remove_snapshot', snapshot=name)
             self._disk.ask('create_snapshot', snapshot=name)
 
     def _take_snapshot_alone(self, name: str) -> None:
         if self.driver.exists(self.rbd_name, snapshot=name):
             LOG.warning(
-                'Snapshot %s of %s is of an earlier resize, and replaced',
+                'Snapshot %s of disk %s is left from an earlier resize and is '
+                'replaced',
                 name, self.rbd_name,
             )  # fmt: skip
             super().remove_snap(name)
@@ -440,7 +448,11 @@ class Rbd(imagebackend.Rbd):
         except exception.NovaException as exc:
             if not ignore_errors:
                 raise
-            LOG.warning('%s stays: %s', location['url'], exc)
+            LOG.warning(
+                'Could not remove the snapshot image %s; remove it in Glance '
+                'or Ceph: %s',
+                *(location['url'], exc),
+            )
 
     def _discard(self, url: str) -> None:
         client.service().ask('discard_snapshot', location=url)

@@ -62,7 +62,10 @@ class Fence:
         try:
             self._lineage.workers.forget_addresses(self.owner, [address])
         except errors.Error as exc:
-            LOG.info('Address %s stays recorded: %s', address, exc)
+            LOG.info(
+                'Could not delete the recorded address %s of worker %s: %s',
+                *(address, self.owner, exc),
+            )
 
     def taking(
         self, take: Callable[..., _Row], *given: Any, **named: Any
@@ -81,15 +84,19 @@ class Fence:
                 raise
             late = exc.kwargs
         LOG.warning(
-            'Worker %s is late with %s: shut out of Ceph, it connects anew if '
-            'it is alive', late['owner'], late['name'],
+            'Worker %s held %s past its lease; its Ceph connections are '
+            'blocklisted', late['owner'], late['name'],
         )  # fmt: skip
         self._end(late['owner'], late['addresses'])
         return take(*given, **named, shut_out=late['addresses'])
 
     def shut_ourselves_out(self) -> None:
         """End what this process has begun in Ceph; it connects anew."""
-        LOG.error('Work in Ceph hangs: all connections are begun anew')
+        LOG.error(
+            'Work of worker %s in Ceph hangs; its connections are blocklisted '
+            'and opened again. Check the health of the cluster',
+            self.owner,
+        )
         self._end(self.owner, self._lineage.workers.addresses_of(self.owner))
 
     def _end(self, owner: str, addresses: Collection[str]) -> None:
@@ -97,8 +104,9 @@ class Fence:
             self.shut_out(addresses)
         except errors.CephForbidden as exc:
             LOG.error(
-                'What worker %s has begun in Ceph may still happen (%s): give '
-                'the key "profile rbd" on the mon', owner, exc,
+                'Could not blocklist worker %s, whose operations may still '
+                'reach Ceph; give the Ceph key "profile rbd" on the mon: %s',
+                owner, exc,
             )  # fmt: skip
         else:
             if addresses:

@@ -272,9 +272,16 @@ class Holder:
             try:
                 self._renew_once(holds)
             except errors.Error as exc:
-                LOG.warning('The leases are not renewed: %s', exc)
+                LOG.warning(
+                    'Could not renew %d leases, will retry: %s',
+                    *(len(holds), exc),
+                )
             except Exception:
-                LOG.exception('The leases are not renewed')
+                LOG.exception(
+                    'Could not renew %d leases, will retry; please report '
+                    'this as a bug',
+                    len(holds),
+                )
 
     def _renew_once(self, holds: dict[int, Hold]) -> None:
         """Renew what is older than an instant, in one statement."""

@@ -152,13 +152,13 @@ class Reconciliation:
             raise
         except errors.CephError as exc:
             # It stays where it is, and need not keep the rest waiting.
-            return unexplained(image, f'it lies in the trash: {exc}')
+            return unexplained(image, f'the image is in the trash: {exc}')
         if image.pool not in self.marked:
             return unexplained(
                 image,
-                'it lies in the trash, and its row is not known: if it is '
-                'not of another database, "rbd trash rm -p '
-                f'{image.pool} {image.id}" removes it',
+                'the image is in the trash and has no row; if it does not '
+                'belong to another database, remove it with "rbd trash rm -p '
+                f'{image.pool} {image.id}"',
             )
         return self._tagged.adopt(facts, trashed=True)
 
@@ -172,5 +172,9 @@ class Reconciliation:
         if facts.tag:
             return self._tagged.adopt(facts, trashed=False)
         if image.pool in self.marked and OF_INSTANCE.match(image.name):
-            return unexplained(image, 'it has no tag: "disk adopt" records it')
+            return unexplained(
+                image,
+                'the image has no tag; to record it, run "rbdcloner-manage '
+                'disk adopt"',
+            )
         return None

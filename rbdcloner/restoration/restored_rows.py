@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 
 from rbdcloner import errors
+from rbdcloner import sizes
 from rbdcloner.ceph.driver import Driver
 from rbdcloner.db.clones.adoption import FOUND_IN_TRASH
 from rbdcloner.db.lineage import Lineage
@@ -77,12 +78,12 @@ class RestoredRows:
         if facts is None:
             # It was removed since the pool was listed.
             return None
-        why = f'it was {clone.state} when the backup was made'
+        why = f'the row was {clone.state} when the backup was made'
         match clone.state:
             case State.READY if facts.size_bytes != clone.size_bytes:
                 return self._resize(clone, facts)
             case State.RETIRED:
-                why = 'it was moved out of the trash after the backup'
+                why = 'the image was moved out of the trash after the backup'
                 return self._ready(clone, facts, why, State.RESTORING)
             case State.RESIZING | State.RESTORING:
                 return self._ready(clone, facts, why)
@@ -112,8 +113,8 @@ class RestoredRows:
         return Finding(
             clone.image,
             Outcome.RESIZED,
-            f'it has {facts.size_bytes} bytes, the backup says '
-            f'{clone.size_bytes}',
+            f'the image has {sizes.exact(facts.size_bytes)}, the backup says '
+            f'{sizes.exact(clone.size_bytes)}',
         )
 
     def _finish(
@@ -125,7 +126,7 @@ class RestoredRows:
             # Nothing was delivered: the managers undo what there is of it.
             return None
         if facts.tag != clone.uuid:
-            why = 'another image was made under its name'
+            why = 'another image with the same name was made'
             return self._move(clone, why, State.FAILED)
         if clone.state is State.UNDOING or not self.tagged.is_whole(facts):
             return None
@@ -140,7 +141,7 @@ class RestoredRows:
                 reason='',
             )
             self.tagged.keep_whole(clone)
-        why = 'it was made after the backup'
+        why = 'the image was made after the backup'
         if facts.writing:
             why += ', its caller has not committed it'
         return Finding(clone.image, Outcome.READY, why)
@@ -151,25 +152,25 @@ class RestoredRows:
         """End a row whose image is not in its pool, or tell of it."""
         image = clone.image
         if image.pool not in self.marked:
-            return unexplained(image, 'it is not in its pool')
+            return unexplained(image, 'the image is not in its pool')
         if self.ceph.find_image(image) is None:
-            return self._end(clone, 'it was deleted after the backup')
+            return self._end(clone, 'the image was deleted after the backup')
         try:
             if not self.ceph.is_trashed(image):
                 return None
         except errors.RbdImageMigrating as exc:
             return unexplained(image, str(exc))
-        back = f'"rbd trash restore -p {image.pool} {image.id}" brings it back'
+        back = (
+            f'run "rbd trash restore -p {image.pool} {image.id}", or delete '
+            'the disk'
+        )
         if image.name not in present.values():
-            return unexplained(
-                image, f'it lies in the trash: {back}, a deletion removes it'
-            )
+            return unexplained(image, f'the image is in the trash; {back}')
         if not self._is_tagged(image):
             return unexplained(
                 image,
-                'it lies in the trash, and an image that this service did '
-                f'not make has its name: rename that, then {back}, a deletion '
-                'removes it',
+                'the image is in the trash, and an image that rbdcloner did '
+                f'not make has the same name; rename that image, then {back}',
             )
         return self._retire(clone)
 
@@ -191,12 +192,13 @@ class RestoredRows:
         return Finding(
             clone.image,
             Outcome.RETIRED,
-            'it lies in the trash, another image was made under its name',
+            'the image is in the trash, and another image with the same name '
+            'was made',
         )
 
     def _end_deletion(self, clone: Clone) -> Finding | None:
         """Record that the image of a DELETING row has left its name."""
-        why = 'it was deleted'
+        why = 'the image was deleted'
         if self.ceph.find_image(clone.image) is None:
             return self._end(clone, why)
         try:

@@ -70,12 +70,16 @@ class TaggedImages:
         if known and trashed:
             return self._retire(known[0], facts)
         if known and known[0].state in FINAL:
-            return unexplained(image, f'its row is {known[0].state}')
+            return unexplained(
+                image, f'the row of the image is {known[0].state}'
+            )
         if known:
             return None
         kind = _kind(image)
         if kind is None or not uuidutils.is_uuid_like(facts.tag):
-            return unexplained(image, 'its name does not tell what it is')
+            return unexplained(
+                image, 'the name does not show what the image is'
+            )
         if not trashed and not self.is_whole(facts):
             return unexplained(image, _unfinished(kind, image))
         if not self.rehearsed:
@@ -146,8 +150,8 @@ class TaggedImages:
         if clone.state in FINAL:
             return unexplained(
                 image,
-                f'its row is {clone.state}, and it lies in the trash: "rbd '
-                f'trash rm -p {image.pool} {image.id}" removes it',
+                f'the row is {clone.state}, but the image is in the trash; '
+                f'remove it with "rbd trash rm -p {image.pool} {image.id}"',
             )
         if clone.state not in _UNIDENTIFIED or self._is_held(clone):
             return None
@@ -166,7 +170,7 @@ class TaggedImages:
         return Finding(
             image,
             Outcome.RETIRED,
-            f'it lies in the trash, its row was {clone.state}',
+            f'the image is in the trash, and its row was {clone.state}',
         )
 
     def _is_held(self, clone: Clone) -> bool:
@@ -258,9 +262,9 @@ def _kind(image: Image) -> Kind | None:
 def _unfinished(kind: Kind, image: Image) -> str:
     """Return why an image is left alone that was never delivered."""
     return (
-        f'the making of this {kind} was not finished, and no caller was told '
-        f'of it: if nobody has it open, "rbd rm {image.pool}/{image.name}" '
-        'removes it'
+        f'this {kind} was not finished, and was not delivered to any caller; '
+        'if no client has the image open, remove it with "rbd rm '
+        f'{image.pool}/{image.name}"'
     )
 
 

@@ -98,7 +98,7 @@ class Absence:
         image = self.find(clone.glance_image_id)
         has_data = image is not None and self.is_whole(image)
         if not has_data and self.lineage.absences.was_ordered(clone):
-            return 'it was deleted by request'
+            return 'the image was deleted by request'
         if image is not None:
             raise errors.ImageInGlance(image_id=clone.glance_image_id)
         return self._expired(clone)

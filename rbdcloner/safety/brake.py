@@ -19,9 +19,9 @@ from rbdcloner.db.lineage import Lineage
 LOG = logging.getLogger(__name__)
 
 _WHAT_TO_DO = (
-    'nothing is removed for being missing until "rbdcloner-manage service '
-    'release-brake", or until it is back. See that Glance and Ceph have '
-    'what they should'
+    'missing images are not removed until they are back. Check Glance and the '
+    'pools of Ceph; if the images were removed on purpose, run '
+    '"rbdcloner-manage service release-brake"'
 )
 
 
@@ -126,7 +126,7 @@ class Look:
             return
         if self.whole:
             self.brake.lineage.pools.end_brake(self.brake.fsid, self.name)
-            LOG.info('The brake of the %s is off', self.name)
+            LOG.info('The brake of the task %s is released', self.name)
         if self.brake.is_engaged():
             return
         for group in self._groups.values():
@@ -137,7 +137,7 @@ class Look:
             except (errors.RowMoved, errors.DiskBusy):
                 continue
             except errors.Error as exc:
-                LOG.warning('Could not end a row, will retry: %s', exc)
+                LOG.warning('Could not end a missing row, will retry: %s', exc)
 
     def _group(self, group: str) -> _Group:
         return self._groups.setdefault(group, _Group())

@@ -117,9 +117,9 @@ class Gate:
 
     def _check(self, warrant: Warrant) -> None:
         if warrant.order is Order.CALLER and not warrant.request:
-            raise _refused(warrant, 'it has no request id')
+            raise _refused(warrant, 'the order has no request ID')
         if not warrant.evidence:
-            raise _refused(warrant, 'it has no evidence')
+            raise _refused(warrant, 'the order has no evidence')
 
     def _confirm_undelivered(self, clone: Clone) -> None:
         """Raise if the image of a row in the making may be in use.

@@ -210,8 +210,8 @@ class Generation:
         except errors.CephError as exc:
             if self._unwritten.get(pool) != str(exc):
                 LOG.warning(
-                    'Pool %s is not marked with generation %d, which is '
-                    'tried again: %s', pool, mark.generation, exc,
+                    'Could not mark pool %s with generation %d, will retry: '
+                    '%s', pool, mark.generation, exc,
                 )  # fmt: skip
             self._unwritten[pool] = str(exc)
             return False
@@ -227,7 +227,7 @@ class Generation:
             try:
                 marks[pool] = self._ceph.lineage_mark(pool)
             except errors.PoolNotFound as exc:
-                reasons[pool] = str(exc).rstrip('.')
+                reasons[pool] = f'Ceph has no pool {exc.kwargs["pool"]}'
         # What this worker has seen or made, and then the pools; after both the
         # database, which is never behind them.
         age = self._lineage.generations.age()
@@ -258,7 +258,7 @@ class Generation:
             self._ceph.fsid
         )
         return {
-            pool: f'pool {pool} lost its mark, as if it had been made anew'
+            pool: f'pool {pool} lost its mark and may have been replaced'
             for pool in sorted(lost)
         }
 
@@ -280,7 +280,7 @@ class Generation:
                 if not self._write(pool, '', ours):
                     # Others were faster, or it is full: the next look tells.
                     continue
-                LOG.info('Pool %s belongs to lineage %s now', pool, ours)
+                LOG.info('Pool %s was assigned to lineage %s', pool, ours)
                 found.marks[pool] = ours.as_text()
             self._remember(pool)
 
@@ -303,7 +303,7 @@ class Generation:
         if summary:
             LOG.error('%s', errors.DatabaseOutdated(reason=summary))
         else:
-            LOG.info('The database is as new as the pools again')
+            LOG.info('The database is up to date with the pools again')
         self._told = summary
 
 

@@ -26,6 +26,21 @@ from rbdcloner.server import admission
 
 LOG = logging.getLogger(__name__)
 
+#: The service's fault or its surroundings', not the caller's.
+_OURS = (
+    errors.CephForbidden,
+    errors.CephUnavailable,
+    errors.ConfigurationError,
+    errors.DatabaseOutdated,
+    errors.DatabaseRevision,
+    errors.DatabaseUnavailable,
+    errors.GlanceForbidden,
+    errors.GlanceUnavailable,
+    errors.InternalError,
+    errors.OutOfSpace,
+    errors.PoolNotFound,
+    errors.PoolReplaced,
+)
 
 #: Refusals that wait to be sent; the callers of more hear nothing.
 _MOST_REFUSALS = 1000
@@ -51,7 +66,7 @@ def check(
         version = metadata.version('oslo.messaging')
         raise errors.ConfigurationError(
             problem=f'oslo.messaging {version} is newer than this release '
-            f'knows: it has no {", ".join(renamed)}',
+            f'supports: it has no {", ".join(renamed)}',
             remedy='Install a release that constraints/newest.txt or '
             'constraints/oldest.txt names',
         )
@@ -154,9 +169,12 @@ class _Dispatcher(dispatcher.RPCDispatcher):
             answer = self._answer(incoming)
         except Exception as exc:
             error = _own(exc, request.request_id)
-            self._finish(method, error.name, started, str(error))
+            level = (
+                logging.ERROR if isinstance(error, _OURS) else logging.WARNING
+            )
+            self._finish(method, error.name, started, level, str(error))
             raise _bare(error) from None
-        self._finish(method, 'ok', started, _clones(answer))
+        self._finish(method, 'ok', started, logging.INFO, _clones(answer))
         return answer
 
     def _answer(self, incoming: Any) -> Any:
@@ -170,14 +188,14 @@ class _Dispatcher(dispatcher.RPCDispatcher):
             incoming.heartbeat = _over
 
     def _finish(
-        self, method: str, outcome: str, started: float, said: str
+        self, method: str, outcome: str, started: float, level: int, said: str
     ) -> None:
         seconds = time.monotonic() - started
         known = any(hasattr(end, method) for end in self.endpoints)
         metrics.REQUESTS.labels(method if known else '?', outcome).observe(
             seconds
         )
-        LOG.info('%s: %s in %.3f s: %s', method, outcome, seconds, said)
+        LOG.log(level, '%s: %s in %.3f s: %s', method, outcome, seconds, said)
 
 
 def _over() -> None:
@@ -199,7 +217,11 @@ def _own(exc: Exception, request_id: str) -> errors.Error:
             return errors.InvalidArgument(
                 argument='arguments', reason=str(exc).partition('() ')[2]
             )
-    LOG.error('Request %s failed unexpectedly', request_id, exc_info=exc)
+    LOG.error(
+        'Request %s failed unexpectedly; please report this as a bug',
+        request_id,
+        exc_info=exc,
+    )
     return errors.InternalError(request=request_id)
 
 

@@ -163,5 +163,5 @@ def filters(instance_uuid: Any, parent: Any, state: Any) -> Filters:
 
 def _invalid(argument: str, wanted: str) -> errors.InvalidArgument:
     return errors.InvalidArgument(
-        argument=argument, reason=f'it must be {wanted}'
+        argument=argument, reason=f'must be {wanted}'
     )

@@ -34,7 +34,7 @@ class Refusal(enum.StrEnum):
 
     NO_LOCATION = (
         'no-location',
-        'Glance tells this service no location of the image',
+        'Glance does not tell rbdcloner where the image is stored',
     )
     NOT_RBD = 'not-rbd', 'The data is not in Ceph RBD'
     MALFORMED = (
@@ -59,8 +59,8 @@ class Refusal(enum.StrEnum):
         'The RBD image has no such snapshot',
     )
     SNAPSHOT_TRASHED = 'snapshot-trashed', 'The snapshot is in the trash'
-    FORBIDDEN = 'forbidden', "This service's Ceph key may not open it"
-    REFUSED = 'refused', 'Ceph refused to open it'
+    FORBIDDEN = 'forbidden', 'The Ceph key of rbdcloner may not open the image'
+    REFUSED = 'refused', 'Ceph refused to open the image'
 
 
 # Classes first to last: the first that fits is the reason.
@@ -107,7 +107,7 @@ class Verdict:
         if self.cloneable:
             return f'{redact(self.location)} can be cloned'
         return '; '.join(
-            f'{reason} ({url})' if url else str(reason)
+            f'{reason.sentence} ({url})' if url else reason.sentence
             for url, reason in self.refusals
         )
 

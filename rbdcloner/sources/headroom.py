@@ -55,7 +55,7 @@ class Headroom:
         """
         limits = self.limits
         self._ensure(
-            f'The number of snapshots of {disk.image}',
+            f'number of snapshots of {disk.image}',
             lambda: len(self.lineage.snapshots.snapshots_of(disk.image)) + 1,
             lambda: self._oldest_image(disk),
             limits.soft_snapshots,
@@ -65,7 +65,7 @@ class Headroom:
 
     def _for_depth(self, parent: Parent, adds: int) -> None:
         self._ensure(
-            f'The depth below {parent.snapshot}',
+            f'clone depth below {parent.snapshot}',
             lambda: (
                 policy.depth(parent, self.lineage.clones.chain(parent)) + adds
             ),
@@ -96,9 +96,7 @@ class Headroom:
             what=what,
             value=value,
             limit=hard,
-            flattens=f'the flatten of {chosen.image}'
-            if chosen
-            else 'an ancestor that no guest can have open',
+            flattens=str(chosen.image) if chosen else 'an idle image',
             awaited=chosen is not None,
         )
 

@@ -117,7 +117,7 @@ class Bases:
         formats.accept(image)
         if not self.limit:
             raise errors.ImportRefused(
-                image_id=image.id, reason='"limit" in group [imports] is 0'
+                image_id=image.id, reason='"limit" in [imports] is 0'
             )
 
     def _importing(self, base: Base) -> errors.ImageImporting:
@@ -143,13 +143,11 @@ def way(image: GlanceImage, glance_store: str) -> Way:
 
 def _waits(base: Base) -> str:
     if base.state is ImportState.RUNNING:
-        return 'ask again'
+        return str(base.state)
     if base.reason.startswith(errors.ConfigurationError.__name__):
-        # It says what is wrong on the manager's host.
-        return 'it waits for an administrator, whom "base list" tells why'
-    if base.reason:
-        return f'it is tried again: {_why(base)}'
-    return 'it waits for others'
+        # The reason tells of the manager's host: for administrators alone.
+        return 'blocked'
+    return _why(base) or 'queued'
 
 
 def _why(base: Base) -> str:

@@ -136,7 +136,11 @@ class Heartbeat:
         try:
             record(self._owner)
         except errors.Error as exc:
-            LOG.warning('It is not recorded that this worker ends: %s', exc)
+            LOG.warning(
+                'Could not record that worker %s ends; it is shown as down: '
+                '%s',
+                *(self._owner, exc),
+            )
 
     def _clock_offset_s(self) -> float:
         """Return how far this host's clock is ahead of the database's."""
@@ -148,8 +152,8 @@ class Heartbeat:
         is_off = abs(offset_s) > OFFSET_S
         if is_off and not self._clock_is_off:
             LOG.warning(
-                "The clock of this host is %.1f s %s the database's: see that "
-                'NTP keeps both',
+                'The clock of this host is %.1f s %s the clock of the '
+                'database; check NTP on both',
                 abs(offset_s), 'ahead of' if offset_s > 0 else 'behind',
             )  # fmt: skip
         self._clock_is_off = is_off
@@ -170,6 +174,6 @@ class Heartbeat:
             for stranger in sorted(found - self._strangers):
                 LOG.warning(
                     'The manager on %s has version %s (RPC %s), this one has '
-                    '%s (RPC %s)', *stranger, *_OURS,
+                    '%s (RPC %s); finish the upgrade', *stranger, *_OURS,
                 )  # fmt: skip
         self._strangers = found

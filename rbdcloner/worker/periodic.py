@@ -55,14 +55,21 @@ class PeriodicTask:
             self.act()
         except errors.Error as exc:
             if str(exc) != self.failed:
-                LOG.warning('The %s is tried again: %s', self.name, exc)
+                LOG.warning(
+                    'The task %s failed and will be retried: %s',
+                    *(self.name, exc),
+                )
             self.failed = str(exc)
         except Exception:
-            LOG.exception('The %s failed and is tried again', self.name)
+            LOG.exception(
+                'The task %s failed unexpectedly and will be retried; please '
+                'report this as a bug',
+                self.name,
+            )
             self.failed = 'unexpectedly'
         else:
             if self.failed:
-                LOG.info('The %s works again', self.name)
+                LOG.info('The task %s works again', self.name)
             self.failed = ''
 
 
@@ -124,7 +131,11 @@ class PeriodicTasks:
             thread.join(max(0.0, deadline - time.monotonic()))
         late = [each.name for each in self._threads if each.is_alive()]
         if late:
-            LOG.warning('Cut off, to be done again: %s', ', '.join(late))
+            LOG.warning(
+                'Periodic tasks did not stop in time, and another worker '
+                'resumes them: %s',
+                ', '.join(late),
+            )
         return not late
 
     def _thread(
@@ -151,7 +162,7 @@ class PeriodicTasks:
 
     def _rotate(self) -> None:
         if self._follow_key():
-            LOG.info('Connected to Ceph anew, with the new key')
+            LOG.info('Reconnected to Ceph with the new key')
 
     def _retire(self) -> None:
         # As below.

@@ -31,8 +31,8 @@ _SYNC = 'Run "rbdcloner-manage db sync"'
 
 _RESTORED = f'{_SYNC}, then "rbdcloner-manage db restored"'
 _GIVE_POOL = (
-    'Correct "connection" in [database] or the pools in [ceph]; or, if the '
-    'pool is to belong to this database, run "rbdcloner-manage db restored '
+    'Correct "connection" in [database] or the pools in [ceph]; or, to '
+    'assign the pool to this database, run "rbdcloner-manage db restored '
     '--take POOL"'
 )
 
@@ -96,20 +96,32 @@ def database_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
     try:
         older = upgrade.check(engine.connect(**conf.database))
     except errors.DatabaseRevision as exc:
-        yield Problem(str(exc).rstrip('.'), _SYNC)
+        yield Problem(_revision(exc), _SYNC)
     except errors.ConfigurationError as exc:
         yield _as_it_says(exc)
+    except errors.DatabaseUnavailable as exc:
+        yield Problem(
+            f'The lineage database did not answer: {exc.kwargs["reason"]}',
+            'Check that the database runs, and "connection" in [database]',
+        )
     except errors.Error as exc:
-        yield Problem(str(exc).rstrip('.'), 'Check [database] connection')
+        yield Problem(str(exc).rstrip('.'), 'Check "connection" in [database]')
     else:
         if older:
             yield Problem(
-                f'The lineage database is at revision {older} of the release '
-                'before: managers are not recorded, and one that hangs is not '
-                'shut out of Ceph',
-                f'{_SYNC}; managers of either release go on meanwhile',
+                f'The lineage database is at revision {older} of the previous '
+                'release: managers are not recorded, and a manager that hangs '
+                'is not blocklisted in Ceph',
+                f'{_SYNC}; managers of both releases work meanwhile',
                 fatal=False,
             )
+
+
+def _revision(exc: errors.DatabaseRevision) -> str:
+    return (
+        f'The lineage database is at revision {exc.kwargs["current"]}, and '
+        f'this release needs {exc.kwargs["needed"]}'
+    )
 
 
 def broker_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
@@ -124,7 +136,7 @@ def broker_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
     except Exception as exc:
         # oslo.messaging's, kombu's or amqp's: they have no ancestor in common.
         yield Problem(
-            f'RabbitMQ takes no requests: {str(exc).rstrip(".")}',
+            f'RabbitMQ refuses requests: {str(exc).rstrip(".")}',
             'Check "transport_url" in [DEFAULT], and the permissions of its '
             'user in its virtual host',
         )
@@ -150,15 +162,15 @@ def glance_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
         sample = images.sample()
         if sample and not images.image(sample).locations:
             yield _of_glance(
-                f'Glance shows no location of image {sample}: nothing is '
-                'cloned',
+                f'Glance does not show the locations of image {sample}, so '
+                'that no image can be cloned',
                 f'Give the user in [glance] the role service{has}',
             )
     except errors.GlanceForbidden:
         yield _of_glance(
-            'Glance does not show this service the images of other projects: '
-            'their disks are refused, and no image that Glance has not is '
-            'taken for deleted, so that no space comes back',
+            'Glance does not show rbdcloner the images of other projects: '
+            'disks of these images are refused, and no image is treated as '
+            'deleted, so that no space is freed',
             f'Give the user in [glance] the role admin{has}',
         )
     except errors.Error as exc:
@@ -231,7 +243,7 @@ def generation_problems(conf: cfg.ConfigOpts) -> Iterator[Problem]:
                 found, []
             )
             yield Problem(
-                f'Nothing is destroyed: {found.summary}',
+                f'Deletions are suspended: {found.summary}',
                 _GIVE_POOL if others else _RESTORED,
                 fatal=False,
             )
@@ -301,8 +313,8 @@ def _fencing_problems(driver: LibrbdDriver, user: str) -> Iterator[Problem]:
         return
     if not may:
         yield Problem(
-            f'The key client.{user} may not shut out of Ceph a manager that '
-            'hangs: what that has begun may still happen',
+            f'The key client.{user} may not blocklist a manager that hangs, '
+            'whose operations may then still reach Ceph',
             f'Run "ceph auth caps client.{user}" with mon "profile rbd"',
             fatal=False,
         )
@@ -343,7 +355,7 @@ def _data_problems(facts: PoolFacts, user: str) -> Iterator[Problem]:
         yield Problem(
             f'The key client.{user} may not read and write {data_pool}, where '
             f'images of pool {facts.pool} have their data '
-            '("rbd_default_data_pool"): they could be made, but not removed',
+            '("rbd_default_data_pool"): images could be made, but not removed',
             f'Run "ceph auth caps client.{user}" with "profile rbd '
             f'pool={data_pool}" beside its other caps',
         )
@@ -353,7 +365,9 @@ def _write_problems(
     facts: PoolFacts, pool: str, user: str, grant: str, disks: bool
 ) -> Iterator[Problem]:
     if facts.full:
-        yield Problem(f'Pool {pool} is full', 'Make room in it', fatal=False)
+        yield Problem(
+            f'Pool {pool} is full', 'Make room in the pool', fatal=False
+        )
     elif not facts.writable and disks:
         yield Problem(f'The key client.{user} may not write {pool}', grant)
     elif not facts.writable:

@@ -68,7 +68,10 @@ class Worker(service.ServiceBase):
             present.begin()
             self._driver, rooms = wiring.service(self._conf, rows, owner)
         except errors.Error as exc:
-            LOG.error('Worker %d cannot begin: %s', os.getpid(), exc)
+            LOG.error(
+                'Worker %d cannot start, and another one is started: %s',
+                *(os.getpid(), exc),
+            )
             present.give_up()
             # The launcher starts another one.
             sys.exit(1)

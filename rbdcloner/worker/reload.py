@@ -37,14 +37,14 @@ class Reloadable:
 
     def mutate_config_files(self) -> dict[Any, Any]:
         """Take over what can be changed; the rest is named in the log."""
-        LOG.info('The configuration is read again, the workers are replaced')
+        LOG.info('Reloading the configuration and replacing the workers')
         self._reloading()
         try:
             options.check(self._arguments)
         except (cfg.Error, SystemExit) as exc:
             LOG.error(
-                'The configuration stays as it was, mend it and send SIGHUP '
-                'again: %s', exc,
+                'The configuration is not valid and stays unchanged; correct '
+                'it and send SIGHUP again: %s', exc,
             )  # fmt: skip
             return {}
         changed: dict[Any, Any] = self._conf.mutate_config_files()

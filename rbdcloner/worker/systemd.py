@@ -65,4 +65,4 @@ class Supervisor:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.sendto(message.encode(), address)
         except OSError as exc:
-            LOG.warning('systemd is not told %s: %s', message, exc)
+            LOG.warning('Could not send %s to systemd: %s', message, exc)

@@ -52,7 +52,7 @@ class CommandsTest(test_bases.BasesTest):
         )
         self.assertEqual(DONE, ran.code, ran.err)
         asked, _newline, shown = ran.err.partition('\n')
-        self.assertEqual(f'Image {image_id} is to be imported.', asked.strip())
+        self.assertEqual(f'Image {image_id} will be imported.', asked.strip())
         bars = re.findall(r'\r\x1b\[K *(\d+) % \[#*\.*\] ', shown)
         percents = [int(percent) for percent in bars]
         self.assertEqual(sorted(percents), percents)
@@ -93,7 +93,7 @@ class CommandsTest(test_bases.BasesTest):
     def test_what_is_not_imported_is_told(self) -> None:
         ran = self.run_base('import', self.upload_golden())
         self.assertEqual(DONE, ran.code, ran.err)
-        self.assertIn('can be cloned as it is', ran.err)
+        self.assertIn('can be cloned in place', ran.err)
         unknown = '00000000-0000-4000-8000-000000000000'
         ran = self.run_base('import', unknown)
         self.assertEqual(NOT_FOUND, ran.code, ran.err)

@@ -92,7 +92,7 @@ class SignaturesTest(elsewhere.ElsewhereTest):
     def test_image_without_a_good_signature_is_refused(self) -> None:
         data = elsewhere.sparse(5 * MIB, 0)
         image_id = self.far(data)
-        self.assert_refused(image_id, 'it has none')
+        self.assert_refused(image_id, 'no signature')
         image_id = self.far(data)
         self.sign(image_id, self.signed(os.urandom(MIB)))
-        self.assert_refused(image_id, 'it is of other data')
+        self.assert_refused(image_id, 'of other data')

@@ -17,6 +17,7 @@ from testtools import matchers
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner import rpcapi
+from rbdcloner.sources.eligibility import Refusal
 from tests.functional import service
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
@@ -109,7 +110,7 @@ class BadInputTest(service.ServiceTest):
     def test_image_that_is_not_raw(self) -> None:
         image = self.servers.glance.upload('q', _QCOW2, 'qcow2')
         error = self.refused(errors.ImageNotCloneable, image_id=image.id)
-        self.assertIn('not-raw', str(error))
+        self.assertIn('disk format raw', str(error))
         verdict = self.api.is_cloneable(self.ctxt, image.id)
         self.assertFalse(verdict['cloneable'])
         self.assertEqual('not-raw', verdict['refusals'][0]['reason'])
@@ -134,7 +135,7 @@ class BadInputTest(service.ServiceTest):
                 [(r['location'], r['reason']) for r in verdict['refusals']],
             )
             error = self.refused(errors.ImageNotCloneable, image_id=image_id)
-            self.assertIn(reason, str(error))
+            self.assertIn(Refusal(reason).sentence, str(error))
 
     def test_location_in_a_pool_that_the_key_may_not_read(self) -> None:
         self.servers.ceph.create_pool('secret')

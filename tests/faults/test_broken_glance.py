@@ -119,20 +119,20 @@ def circular(handler):
         (replying(b'x', 500, ''), None),
         (replying(b'\xff\xfe', 500, 'text/plain'), None),
         (replying(b'{', 500), None),
-        (replying(b'{'), 'its answer makes no sense'),
-        (replying(b''), 'its answer makes no sense'),
-        (replying(b'[' * 100_000), 'its answer makes no sense'),
-        (replying(b'\xff\xfe\x00'), 'its answer makes no sense'),
-        (replying([]), 'its answer makes no sense'),
-        (replying(SECRET), 'its answer makes no sense'),
-        (replying(None), 'its answer makes no sense'),
-        (replying(b'<html>', 200, 'text/html'), 'its answer makes no sense'),
+        (replying(b'{'), 'the answer is not valid'),
+        (replying(b''), 'the answer is not valid'),
+        (replying(b'[' * 100_000), 'the answer is not valid'),
+        (replying(b'\xff\xfe\x00'), 'the answer is not valid'),
+        (replying([]), 'the answer is not valid'),
+        (replying(SECRET), 'the answer is not valid'),
+        (replying(None), 'the answer is not valid'),
+        (replying(b'<html>', 200, 'text/html'), 'the answer is not valid'),
         (
             replying(b'x', 200, 'application/octet-stream'),
-            'its answer makes no sense',
+            'the answer is not valid',
         ),
-        (replying({**IMAGE, 'id': SECRET}), 'its answer makes no sense'),
-        (replying({**IMAGE, 'size': SECRET}), 'its answer makes no sense'),
+        (replying({**IMAGE, 'id': SECRET}), 'the answer is not valid'),
+        (replying({**IMAGE, 'size': SECRET}), 'the answer is not valid'),
     ],
 )
 def test_a_broken_glance_is_unavailable_soon_and_keeps_secrets(answer, reason):
@@ -142,7 +142,7 @@ def test_a_broken_glance_is_unavailable_soon_and_keeps_secrets(answer, reason):
             images.get(IMAGE_ID)
         assert time.monotonic() - began < 2 * TIMEOUT_S
     assert 'SECRET' not in str(caught.value)
-    assert len(str(caught.value)) < 80
+    assert len(str(caught.value)) < 120
     if reason:
         assert caught.value.kwargs['reason'] == reason
 

@@ -333,7 +333,7 @@ class CommandTest(AdoptionCase):
         self.assertEqual((DONE, '0 adopted\n'), (again.code, again.err))
         refused = self.run_program('disk', 'adopt', others, 'no-such_disk')
         self.assertEqual(REFUSED, refused.code)
-        self.assertIn("does not begin with an instance's uuid", refused.out)
+        self.assertIn('does not begin with an instance UUID', refused.out)
         self.assertIn('There is no disk no-such_disk', refused.out)
         gone = self.api.delete_disks(self.ctxt, self.instance)
         self.assertEqual(4, len(gone))

@@ -185,7 +185,7 @@ class UnlikeGlanceTest(ToldTest):
 
     @classmethod
     def wait_listening(cls) -> None:
-        cls.wait_said("Glance's notifications cannot be had", 2)
+        cls.wait_said('Notifications of Glance are not received', 2)
 
     def test_glance_and_the_managers_work_on(self) -> None:
         disk = self.boot()
@@ -205,4 +205,4 @@ class SilentTest(ToldTest):
 
     def test_a_deleted_image_is_retired_by_the_next_look(self) -> None:
         self.assert_followed(self.boot())
-        self.assertNotIn('listened to', self.manager.output)
+        self.assertNotIn('Glance are received', self.manager.output)

@@ -135,7 +135,7 @@ class ReloadTest(service.ServiceTest):
             self.manager.conf.write_text(f'{good}{bad}')
             said = self.hang_up()
             (line,) = [each for each in said.splitlines() if ' ERROR ' in each]
-            self.assertIn('The configuration stays as it was', line)
+            self.assertIn('The configuration is not valid', line)
             self.assertIn(reason, said)
             self.assertNotIn('Traceback', said)
             self.assertEqual('ready', self.create()['state'])
@@ -143,6 +143,6 @@ class ReloadTest(service.ServiceTest):
     def test_a_missing_file_changes_nothing(self) -> None:
         self.manager.conf.unlink()
         said = self.hang_up()
-        self.assertIn('The configuration stays as it was', said)
+        self.assertIn('The configuration is not valid', said)
         self.assertIn(str(self.manager.conf), said)
         self.assertEqual('ready', self.create()['state'])

@@ -28,11 +28,11 @@ _BRIEF: dict[str, Callable[[Base], Any]] = {
     'ID': lambda base: base.id,
     'Image': lambda base: base.glance_image_id,
     'State': lambda base: str(base.state),
-    'Way': lambda base: str(base.way),
+    'Method': lambda base: str(base.way),
     'Progress': lambda base: f'{progress.percent_imported(base)} %',
     'Done': lambda base: columns.Size(base.done_bytes),
     'Total': lambda base: columns.Size(base.total_bytes),
-    'Run By': lambda base: _runner(base),
+    'Worker': lambda base: _runner(base),
     'Reason': lambda base: base.reason,
     'Next Attempt': lambda base: columns.moment(base.retry_at),
 }
@@ -61,14 +61,15 @@ _FULL: dict[str, Callable[[Base], Any]] = {
 
 
 class List(listing.WorkList[Base]):
-    """List images that are imported, are being, or wait for it.
+    """List image imports: ready, running or waiting.
 
-    With --all also those that were dropped, refused, or copied by Glance.
+    With --all also imports that were dropped or refused, and images that
+    Glance copied into this cluster.
     """
 
     brief = _BRIEF
     full = _FULL
-    nothing = 'No image has been imported, nor waits for it.'
+    nothing = 'No image is imported, and no image import is waiting.'
 
     def rows(self, over: bool, marker: int) -> Iterator[Base]:
         """Yield the rows, read page by page."""
@@ -78,9 +79,10 @@ class List(listing.WorkList[Base]):
 
 
 class Show(OfManage, show.ShowOne):
-    """Show all that is recorded of an image's newest import.
+    """Show all that is recorded of the newest import of an image.
 
-    Who needs its base are the nearest living disks that descend from it.
+    "needed_by" lists the nearest living disks that descend from the base
+    image.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -98,12 +100,12 @@ class Show(OfManage, show.ShowOne):
 
 
 class Import(OfManage, command.Command):
-    """Import an image now, so that its first disk is as fast as the next.
+    """Import an image now, before the first disk of it is requested.
 
-    The managers do it, a few at a time in the whole cluster. An image that
-    can be cloned as it is needs no import. One that was refused is tried
-    again. It asks Glance and Ceph with the managers' configuration file and
-    keys.
+    The managers import a few images at a time in the whole cluster. An image
+    that can be cloned in place needs no import. A refused import is tried
+    again. The command asks Glance and Ceph, with the configuration file and
+    the keys of the managers.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -117,14 +119,16 @@ class Import(OfManage, command.Command):
         base = self._want(parsed_args.image)
         if base is None:
             self.say(
-                f'Image {parsed_args.image} can be cloned as it is: there is '
-                'nothing to import.'
+                f'Image {parsed_args.image} can be cloned in place and needs '
+                'no import.'
             )
             return 0
         if base.state is not ImportState.READY:
-            self.say(f'Image {base.glance_image_id} is to be imported.')
+            self.say(f'Image {base.glance_image_id} will be imported.')
             if parsed_args.no_wait:
-                self.say('See "rbdcloner-manage base list".')
+                self.say(
+                    'To see the progress, run "rbdcloner-manage base list".'
+                )
                 return 0
         imported = progress.Import(self.app.lineage, base)
         return 0 if self.watch(imported.look, parsed_args.timeout) else 1
@@ -134,10 +138,11 @@ class Import(OfManage, command.Command):
 
 
 class Drop(OfManage, command.Command):
-    """Give up an image's base, or its import; never while a disk needs it.
+    """Drop the base image of an image, or cancel its import.
 
-    It waits for nothing: managers destroy the base in the background. Who
-    asks for a disk of the image, and "base import", have it imported anew.
+    A base image that a disk needs is not dropped. The command does not wait:
+    the managers destroy the base image in the background. The next request
+    for a disk of the image, or "base import", imports the image again.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -145,7 +150,7 @@ class Drop(OfManage, command.Command):
         return _with_image(super().get_parser(prog_name))
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        """Drop it; what is over already stays as it is."""
+        """Drop the base image; a finished row stays as it is."""
         before = _newest(self.app.lineage, parsed_args.image)
         try:
             base = self.app.lineage.base_images.drop_base(
@@ -155,10 +160,11 @@ class Drop(OfManage, command.Command):
             self.say(self._needed(before, exc))
             return 1
         self.app.stdout.write(
-            f'The base of image {base.glance_image_id} is {base.state}.\n'
+            f'The base image of image {base.glance_image_id} is '
+            f'{base.state}.\n'
         )
         if base.state is not ImportState.DROPPED:
-            self.say(f'There is nothing to drop. {base.reason}'.rstrip())
+            self.say(f'Nothing was dropped. {base.reason}'.rstrip())
             return 1
         if before.state in LIVE_BASES:
             self.say(_what_is_next(before, base))
@@ -170,16 +176,14 @@ class Drop(OfManage, command.Command):
             # In the trash, or gone just now.
             return str(exc)
         return (
-            f'The base of image {base.glance_image_id} is needed by '
-            f'{columns.few(names)}. Delete them, or have them get its data as '
-            'their own ("flatten start").'
+            f'The base image of image {base.glance_image_id} is needed by '
+            f'{columns.few(names)}. Delete these disks, or flatten them with '
+            '"rbdcloner-manage flatten start".'
         )
 
 
 def _with_image(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument(
-        'image', metavar='IMAGE', help="the image's id in Glance"
-    )
+    parser.add_argument('image', metavar='IMAGE', help='Glance image ID')
     return parser
 
 
@@ -209,13 +213,13 @@ def _rows(
 
 
 def _what_is_next(before: Base, dropped: Base) -> str:
-    anew = 'Who asks for a disk of the image has it imported anew.'
+    anew = 'The next request for a disk imports the image again.'
     if before.state is ImportState.READY:
         return (
-            f'{_image(dropped)} goes to the trash and is destroyed; "retired '
-            f'list" shows it until then. {anew}'
+            f'{_image(dropped)} is moved to the trash and destroyed; until '
+            f'then "retired list" shows the image. {anew}'
         )
-    return f'Who imports it stops, and removes what it has made. {anew}'
+    return f'The worker stops the import and removes its data. {anew}'
 
 
 def _needed_by(lineage: Lineage, base: Base) -> list[str]:

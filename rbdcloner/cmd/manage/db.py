@@ -10,10 +10,10 @@ from rbdcloner.db.core import upgrade
 
 
 class Sync(OfManage, command.Command):
-    """Bring the lineage database to the revision that this release needs.
+    """Migrate the lineage database to the revision that this release needs.
 
-    Repeated, it changes nothing. Managers of the release before go on
-    working on the newer revision.
+    A second run changes nothing. Managers of the previous release continue to
+    work on the newer revision.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -22,16 +22,17 @@ class Sync(OfManage, command.Command):
         upgrade.upgrade(self.app.engine)
         after = upgrade.current(self.app.engine)
         if before == after:
-            line = f'The lineage database is at {after} already.'
+            line = f'The lineage database is already at revision {after}.'
         else:
             line = (
-                f'The lineage database is at {after} now ({before or "new"}).'
+                f'The lineage database is now at revision {after} (before: '
+                f'{before or "none"}).'
             )
         self.app.stdout.write(f'{line}\n')
 
 
 class Version(OfManage, command.Command):
-    """Print the database's revision and the one that this release needs."""
+    """Print the revision of the database and the one that is needed."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Print both, also where there is no schema."""

@@ -42,18 +42,19 @@ class _Counts:
 
 
 class Adopt(OfManage, lister.Lister):
-    """Record disks that Nova made without this service.
+    """Adopt disks: record disks that Nova made without rbdcloner.
 
-    Of those named; or, without a name, of every image of the disks' pools
-    that is called as Nova calls disks (UUID_disk, UUID_disk.local, .eph0,
-    .swap, .config, .rescue …) and is not recorded: once, when Nova begins to
-    use this service. Nothing is copied and nothing stops: disks may be in
-    use. Sizes, parents and ids are what Ceph says, the instance is what the
-    name begins with, project and host stay empty. Do not adopt what Nova is
-    making at the moment.
+    With names, the named disks are adopted. Without a name, every image in
+    the disk pools is adopted that has no row and is named as Nova names disks
+    (UUID_disk, UUID_disk.local, .eph0, .swap, .config, .rescue …). Run the
+    command once, when Nova begins to use rbdcloner.
 
-    It works in Ceph with the managers' configuration file and key. Repeated,
-    it goes on with what is left.
+    No data is copied, and disks may be in use. Size, parent and ID are read
+    from Ceph, the instance from the name of the disk; project and host stay
+    empty. Do not adopt a disk that Nova is making at the moment.
+
+    The command uses the configuration file and the Ceph key of the managers.
+    A second run adopts the remaining disks.
     """
 
     _counts = _Counts()
@@ -65,15 +66,17 @@ class Adopt(OfManage, lister.Lister):
             'disk',
             metavar='NAME',
             nargs='*',
-            help='default: all that are not recorded',
+            help='name of a disk; default: all disks without a row',
         )
         parser.add_argument(
-            '--pool', default='', help='only this pool; default: disk_pools'
+            '--pool',
+            default='',
+            help='adopt only disks in this pool; default: all of "disk_pools"',
         )
         parser.add_argument(
             '--dry-run',
             action='store_true',
-            help='tell what would be adopted, and change nothing',
+            help='list what would be adopted, and change nothing',
         )
         return parser
 
@@ -94,10 +97,10 @@ class Adopt(OfManage, lister.Lister):
 
     def afterwards(self, parsed_args: argparse.Namespace) -> int:
         """Tell persons how many there were."""
-        verb = 'to be adopted' if parsed_args.dry_run else 'adopted'
+        verb = 'to adopt' if parsed_args.dry_run else 'adopted'
         text = f'{self._counts.done} {verb}'
         failed = self._counts.failed
-        self.say(f'{text}, {failed} not' if failed else text)
+        self.say(f'{text}, {failed} failed' if failed else text)
         return 1 if failed else 0
 
     def _open(self) -> tuple[Driver, OfflineNotes]:
@@ -143,7 +146,7 @@ class Adopt(OfManage, lister.Lister):
         for number, image in enumerate(chosen, start=1):
             yield self._one(image, driver, noted)
             if number % _TELL_EVERY == 0:
-                self.say(f'{number} of {len(chosen)}')
+                self.say(f'{number} of {len(chosen)} disks processed')
 
     def _one(
         self, image: Image, driver: Driver, noted: OfflineNotes | None
@@ -155,7 +158,7 @@ class Adopt(OfManage, lister.Lister):
             if not instance:
                 raise errors.InvalidArgument(
                     argument=image.name,
-                    reason="it does not begin with an instance's uuid",
+                    reason='the name does not begin with an instance UUID',
                 )
             if noted is not None:
                 noted.adoption.adopt(_request(image, instance))

@@ -24,11 +24,11 @@ _ROWS_AT_ONCE = 500
 _BRIEF: dict[str, Callable[[Flatten], Any]] = {
     'ID': lambda flatten: flatten.id,
     'Image': lambda flatten: str(flatten.clone.image),
-    'Why': lambda flatten: str(flatten.why),
+    'Cause': lambda flatten: str(flatten.why),
     'State': lambda flatten: str(flatten.state),
     'Progress': lambda flatten: f'{progress.percent(flatten)} %',
     'Forced': lambda flatten: flatten.forced,
-    'Run By': lambda flatten: _runner(flatten),
+    'Worker': lambda flatten: _runner(flatten),
     'Reason': lambda flatten: flatten.reason,
     'Next Attempt': lambda flatten: columns.moment(flatten.retry_at),
 }
@@ -57,11 +57,11 @@ _FULL: dict[str, Callable[[Flatten], Any]] = {
 
 
 class List(listing.WorkList[Flatten]):
-    """List what is, or waits to be, flattened; with --all what was, too."""
+    """List flattens: running or waiting; with --all also finished ones."""
 
     brief = _BRIEF
     full = _FULL
-    nothing = 'Nothing is being flattened, nor waits for it.'
+    nothing = 'No flatten is running or waiting.'
 
     def rows(self, over: bool, marker: int) -> Iterator[Flatten]:
         """Yield the rows, read page by page."""
@@ -71,25 +71,30 @@ class List(listing.WorkList[Flatten]):
 
 
 class Start(OfManage, command.Command):
-    """Have an image flattened: it gets its parent's data as its own.
+    """Flatten a disk: copy the data of its parent into the disk.
 
-    The managers do it, a few at a time in the whole cluster. What somebody
-    has open waits until it is closed.
+    The managers flatten a few disks at a time in the whole cluster. A disk
+    that a client has open waits until the client closes it, unless --forced.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add what names a disk."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'disk', metavar='DISK|UUID', help="the disk's name or row's uuid"
+            'disk',
+            metavar='DISK|UUID',
+            help='name of the disk, or UUID of its row',
         )
         parser.add_argument(
-            '--pool', default='', help='the pool; needed if several have it'
+            '--pool',
+            default='',
+            help='pool of the disk; needed if several pools have the name',
         )
         parser.add_argument(
             '--forced',
             action='store_true',
-            help='also while a guest has it open, whose client then copies',
+            help='flatten also while a guest has the disk open; the client of '
+            'the guest then copies the data',
         )
         return parser
 
@@ -100,8 +105,8 @@ class Start(OfManage, command.Command):
         )
         if not clone.attached:
             self.say(
-                f'{clone.image} is {clone.state} and has no parent: there is '
-                'nothing to flatten.'
+                f'{clone.image} is {clone.state} and has no parent: no '
+                'flatten is needed.'
             )
             return 1
         flatten = self.app.lineage.flattens.want_flatten(
@@ -114,13 +119,16 @@ class Start(OfManage, command.Command):
 
 
 class Cancel(OfManage, command.Command):
-    """Let an image keep its parent; what was copied stays copied."""
+    """Cancel a flatten. The disk keeps its parent and the copied data."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the flatten's id."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'id', metavar='ID', type=finding.count, help='of "flatten list"'
+            'id',
+            metavar='ID',
+            type=finding.count,
+            help='ID of the flatten in "flatten list"',
         )
         return parser
 

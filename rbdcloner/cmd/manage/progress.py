@@ -4,6 +4,7 @@
 from collections.abc import Collection
 from collections.abc import Sequence
 
+from rbdcloner import sizes
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage.watching import Status
 from rbdcloner.db.lineage import Lineage
@@ -65,7 +66,9 @@ class Flattens:
         if not now.clone.attached:
             self._done += 1
         else:
-            self._refused.append(f'{now.clone.image} was not: {now.reason}')
+            self._refused.append(
+                f'{now.clone.image} was not flattened: {now.reason}'
+            )
 
 
 class Import:
@@ -80,7 +83,7 @@ class Import:
         base = self._lineage.image_imports.base(self._base.uuid)
         if base.state is ImportState.RUNNING:
             copied = base.way is Way.COPY
-            return Status('Glance is copying it' if copied else _bar(base))
+            return Status('Glance copies the image' if copied else _bar(base))
         if base.state is ImportState.WANTED:
             return Status(self._waits(base))
         text = f'Image {base.glance_image_id} is {base.state}'
@@ -88,7 +91,7 @@ class Import:
             text += f': disks are cloned from {base.clone.image}'
             return Status(text, over=True, done=True)
         if base.state is ImportState.COPIED:
-            text += ': Glance has it in this cluster now'
+            text += ': Glance has the image in this cluster now'
             return Status(text, over=True, done=True)
         return Status(f'{text}: {base.reason}', over=True)
 
@@ -98,7 +101,7 @@ class Import:
             return f'waiting: {base.reason} (next attempt {again})'
         running = len(self._lineage.image_imports.page((ImportState.RUNNING,)))
         if running:
-            return f'waiting for others: {running} being imported'
+            return f'waiting for other imports: {running} running'
         return 'waiting for a manager (see "service list")'
 
 
@@ -167,7 +170,8 @@ def _bar(base: Base) -> str:
     filled = _BAR * percent // 100
     return (
         f'{percent:3} % [{"#" * filled}{"." * (_BAR - filled)}] '
-        f'{columns.size(base.done_bytes)} of {columns.size(base.total_bytes)}'
+        f'{sizes.readable(base.done_bytes)} of '
+        f'{sizes.readable(base.total_bytes)}'
     )
 
 

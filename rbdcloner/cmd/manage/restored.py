@@ -25,22 +25,21 @@ from rbdcloner.worker import wiring
 _BACKED_UP_WITHIN = datetime.timedelta(minutes=2)
 
 _TELL_EVERY = 100
-_COLUMNS = ('Image', 'Result', 'Why')
+_COLUMNS = ('Image', 'Result', 'Reason')
 
 
 class Restored(OfManage, lister.Lister):
-    """Bring a database that was restored from a backup up to the cluster.
+    """Reconcile a database that was restored from a backup with Ceph.
 
-    Managers that find the database older than the pools destroy nothing,
-    until this command has run to its end. By the tags and parents of the
-    images it adopts what the service made since the backup; a row in progress
-    whose image is there is ready; one whose image is gone ends. What cannot
-    be explained is listed, and left as it is. In Ceph nothing is changed but
-    the mark of each pool.
+    Managers that find the database older than the pools destroy nothing until
+    this command has succeeded. Images that rbdcloner made after the backup
+    are adopted, by their tags and parents. A row in progress becomes ready if
+    its image exists, and ends if its image does not. Images that cannot be
+    explained are listed and left as they are. In Ceph only the mark of each
+    pool is changed.
 
-    Managers may run meanwhile. It works in Ceph with the managers'
-    configuration file and key. Interrupted or repeated, it goes on with what
-    is left.
+    Managers may run meanwhile. The command uses the configuration file and
+    the Ceph key of the managers. A second run resumes an interrupted one.
     """
 
     _found: Found
@@ -53,15 +52,15 @@ class Restored(OfManage, lister.Lister):
         parser.add_argument(
             '--dry-run',
             action='store_true',
-            help='tell what would be done, and change nothing',
+            help='list what would be done, and change nothing',
         )
         parser.add_argument(
             '--take',
             action='append',
             default=[],
             metavar='POOL',
-            help='give this pool to the database, although it was made anew '
-            'or belongs to another database; can be repeated',
+            help='assign this pool to the database, although the pool was '
+            'replaced or belongs to another database; can be repeated',
         )
         return parser
 
@@ -100,7 +99,7 @@ class Restored(OfManage, lister.Lister):
             self.say(f'{counted}; nothing was changed')
             return 0
         if self._counts[Outcome.FAILED]:
-            self.say(f'{counted}: run the command again')
+            self.say(f'{counted}. Run the command again.')
             return 1
         # The managers may have worked on, and others have come.
         self._found = self._generation.see()
@@ -119,10 +118,10 @@ class Restored(OfManage, lister.Lister):
         strangers = self._generation.strangers(self._found, taken)
         if strangers:
             raise errors.ConfigurationError(
-                problem=f'Not the pools of this database: '
+                problem='Pools belong to another database: '
                 f'{"; ".join(strangers)}',
-                remedy='Correct "connection" in [database] or [ceph], or say '
-                '--take POOL to give it to this database',
+                remedy='Correct "connection" in [database] or the pools in '
+                '[ceph], or add --take POOL to assign a pool to this database',
             )
 
     def _each(
@@ -137,5 +136,5 @@ class Restored(OfManage, lister.Lister):
         self._counts[finding.outcome] += 1
         done = self._counts.total()
         if done % _TELL_EVERY == 0:
-            self.say(f'{done} images so far')
+            self.say(f'{done} images processed')
         return (str(finding.image), str(finding.outcome), finding.why)

@@ -24,17 +24,17 @@ class Condition(enum.StrEnum):
 
     UP = 'up'
     STOPPING = 'stopping'
-    """It answers what it has, and takes no more."""
+    """The worker finishes its requests, and takes no more."""
 
-    SHUT_OUT = 'shut out'
-    """Ceph refuses it, and it has not connected anew."""
+    SHUT_OUT = 'blocklisted'
+    """Ceph has blocklisted the worker, which has not reconnected."""
 
     DOWN = 'down'
-    """It was not seen for a while, and has not said why."""
+    """The worker does not renew its record, and did not stop."""
 
     STOPPED = 'stopped'
     UNKNOWN = 'unknown'
-    """It works, but is not recorded."""
+    """The worker holds rows, but has no record."""
 
 
 _VERBS = {

@@ -37,8 +37,8 @@ _BRIEF: dict[str, Callable[[Manager], Any]] = {
     'Version': lambda manager: _several([v for v, _ in manager.versions()]),
     'RPC': lambda manager: _several([rpc for _, rpc in manager.versions()]),
     'Last Seen': lambda manager: _seen(manager),
-    'Clock': lambda manager: _clock(manager),
-    'Doing': lambda manager: _Lines(list(manager.doing)),
+    'Clock Offset': lambda manager: _clock(manager),
+    'Work': lambda manager: _Lines(list(manager.doing)),
 }
 
 _FULL: dict[str, Callable[[Manager], Any]] = {
@@ -55,13 +55,14 @@ _FULL: dict[str, Callable[[Manager], Any]] = {
 
 
 class List(app.OfManage, lister.Lister):
-    """List the managers: how they are, and what each is doing.
+    """List the managers, their state and their work.
 
-    A manager is "up" while one of its workers was seen lately, "stopping"
-    while it only finishes what it has, "shut out" when Ceph refuses it and it
-    has not connected anew, "down" when it is not seen and has not said why.
-    What a manager does has the time since it began; what it "left" is taken
-    over by another one. Last seen and the clock are by the database's clock.
+    A manager is "up" while one of its workers renews its record, "stopping"
+    while it only finishes its requests, "blocklisted" when Ceph refuses its
+    connections until it reconnects, and "down" when its records have expired.
+    Work is shown with the time since it began; work that is marked "left" has
+    an expired lease and is taken over by another manager. "Last Seen" and
+    "Clock" are relative to the clock of the database.
     """
 
     _found: Sequence[Manager] = ()
@@ -72,8 +73,7 @@ class List(app.OfManage, lister.Lister):
         parser.add_argument(
             '--all',
             action='store_true',
-            help='also managers that were stopped, and workers that others '
-            'have taken the place of',
+            help='also list stopped managers, and workers that were replaced',
         )
         return parser
 
@@ -96,9 +96,9 @@ class List(app.OfManage, lister.Lister):
             self.say(str(errors.DatabaseOutdated(reason=age.stopped)))
         if not any(manager.workers for manager in self._found):
             self.say(
-                'No manager is recorded: none of this release was started.'
+                'No manager is recorded. Start rbdcloner-manager.'
                 if parsed_args.all
-                else 'No manager runs; --all shows those that were stopped.'
+                else 'No manager runs. To see stopped managers, add --all.'
             )
             return app.NOT_FOUND
         if parsed_args.formatter == 'table':
@@ -107,21 +107,21 @@ class List(app.OfManage, lister.Lister):
         for brake in _engaged(self.app.lineage):
             since = columns.moment(brake.engaged_at)
             self.say(
-                f'The brake is engaged since {since}: {brake.reason}. Nothing '
-                'is removed for being missing until "rbdcloner-manage service '
-                'release-brake", or until it is back.'
+                f'The brake is engaged since {since}: {brake.reason}. Missing '
+                'images are not removed until they are back, or until you run '
+                '"rbdcloner-manage service release-brake".'
             )
         return 0
 
 
 class ReleaseBrake(app.OfManage, command.Command):
-    """Let what is missing end, however much it is.
+    """Release the brake, so that missing images are treated as removed.
 
-    The brake is engaged when a look finds too much missing in Ceph or Glance;
-    "service list" says what. Before it is released, see that the pools are
-    the right ones, and that Glance has all of its images: what is missing at
-    the next look is taken for removed, and a pool that has another id than it
-    had for the right one.
+    The brake engages when too many images are missing in Ceph or Glance;
+    "service list" shows the reason. Before you release the brake, check that
+    the pools are the right ones and that Glance has all of its images: the
+    next check for outside changes treats every missing image as removed, and
+    accepts a pool whose ID has changed.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -189,7 +189,8 @@ def _worker(worker: Worker) -> dict[str, Any]:
 def _problems(managers: Sequence[Manager]) -> list[str]:
     living = [m for m in managers if m.condition is Condition.UP]
     found = [
-        f'{m.host} is {m.condition}, last seen {_seen_at(m)}: see its log.'
+        f'{m.host} is {m.condition}, last seen {_seen_at(m)}. Check the log '
+        f'of rbdcloner-manager on {m.host}.'
         for m in managers
         if m.condition in (Condition.DOWN, Condition.SHUT_OUT)
     ]
@@ -199,9 +200,9 @@ def _problems(managers: Sequence[Manager]) -> list[str]:
             side = 'ahead of' if manager.clock_offset_ms > 0 else 'behind'
             found.append(
                 f'The clock of {manager.host} is '
-                f"{columns.duration(abs(off))} {side} the database's: see "
-                'that NTP keeps both.'
+                f'{columns.duration(abs(off))} {side} the clock of the '
+                'database. Check NTP on both.'
             )
     if len({version for m in living for version in m.versions()}) > 1:
-        found.append('Managers have different versions: end the upgrade.')
+        found.append('Managers have different versions. Finish the upgrade.')
     return found

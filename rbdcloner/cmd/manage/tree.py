@@ -13,6 +13,7 @@ import json
 from typing import Any
 from typing import TypeVar
 
+from rbdcloner import sizes
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.db.lineage import Lineage
@@ -215,7 +216,7 @@ def _is_flattened(clone: Clone) -> bool:
 
 
 def _parent_line(parent: Parent) -> str:
-    words = [columns.size(parent.size_bytes)]
+    words = [sizes.readable(parent.size_bytes)]
     # Glance names an RBD image after its own: nothing new to a reader.
     if parent.glance_image_id not in ('', parent.snapshot.image.name):
         words.append(f'Glance image {parent.glance_image_id}')
@@ -229,7 +230,7 @@ def _parent_line(parent: Parent) -> str:
 
 
 def _clone_line(clone: Clone) -> str:
-    words = [columns.size(clone.size_bytes), str(clone.state)]
+    words = [sizes.readable(clone.size_bytes), str(clone.state)]
     if clone.kind is not Kind.DISK:
         words.append(str(clone.kind))
     if clone.parent and _is_flattened(clone):

@@ -48,12 +48,12 @@ def watch(look: Callable[[], Status], out: TextIO, timeout_s: float) -> bool:
             if timeout_s and _now() - begun >= timeout_s:
                 line.end(
                     f'Not done within {timeout_s} s ({status.text}). The '
-                    'managers go on with it.'
+                    'managers continue the work.'
                 )
                 return False
             _pause()
     except KeyboardInterrupt:
-        line.end('Stopped waiting, nothing else: the managers go on with it.')
+        line.end('The waiting was stopped. The managers continue the work.')
         return False
 
 

@@ -124,7 +124,7 @@ def _drop_base_of(connection: sa.Connection, clone: Clone) -> None:
         .values(
             state=ImportState.DROPPED,
             live=None,
-            reason=clone.reason or 'its image is removed',
+            reason=clone.reason or 'the image was removed',
             updated_at=clock.utc_now(),
         )
     )

@@ -23,32 +23,32 @@ DATABASE_ERRORS = (
 )
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (exception.DBConnectionError, 'it cannot be reached'),
+    (exception.DBConnectionError, 'the server cannot be reached'),
     (exception.DBNonExistentDatabase, 'the server has no such database'),
     (exception.DBDeadlock, 'too many transactions at once on the same rows'),
     (sa_exc.TimeoutError, 'no connection became free in time'),
 )
 
 # Where a class says less than the server does.
-_FULL = 'it has no connection left (max_connections)'
+_FULL = 'the server has no connection left (max_connections)'
 _TELLING = (
     ('too many connections', _FULL),
     ('too many clients', _FULL),
     ('remaining connection slots', _FULL),
-    ('wsrep has not yet prepared', 'its Galera node is not ready'),
-    ('the database system is', 'it is starting or stopping'),
+    ('wsrep has not yet prepared', 'the Galera node is not ready'),
+    ('the database system is', 'the server is starting or stopping'),
 )
 
 # Where neither oslo.db nor the driver has a class or a code.
 _PHRASES = (
-    ('access denied', "it does not accept this service's credentials"),
-    ('authentication failed', "it does not accept this service's credentials"),
-    ('connection to server', 'it cannot be reached'),
-    ('database is locked', 'another process writes to it for too long'),
+    ('access denied', 'the server refuses the credentials'),
+    ('authentication failed', 'the server refuses the credentials'),
+    ('connection to server', 'the server cannot be reached'),
+    ('database is locked', 'another process blocks it for too long'),
     ('statement timeout', 'a statement took too long'),
-    ('readonly database', 'it cannot be written to'),
-    ('read-only', 'it cannot be written to'),
-    ('is full', 'it has no space left'),
+    ('readonly database', 'the database is read-only'),
+    ('read-only', 'the database is read-only'),
+    ('is full', 'the server has no space left'),
 )
 
 
@@ -83,7 +83,7 @@ def _reason(exc: Exception) -> str:
     kinds = [reason for kind, reason in _REASONS if isinstance(exc, kind)]
     return next(
         itertools.chain(_said(text, _TELLING), kinds, _said(text, _PHRASES)),
-        f'it failed with {type(cause).__name__}',
+        f'the server failed with {type(cause).__name__}',
     )
 
 

@@ -79,7 +79,9 @@ class Database:
             yield
             return
         if not self._turns.acquire(timeout=_PATIENCE_S):
-            raise errors.DatabaseUnavailable(reason='other writers block it')
+            raise errors.DatabaseUnavailable(
+                reason='other writers block the database'
+            )
         try:
             yield
         finally:

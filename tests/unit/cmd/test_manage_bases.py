@@ -138,7 +138,7 @@ def test_persons_get_a_table(three):
 def test_an_empty_list_is_said_to_be_empty(world):
     ran = world.run('list')
     assert (ran.code, ran.err) == (
-        0, 'No image has been imported, nor waits for it.\n',
+        0, 'No image is imported, and no image import is waiting.\n',
     )  # fmt: skip
     assert world.listed() == []
 
@@ -148,14 +148,14 @@ def test_what_is_over_is_listed_with_all(world):
     assert world.listed() == []
     (refused,) = world.listed('--all')
     assert refused['state'] == 'refused'
-    assert 'has another sha512 than Glance says' in refused['reason']
+    assert 'another sha512 checksum' in refused['reason']
 
 
 def test_a_list_has_pages(three):
     ran = three.run('list', '--limit', '2')
     assert 'a-manager' in ran.out
     assert BROKEN not in ran.out
-    marker = ran.err.removeprefix('There are more: ').split()
+    marker = ran.err.partition('see them with ')[2].split()
     assert [base['state'] for base in three.listed(*marker)] == ['wanted']
 
 
@@ -182,7 +182,7 @@ def test_the_live_base_is_shown_else_the_newest(world):
 def test_an_image_without_a_base_has_its_own_code(world, verb):
     ran = world.run(verb, world.image_id)
     assert (ran.code, ran.out) == (3, '')
-    assert ran.err == f'There is no base of image {world.image_id}.\n'
+    assert f'no import of image {world.image_id}.' in ran.err
 
 
 def test_an_import_is_waited_for(world, meanwhile):
@@ -200,7 +200,7 @@ def test_an_import_is_waited_for(world, meanwhile):
     ran = world.run('import', world.image_id)
     assert (ran.code, ran.out) == (0, '')
     asked, waits, runs, broken, _again, done = ran.err.splitlines()
-    assert asked == f'Image {world.image_id} is to be imported.'
+    assert asked == f'Image {world.image_id} will be imported.'
     assert waits == 'waiting for a manager (see "service list")'
     assert runs == f' 25 % [{7 * "#"}{23 * "."}] 1 MiB of 4 MiB'
     assert broken.startswith(f'waiting: {BROKEN} (next attempt 20')
@@ -233,7 +233,7 @@ def test_who_waits_for_others_is_told(world, meanwhile):
     meanwhile.append(world.import_now)
     ran = world.run('import', world.image_id)
     assert ran.code == 0
-    assert 'waiting for others: 1 being imported\n' in ran.err
+    assert 'waiting for other imports: 1 running\n' in ran.err
 
 
 def test_what_glance_copies_is_told(world, meanwhile):
@@ -245,19 +245,16 @@ def test_what_glance_copies_is_told(world, meanwhile):
     meanwhile += [lambda: running.append(world.begin(0, Way.COPY)), copied]
     ran = world.run('import', world.image_id)
     assert ran.code == 0
-    assert ran.err.splitlines()[2:] == [
-        'Glance is copying it',
-        f'Image {world.image_id} is copied: Glance has it in this cluster now',
-    ]
+    copying, done = ran.err.splitlines()[2:]
+    assert copying == 'Glance copies the image'
+    assert done.startswith(f'Image {world.image_id} is copied: ')
 
 
 def test_an_import_is_not_waited_for_if_told(world):
     ran = world.run('import', world.image_id, '--no-wait')
-    assert (ran.code, ran.err) == (
-        0,
-        f'Image {world.image_id} is to be imported.\n'
-        'See "rbdcloner-manage base list".\n',
-    )
+    assert ran.code == 0
+    assert f'Image {world.image_id} will be imported.' in ran.err
+    assert '"rbdcloner-manage base list"' in ran.err
     assert world.base().state is ImportState.WANTED
 
 
@@ -267,7 +264,7 @@ def test_waiting_ends_in_time_and_nothing_else(world, monkeypatch):
     monkeypatch.setattr(watching, '_pause', lambda: None)
     ran = world.run('import', world.image_id, '--timeout', '1')
     assert ran.code == 1
-    assert ran.err.endswith('The managers go on with it.\n')
+    assert ran.err.endswith('The managers continue the work.\n')
     assert world.base().state is ImportState.WANTED
 
 
@@ -286,11 +283,8 @@ def test_a_base_that_is_there_is_not_imported_again(world, no_wait):
 def test_what_can_be_cloned_is_not_imported(world):
     image_id = world.add_image()
     ran = world.run('import', image_id)
-    assert (ran.code, ran.err) == (
-        0,
-        f'Image {image_id} can be cloned as it is: there is nothing to '
-        'import.\n',
-    )
+    assert ran.code == 0
+    assert f'Image {image_id} can be cloned in place' in ran.err
     assert world.lineage.image_imports.page() == []
 
 
@@ -300,10 +294,9 @@ def test_a_refused_image_is_tried_again(world, meanwhile):
     meanwhile.append(world.import_now)
     ran = world.run('import', world.image_id)
     assert ran.code == 1
-    assert ran.err.splitlines()[-1] == (
-        f'Image {world.image_id} is refused: ChecksumDiffers: The data of '
-        f'image {world.image_id} has another sha512 than Glance says.'
-    )
+    told = ran.err.splitlines()[-1]
+    assert f'Image {world.image_id} is refused: ChecksumDiffers: ' in told
+    assert 'another sha512 checksum' in told
     states = [base.state for base in world.lineage.image_imports.page()]
     assert states == [ImportState.REFUSED] * 2
 
@@ -311,7 +304,8 @@ def test_a_refused_image_is_tried_again(world, meanwhile):
 def test_what_glance_does_not_have_has_its_own_code(world):
     unknown = str(uuid.uuid4())
     ran = world.run('import', unknown)
-    assert (ran.code, ran.err) == (3, f'Glance has no image {unknown}.\n')
+    assert ran.code == 3
+    assert f'Glance has no image {unknown}.' in ran.err
     assert world.lineage.image_imports.page() == []
 
 
@@ -319,31 +313,27 @@ def test_what_must_not_be_imported_is_not_begun(world):
     world.change_image(world.image_id, disk_format='ploop')
     ran = world.run('import', world.image_id)
     assert ran.code == 1
-    assert 'is in format ploop, which is not imported.' in ran.err
+    assert 'disk format ploop, which cannot be imported' in ran.err
     assert world.lineage.image_imports.page() == []
 
 
 def test_where_imports_are_off_the_option_is_named(world):
     world.configure('limit = 0\n')
     ran = world.run('import', world.image_id)
-    assert (ran.code, ran.err) == (
-        1,
-        f'Image {world.image_id} is not imported: "limit" in group [imports] '
-        'is 0.\n',
-    )
+    assert ran.code == 1
+    assert f'Image {world.image_id} is not imported: ' in ran.err
+    assert '"limit" in [imports] is 0' in ran.err
     assert world.lineage.image_imports.page() == []
 
 
 def test_a_base_is_dropped_and_stays_so(world):
     image = world.ready().clone.image
     ran = world.run('drop', world.image_id)
-    said = f'The base of image {world.image_id} is dropped.\n'
+    said = f'The base image of image {world.image_id} is dropped.\n'
     assert (ran.code, ran.out) == (0, said)
-    assert ran.err == (
-        f'{image} goes to the trash and is destroyed; "retired list" shows '
-        'it until then. Who asks for a disk of the image has it imported '
-        'anew.\n'
-    )
+    assert f'{image} is moved to the trash' in ran.err
+    assert '"retired list"' in ran.err
+    assert 'imports the image again' in ran.err
     ran = world.run('drop', world.image_id)
     assert (ran.code, ran.out, ran.err) == (0, said, '')
     world.manager.sweep_until_quiet()
@@ -357,7 +347,7 @@ def test_an_import_that_runs_is_dropped(world):
         world.glance.on_piece = None
         ran = world.run('drop', world.image_id)
         assert ran.code == 0
-        assert 'Who imports it stops, and removes what it has made.' in ran.err
+        assert 'The worker stops the import' in ran.err
 
     world.ask()
     world.glance.on_piece = drop
@@ -381,11 +371,8 @@ def test_a_base_is_not_dropped_while_disks_need_it(world):
     ran = world.run('drop', world.image_id)
     named = ', '.join(str(disk.image) for disk in disks[:3])
     assert (ran.code, ran.out) == (1, '')
-    assert ran.err == (
-        f'The base of image {world.image_id} is needed by {named} and 1 '
-        'more. Delete them, or have them get its data as their own '
-        '("flatten start").\n'
-    )
+    assert f'image {world.image_id} is needed by {named} and 1 more' in ran.err
+    assert 'flatten start' in ran.err
     assert world.base() == base
     for disk in disks:
         world.manager.engine.remove(disk, service.ASKED)
@@ -397,8 +384,8 @@ def test_what_was_refused_is_not_dropped(world):
     world.refused()
     ran = world.run('drop', world.image_id)
     assert ran.code == 1
-    assert ran.out == f'The base of image {world.image_id} is refused.\n'
-    assert ran.err.startswith('There is nothing to drop. ChecksumDiffers: ')
+    assert f'image {world.image_id} is refused.' in ran.out
+    assert ran.err.startswith('Nothing was dropped. ChecksumDiffers: ')
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_persons_get_a_table(database, queue):
 def test_an_empty_queue_is_said_to_be_empty(database, lineage, disks):
     ran = database.run('flatten', 'list')
     assert (ran.code, ran.err) == (
-        0, 'Nothing is being flattened, nor waits for it.\n',
+        0, 'No flatten is running or waiting.\n',
     )  # fmt: skip
     assert listed(database) == []
 
@@ -79,7 +79,7 @@ def test_what_is_over_is_listed_with_all(database, queue):
 def test_a_list_has_pages(database, queue):
     ran = database.run('flatten', 'list', '--limit', '1')
     assert 'b_disk' not in ran.out
-    marker = ran.err.removeprefix('There are more: ').split()
+    marker = ran.err.partition('see them with ')[2].split()
     (second,) = listed(database, *marker)
     assert second['name'] == 'b_disk'
 
@@ -106,9 +106,7 @@ def test_a_disk_is_queued_once(database, lineage, queue):
 def test_what_has_no_parent_is_not_queued(database, lineage, queue):
     ran = database.run('flatten', 'start', 'c_disk')
     assert (ran.code, ran.out) == (1, '')
-    assert ran.err == (
-        'vms/c_disk is ready and has no parent: there is nothing to flatten.\n'
-    )
+    assert 'vms/c_disk is ready and has no parent' in ran.err
     assert len(lineage.flattens.page()) == 3
 
 
@@ -141,7 +139,7 @@ def test_what_is_done_is_not_cancelled(database, lineage, queue):
 def test_an_unknown_flatten_has_its_own_code(database, queue):
     ran = database.run('flatten', 'cancel', '999')
     assert (ran.code, ran.out) == (3, '')
-    assert ran.err == 'There is no flatten 999.\n'
+    assert 'no flatten 999.' in ran.err
 
 
 @pytest.mark.parametrize('id_', ['x', '-1', ''])

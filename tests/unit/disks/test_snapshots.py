@@ -573,7 +573,7 @@ class RollbackTest(SnapshotsTest):
         (line,) = (
             line
             for line in self.log.output.splitlines()
-            if line.startswith('ERROR') and 'is given up' in line
+            if line.startswith('ERROR') and 'was abandoned' in line
         )
         self.assertIn(f'vms/{self.name} ({self.disk.image.id})', line)
 

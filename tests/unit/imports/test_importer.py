@@ -414,7 +414,7 @@ class RefusalTest(BasesTest):
     def assert_abandoned(self) -> None:
         base = self.base()
         self.assertEqual((ImportState.DROPPED, None), (base.state, base.slot))
-        self.assertIn('no caller has asked for it', base.reason)
+        self.assertIn('no caller requested the image', base.reason)
 
     def test_import_that_callers_ask_for_or_an_administrator_goes_on(
         self,

@@ -196,7 +196,7 @@ def test_a_vmdk_that_is_a_text_is_unsafe_whatever_it_says(tmp_path):
     trap = specimens.flat_vmdk(tmp_path / 'trap', VICTIM, 'monolithicSparse')
     refused(errors.ImageUnsafe, trap.read_bytes(), 'vmdk', 'extent')
     beside = trap.read_text().replace(VICTIM, 'beside')
-    refused(errors.ImageUnsafe, beside.encode(), 'vmdk', 'no sense')
+    refused(errors.ImageUnsafe, beside.encode(), 'vmdk', 'not valid')
 
 
 def test_a_vmdk_with_an_extent_elsewhere_is_unsafe(made, tmp_path):
@@ -222,7 +222,7 @@ def test_a_vmdk_that_qemu_reads_in_another_way_is_unsafe(tmp_path):
 def test_a_vmdk_whose_header_is_strange_is_unsafe(made, offset, data):
     strange = bytearray(made['vmdk'])
     strange[offset : offset + 1] = data
-    refused(errors.ImageUnsafe, bytes(strange), 'vmdk', 'no sense')
+    refused(errors.ImageUnsafe, bytes(strange), 'vmdk', 'not valid')
 
 
 def test_a_vmdk_whose_end_says_something_else_is_unsafe(made):

@@ -45,7 +45,7 @@ def importing(beat: str) -> errors.ImageImporting:
         image_id='an-image',
         done_bytes=1,
         total_bytes=2,
-        waits='ask again',
+        waits='running',
         beat=beat,
         again_s=0.3,
     )

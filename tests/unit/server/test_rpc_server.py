@@ -125,13 +125,15 @@ class ServerTest(wire.WireTest):
         self.assertEqual([''] * 5, [each.result(20) for each in sent])
 
     def test_refusals_are_told_in_the_log(self) -> None:
-        log = self.useFixture(fixtures.FakeLogger())
+        log = self.useFixture(
+            fixtures.FakeLogger(format='%(levelname)s %(message)s')
+        )
         self.begin(threads=1, places=0)
         self.send('work', 1)
         self.wait_begun(1)
         (refused,) = self.send('work', 1)
         self.assertIsInstance(refused.exception(20), errors.ServiceBusy)
-        self.assertIn('work: ServiceBusy', log.output)
+        self.assertIn('WARNING work: ServiceBusy', log.output)
 
     def test_call_survives_a_full_worker(self) -> None:
         self.begin(threads=1, places=1)

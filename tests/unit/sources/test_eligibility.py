@@ -284,7 +284,7 @@ def test_what_ceph_refuses_has_a_name(error, reason):
     assert not found.cloneable
     assert found.location == ''
     assert found.refusals == ((at('bad'), reason),)
-    assert found.summary == f'{reason} ({at("bad")})'
+    assert found.summary == f'{Refusal(reason).sentence} ({at("bad")})'
 
 
 def test_snapshot_without_data_is_refused():
@@ -310,7 +310,7 @@ def test_nothing_is_decided_when_ceph_does_not_answer(error):
 def test_an_image_without_locations_says_so():
     found = eligibility.judge(an_image(), Looker())
     assert found.refusals == (('', Refusal.NO_LOCATION),)
-    assert found.summary == 'no-location'
+    assert found.summary == Refusal.NO_LOCATION.sentence
 
 
 def test_without_a_project_only_the_image_is_looked_at():

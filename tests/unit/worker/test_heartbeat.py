@@ -91,7 +91,7 @@ def test_a_database_that_is_down_does_not_keep_a_worker_from_ending(
     schema.Base.metadata.drop_all(lineage.database.writer)
     present.stopping()
     present.end()
-    assert 'not recorded that this worker ends' in warnings()[-1]
+    assert 'Could not record that worker' in warnings()[-1]
 
 
 def test_who_is_forgotten_registers_again(lineage, present):

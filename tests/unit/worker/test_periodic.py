@@ -92,7 +92,9 @@ class FailingTest(testtools.TestCase):
     def test_what_lasts_is_told_once(self) -> None:
         down = errors.DatabaseUnavailable(reason='down')
         said = self.said(down, down, down)
-        self.assertEqual([f'The reconciler is tried again: {down}'], said)
+        self.assertEqual(1, len(said))
+        self.assertIn('task reconciler failed', said[0])
+        self.assertIn(str(down), said[0])
 
     def test_what_changes_is_told_again(self) -> None:
         down = errors.DatabaseUnavailable(reason='down')
@@ -102,7 +104,7 @@ class FailingTest(testtools.TestCase):
     def test_what_comes_back_is_told_again(self) -> None:
         down = errors.DatabaseUnavailable(reason='down')
         said = self.said(down, None, None, down)
-        self.assertEqual('The reconciler works again', said[1])
+        self.assertEqual('The task reconciler works again', said[1])
         self.assertEqual(3, len(said))
 
     def test_the_unexpected_is_told_with_its_traceback(self) -> None:
@@ -127,7 +129,9 @@ class CrowdTest(testtools.TestCase):
 
     def test_once_a_look_with_their_number(self) -> None:
         said = self.warnings(alert_children=2)
-        self.assertEqual([f'Parent {self.image} has 3 children'] * 2, said)
+        self.assertEqual(2, len(said))
+        for line in said:
+            self.assertIn(f'Parent {self.image} has 3 children', line)
 
     def test_not_of_as_many_as_allowed(self) -> None:
         self.assertEqual([], self.warnings(alert_children=3))

@@ -92,7 +92,7 @@ def test_a_socket_that_is_gone_stops_nobody(ears, caplog):
     supervisor = systemd.Supervisor(1)
     ears.close()
     supervisor.stopping()
-    assert 'systemd is not told STOPPING=1' in caplog.text
+    assert 'Could not send STOPPING=1 to systemd' in caplog.text
 
 
 def unit():
