@@ -158,10 +158,10 @@ class _Loss:
 
     def now(self) -> list[tuple[int, int]]:
         """Return whose rows are held, as they are now."""
-        return [(row.id, row.fence) for row in self._thief.held()]
+        return [(row.id, row.fence) for row in self._thief.workers.held()]
 
     def _lose(self) -> None:
-        held = self._thief.held()
+        held = self._thief.workers.held()
         stolen = [self._steal(row) for row in held]
         fences = {row.id: row.fence for row in stolen}
         self._thief.leases.renew_all(fences, 'thief', 600)
@@ -190,7 +190,7 @@ class _Loss:
             self._world.end_leases()
             # The row's holder may renew its lease in between.
             with contextlib.suppress(errors.DiskBusy):
-                return self._thief.hold(row, 'thief', 600, shut_out=())
+                return self._thief.leases.hold(row, 'thief', 600, shut_out=())
 
 
 class HolderTest(testtools.TestCase):

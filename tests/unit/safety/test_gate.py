@@ -121,14 +121,14 @@ class OrderTest(GateTest):
         self.assertIs(State.DELETED, self.now().state)
         self.assertEqual([], self.destructions())
 
-    def test_row_of_the_release_before_goes_all_the_same(self) -> None:
-        held = self.process.lineage.leases.hold(
-            self.disk, 'the one before', 30
+    def test_row_without_an_order_stays(self) -> None:
+        held = self.process.lineage.leases.hold(self.disk, 'nobody', 30)
+        held = self.process.lineage.clones.transition(held, State.DELETING)
+        refused = self.assertRaises(
+            errors.DestructionRefused, self.process.engine.remover.retire, held
         )
-        self.process.lineage.clones.transition(held, State.DELETING)
-        self.process.sweep_until_quiet()
-        self.assertIs(State.DELETED, self.now().state)
-        self.assertIn('a manager of the release before', self.log.output)
+        self.assertIn('no order', str(refused))
+        self.assertIn(self.disk.image.name, self.ceph.named('vms'))
 
 
 class NameTest(GateTest):

@@ -121,7 +121,7 @@ def test_a_clock_that_is_off_is_told_once(
     present.beat()
     (said,) = warnings()
     side = 'ahead of' if ahead_s > 0 else 'behind'
-    assert f"30.0 s {side} the database's" in said
+    assert f'30.0 s {side} the clock of the database' in said
     present.beat()
     assert abs(only(lineage).clock_offset_ms - 1000 * ahead_s) < 1000
     monkeypatch.setattr(time, 'time', right)
