@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Glance's word that it deleted an image, heard at once; and ours of imports.
 
-The reconciler finds the same without it, only later: so nothing here is tried
+The survey finds the same without it, only later: so nothing here is tried
 again, and nothing waits for the broker that Glance sends to. Who hears of our
 imports may miss some, too: the rows are the truth.
 """
@@ -121,9 +121,8 @@ class Teller:
         with contextlib.suppress(queue.Empty):
             event, base = self._waiting.get_nowait()
             LOG.warning(
-                'The notification of event %s of the import of %s is lost; '
-                'check the broker in [oslo_messaging_notifications]',
-                event, base,
+                'Nobody is told of the %s of the import of %s: the broker of '
+                '[oslo_messaging_notifications] takes nothing', event, base,
             )  # fmt: skip
 
     def _run(self) -> None:
@@ -132,8 +131,8 @@ class Teller:
         except messaging.MessagingException as exc:
             # Of an invalid url the error says the password, too.
             LOG.error(
-                'Imports are not notified; correct "transport_url" in '
-                '[oslo_messaging_notifications]: %s', type(exc).__name__,
+                'Nobody is told of imports: correct "transport_url" in '
+                '[oslo_messaging_notifications] (%s)', type(exc).__name__,
             )  # fmt: skip
             return
         while True:
@@ -146,11 +145,7 @@ def _send(notifier: messaging.Notifier, event: str, base: model.Base) -> None:
         tell({}, f'rbdcloner.import.{event}', _told(base))
     except Exception as exc:
         # It lets kombu's and amqp's own errors pass.
-        LOG.warning(
-            'The notification of event %s of the import of %s is lost; check '
-            'the broker in [oslo_messaging_notifications]: %s',
-            *(event, base, type(exc).__name__),
-        )
+        LOG.warning('Nobody is told of %s: %s', base, type(exc).__name__)
 
 
 def _told(base: model.Base) -> dict[str, Any]:
@@ -185,18 +180,13 @@ class Deletions:
         """Follow the deletion of the image that *payload* names."""
         image_id = payload.get('id') if isinstance(payload, dict) else None
         if not isinstance(image_id, str) or not image_id:
-            LOG.warning(
-                'A notification of a deletion by %s names no image and is '
-                'ignored',
-                publisher_id,
-            )
+            LOG.warning('A deletion by %s names no image', publisher_id)
             return
         try:
             self._follow(image_id)
         except errors.Error as exc:
             LOG.warning(
-                'Could not follow the deletion of image %s, and the '
-                'reconciler will: %s',
+                'The deletion of image %s is left to the survey: %s',
                 image_id, exc,
             )  # fmt: skip
 
@@ -230,19 +220,16 @@ class Listener:
             connected.start()
         except messaging.InvalidTransportURL:
             # The error says the password, too.
-            LOG.error(
-                'Notifications of Glance are not received; correct '
-                '"transport_url" in [notifications]'
-            )
+            LOG.error('Correct "transport_url" in [notifications]')
             return
         except messaging.MessagingException as exc:
             LOG.error(
-                'Notifications of Glance are not received, and the reconciler '
-                'works without them: %s. Compare [notifications] with '
-                '[oslo_messaging_rabbit] of Glance', exc,
+                "Glance's notifications cannot be had: %s. Compare "
+                "[notifications] with Glance's [oslo_messaging_rabbit]; the "
+                'survey goes on', exc,
             )  # fmt: skip
             return
-        LOG.info('Notifications of Glance are received')
+        LOG.info("Glance's notifications are listened to")
         self._stopping.wait()
         connected.stop()
         connected.wait()

@@ -15,7 +15,7 @@ from rbdcloner import errors
 #: Our own: nova-compute's is its own, too.
 EXCHANGE = 'rbdcloner'
 TOPIC = 'rbdcloner'
-VERSION = '1.0'
+VERSION = '1.3'
 
 #: Of which kind queues and exchange are, unless a manager was told otherwise.
 QUEUES = {'amqp_auto_delete': 'false', 'rabbit_quorum_queue': 'true'}
@@ -27,9 +27,8 @@ _MAX_TEXT = 64
 UPGRADE_LEVELS: list[cfg.Opt] = [
     cfg.StrOpt(
         'rbdcloner',
-        help='Highest RPC version that clients use, such as "1.0". Set this '
-        'during an upgrade to the version of the oldest manager. Not set: '
-        'clients use the newest version that they know.',
+        help='The RPC version that all managers of the cloud know, such as '
+        '"1.0", while they are being upgraded: clients send nothing newer.',
     ),
 ]
 

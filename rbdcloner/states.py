@@ -83,7 +83,7 @@ class FlattenState(enum.StrEnum):
     """It is not wanted any more; the child keeps its parent."""
 
 
-class ImportState(enum.StrEnum):
+class BaseState(enum.StrEnum):
     """How far the import of a Glance image into a base has come."""
 
     WANTED = 'wanted'
@@ -138,23 +138,23 @@ LIVE = frozenset(State) - FINAL - {State.RETIRED}
 #: Somebody is at work; a dead worker can leave a row here.
 IN_PROGRESS = LIVE - {State.IMPORTING, State.READY}
 
-_BASE_FOLLOWERS: dict[ImportState, frozenset[ImportState]] = {
-    ImportState.WANTED: frozenset(
-        {ImportState.RUNNING, ImportState.REFUSED, ImportState.DROPPED}
+_BASE_FOLLOWERS: dict[BaseState, frozenset[BaseState]] = {
+    BaseState.WANTED: frozenset(
+        {BaseState.RUNNING, BaseState.REFUSED, BaseState.DROPPED}
     ),
-    ImportState.RUNNING: frozenset(
+    BaseState.RUNNING: frozenset(
         {
-            ImportState.WANTED,
-            ImportState.READY,
-            ImportState.COPIED,
-            ImportState.REFUSED,
-            ImportState.DROPPED,
+            BaseState.WANTED,
+            BaseState.READY,
+            BaseState.COPIED,
+            BaseState.REFUSED,
+            BaseState.DROPPED,
         }
     ),
-    ImportState.READY: frozenset({ImportState.DROPPED}),
-    ImportState.COPIED: frozenset(),
-    ImportState.DROPPED: frozenset(),
-    ImportState.REFUSED: frozenset(),
+    BaseState.READY: frozenset({BaseState.DROPPED}),
+    BaseState.COPIED: frozenset(),
+    BaseState.DROPPED: frozenset(),
+    BaseState.REFUSED: frozenset(),
 }
 
 #: The import is to come, or the base is there: there is one such row.
@@ -166,7 +166,7 @@ def may_follow(before: State, after: State) -> bool:
     return after in _FOLLOWERS[before]
 
 
-def base_may_follow(before: ImportState, after: ImportState) -> bool:
+def base_may_follow(before: BaseState, after: BaseState) -> bool:
     """Tell whether a base's row in *before* may be moved to *after*."""
     return after in _BASE_FOLLOWERS[before]
 
@@ -174,7 +174,7 @@ def base_may_follow(before: ImportState, after: ImportState) -> bool:
 def draw() -> str:
     """Return the machines in Graphviz's language."""
     clones = _drawn('clone', _FOLLOWERS, IN_PROGRESS)
-    bases = _drawn('base', _BASE_FOLLOWERS, {ImportState.RUNNING})
+    bases = _drawn('base', _BASE_FOLLOWERS, {BaseState.RUNNING})
     return f'{clones}\n{bases}'
 
 

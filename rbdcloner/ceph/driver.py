@@ -193,7 +193,7 @@ class Driver(Reader, Protocol):
 
 
 class Destroyer(Protocol):
-    """The verbs that destroy, for :mod:`rbdcloner.safety.gate` alone.
+    """The verbs that destroy, for :mod:`rbdcloner.cloning.warrants` alone.
 
     A driver has them, and no other room is given one under this type.
     """

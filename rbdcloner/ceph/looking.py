@@ -243,7 +243,7 @@ def refuse_removal(image: Image, opened: Any) -> None:
         raise errors.RbdImageMigrating(pool=image.pool, image=image.name)
     if opened.op_features() & rbd.RBD_OPERATION_FEATURE_GROUP:
         raise errors.CephRefused(
-            act=f'remove {image}', reason='the image belongs to a group'
+            act=f'remove {image}', reason='it belongs to a group'
         )
 
 

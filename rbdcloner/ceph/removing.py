@@ -50,7 +50,7 @@ def trash(ioctx: Any, image: Image) -> None:
     if looking.trash_entry(ioctx, image.id) is None:
         raise errors.CephRefused(
             act=f'trash {image}',
-            reason=f'image {image.id} no longer has the name {name}',
+            reason=f'image {image.id} is not {name} any more',
         )
 
 
@@ -82,9 +82,7 @@ def purge(ioctx: Any, image: Image) -> None:
     entry = looking.trash_entry(ioctx, image.id)
     if entry is None:
         if looking.image_id(ioctx, image):
-            raise errors.CephRefused(
-                act=act, reason='the image is not in the trash'
-            )
+            raise errors.CephRefused(act=act, reason='it is not in the trash')
         return
     identity.refuse_migrating(image, entry)
     looking.refuse_deferred(act, entry)
@@ -93,7 +91,7 @@ def purge(ioctx: Any, image: Image) -> None:
         errno.EBUSY: errors.RbdImageInUse(watchers=[], **where),
         errno.ENOTEMPTY: errors.RbdImageHasSnapshots(**where),
         errno.EUCLEAN: errors.CephRefused(
-            act=act, reason='the move to the trash is not finished'
+            act=act, reason='its move to the trash is not finished'
         ),
     }
     with (

@@ -53,8 +53,7 @@ def _refuse_beyond(image: Image, opened: Any, end: int) -> None:
     # librbd leaves out what is past the end, and says nothing.
     if end > opened.size():
         raise errors.CephRefused(
-            act=f'write into {image}',
-            reason=f'the image ends before byte {end}',
+            act=f'write into {image}', reason=f'it ends before byte {end}'
         )
 
 

@@ -20,10 +20,9 @@ def main() -> int:
     backend.init_backend(backend.BackendType.THREADING)
     with tempfile.TemporaryDirectory(prefix='rbdcloner-metrics-') as folder:
         os.environ['PROMETHEUS_MULTIPROC_DIR'] = folder
-        from rbdcloner.cmd import console
-        from rbdcloner.worker import process
+        from rbdcloner.cmd import serving
 
-        return process.run(sys.argv[1:], console.run)
+        return serving.run(sys.argv[1:])
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ from oslo_upgradecheck import upgradecheck
 
 from rbdcloner import conf as options
 from rbdcloner.cmd import explanation
-from rbdcloner.worker import preflight
+from rbdcloner.cmd import preflight
 
 
 class Checks(upgradecheck.UpgradeCommands):

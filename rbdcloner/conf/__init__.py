@@ -12,8 +12,8 @@ from oslo_reports import opts as report_options
 
 from rbdcloner import __version__
 from rbdcloner.conf.options import OWN
-from rbdcloner.glance import session
-from rbdcloner.imports import verification
+from rbdcloner.images import session
+from rbdcloner.images import verification
 
 # What is unlike the libraries' own defaults, and why.
 _DEFAULTS: dict[str | None, dict[str, Any]] = {

@@ -13,90 +13,78 @@ MANAGER = [
         'host',
         default=socket.gethostname(),
         sample_default='<hostname>',
-        help='Name of this host. The name must be unique among all managers. '
-        'Default: the hostname.',
+        help='The name of this host, unique among all managers.',
     ),
     cfg.IntOpt(
         'workers',
         default=2,
         min=1,
         max=256,
-        help='Number of worker processes on this host. Each worker has one '
-        'connection to Ceph and executes "executor_thread_pool_size" '
-        'requests at a time.',
+        help='Worker processes. Each has one connection to Ceph and answers '
+        '"executor_thread_pool_size" requests at a time.',
     ),
     cfg.IntOpt(
         'waiting_requests',
         default=32,
         min=0,
-        help='Number of requests that may wait in a worker while all threads '
-        'of the worker are busy. Further requests are refused at once, '
-        'and their callers retry with another worker. 0: no request '
-        'waits.',
+        help='Requests that wait in a worker while all its threads are busy. '
+        'More are refused at once, and their callers ask another worker.',
     ),
     cfg.IntOpt(
         'lease',
         default=7,
         min=3,
-        help='Lease of a worker on its work, in seconds. After the lease '
-        'expires, another worker may take over the work. A worker '
-        'renews its lease four times per period. A worker that is '
-        'paused for longer loses its work, and its Ceph connections are '
-        'blocklisted.',
+        help='Seconds after which the work of a manager that was killed may '
+        'be taken over. Who is at work renews its lease four times in that; '
+        'one that is stopped for longer loses its work, and its connections '
+        'to Ceph are shut out.',
     ),
     cfg.IntOpt(
         'recovery_interval',
         default=30,
         min=1,
         mutable=True,
-        help='How often abandoned work is resumed, in seconds. Failed work '
-        'is abandoned when no caller has retried the request for the '
-        'same time.',
+        help='Seconds between two looks for work that failed and that nobody '
+        'asks for any more, and how long it must have been idle.',
     ),
     cfg.IntOpt(
         'survey_interval',
         default=60,
         min=1,
         mutable=True,
-        help='How often Ceph and Glance are checked for outside changes, in '
-        'seconds: for images that were deleted, removed or flattened by '
-        'others. One manager of the cloud runs each check, which lists '
-        'the images of all pools.',
+        help='Seconds between two looks, by one manager of the cloud, at what '
+        'Glance and operators removed or flattened. Each lists the pools.',
     ),
     cfg.IntOpt(
-        'garbage_collectors',
+        'reapers',
         default=2,
         min=1,
         max=64,
         mutable=True,
-        help='Number of threads per worker that destroy deleted images. More '
-        'threads free space sooner and put more load on Ceph.',
+        help='Threads of a worker that destroy what was deleted, image by '
+        'image. More give space back sooner and load Ceph more.',
     ),
 ]
 
 CEPH = [
     cfg.StrOpt(
-        'conf',
-        default='/etc/ceph/ceph.conf',
-        help="Path of Ceph's configuration file.",
+        'conf', default='/etc/ceph/ceph.conf', help="Ceph's own configuration."
     ),
     cfg.StrOpt(
         'user',
         default='rbdcloner',
-        help='Name of the Ceph user, without "client.". The key of the user '
-        'needs "profile rbd" on the monitors, on the disk pools and on '
-        'the image pools.',
+        help='The name of the key, without "client.". It needs "profile rbd" '
+        'on the disk pools and on the image pools.',
     ),
     cfg.ListOpt(
         'disk_pools',
         default=['vms'],
-        help='Names of the pools in which disks may be created.',
+        help='The pools that disks may be made in.',
     ),
     cfg.ListOpt(
         'image_pools',
         default=['images'],
-        help='Names of the pools in which Glance stores images. rbdcloner '
-        'checks access to the pools at startup.',
+        help="Glance's pools; looked at when the service starts.",
     ),
     cfg.IntOpt(
         'clone_format',
@@ -105,14 +93,13 @@ CEPH = [
             (1, 'every client can open the disks; parents are protected'),
             (2, 'clients need Mimic or later; parents need no protection'),
         ],
-        help='RBD clone format of new clones. Disks of both formats can '
-        'coexist.',
+        help='The format of new clones. Disks of both can live side by side.',
     ),
     cfg.IntOpt(
         'timeout',
         default=30,
         min=1,
-        help='Timeout in seconds for Ceph operations.',
+        help='Seconds after which Ceph is taken not to answer.',
     ),
 ]
 
@@ -122,44 +109,40 @@ FLATTEN: list[cfg.Opt] = [
         default=2,
         min=0,
         mutable=True,
-        help='Maximum number of flattens that run at once in the whole '
-        'cluster. To stop all flattens, set "limit = 0": requests that '
-        'exceed "hard_depth" or "hard_snapshots" then fail.',
+        help='How many images are flattened at once in the whole cluster. 0: '
+        'none; what waits for room is refused.',
     ),
     cfg.IntOpt(
         'mib_per_s',
         default=0,
         min=0,
         mutable=True,
-        help='Maximum speed of each flatten, in MiB per second of the image. '
-        '0: no limit.',
+        help='How many MiB of an image each flatten goes through in a second. '
+        '0: as many as Ceph can.',
     ),
     cfg.IntOpt(
         'soft_depth',
         default=4,
         min=1,
         mutable=True,
-        help='Soft limit of the clone depth, which is the number of images '
-        'that a disk descends from. Above the limit, one of the '
-        'ancestors is flattened in the background.',
+        help='How many images a disk may descend from before one of them is '
+        'flattened in the background.',
     ),
     cfg.IntOpt(
         'hard_depth',
         default=8,
         min=2,
         mutable=True,
-        help='Hard limit of the clone depth, which is the number of images '
-        'that a disk descends from. Requests beyond the limit wait for '
-        'a flatten.',
+        help='How many it may descend from at all: a request for more waits '
+        'for that flatten.',
     ),
     cfg.IntOpt(
         'soft_snapshots',
         default=250,
         min=1,
         mutable=True,
-        help='Soft limit of snapshots per disk. Above the limit, the oldest '
-        'Glance image that was made from the disk is flattened in the '
-        'background.',
+        help='How many snapshots a disk may have before the oldest Glance '
+        'image made of it is flattened in the background.',
     ),
     cfg.IntOpt(
         'hard_snapshots',
@@ -167,27 +150,24 @@ FLATTEN: list[cfg.Opt] = [
         min=1,
         max=510,
         mutable=True,
-        help='Hard limit of snapshots per disk. Requests beyond the limit '
-        'wait for a flatten.',
+        help='How many it may have at all.',
     ),
     cfg.IntOpt(
         'alert_children',
         default=0,
         min=0,
         mutable=True,
-        help='Number of children of one parent above which a warning is '
-        'logged at each check for outside changes. 0: no warning; a '
-        'popular image can have thousands of children.',
+        help='Warn in the log of parents with more children than that. 0: '
+        'never, for a golden image has thousands.',
     ),
     cfg.IntOpt(
         'retired_after',
         default=0,
         min=0,
         mutable=True,
-        help='Time in seconds after which the children of a deleted image '
-        'are flattened, so that the space of the image is freed. 0: the '
-        'children are not flattened, and the image keeps its space '
-        'until the last child is deleted.',
+        help='Seconds after which the children of a deleted image are '
+        'flattened, so that its space comes back. 0: they keep it as long as '
+        'they live.',
     ),
 ]
 
@@ -196,38 +176,33 @@ SAFETY: list[cfg.Opt] = [
         'undo_delay',
         default=86400,
         min=0,
-        help='Time in seconds for which an image stays in the trash when the '
-        'image is undone but may have been delivered to a caller, as '
-        'after the restore of a database backup. Until then '
-        '"rbdcloner-manage image restore" brings the image back. Images '
-        'that were certainly not delivered are destroyed at once. 0: no '
-        'delay.',
+        help='Seconds that an image stays in the trash whose creation is '
+        'undone although it may have been delivered, as after the restore of '
+        'a database backup. "rbdcloner-manage image restore" brings it back '
+        'until then. Images that were certainly never delivered are '
+        'destroyed at once.',
     ),
     cfg.IntOpt(
         'absence_delay',
         default=86400,
         min=0,
         mutable=True,
-        help='Time in seconds for which an image must be absent from Glance '
-        'before its RBD image is moved to the trash, and again before '
-        'the RBD image is destroyed. An image that reappears in Glance '
-        'is restored. Set the delay to more than the age of any backup '
-        "of Glance's database that may be restored, and to more than "
-        '"scrub_time" of Glance where Glance has "delayed_delete". 0: '
-        'no delay.',
+        help='Seconds for which Glance must have had no image of an id before '
+        'its RBD image is moved to the trash, and again before it is '
+        'destroyed. An image that is seen again meanwhile is restored. Must '
+        "be longer than the age of a backup of Glance's database that may be "
+        'restored, and than its "scrub_time" with "delayed_delete". 0: no '
+        'wait.',
     ),
     cfg.IntOpt(
         'brake_limit',
         default=10,
         min=0,
         mutable=True,
-        help='Number of missing rows of one kind (RBD images of a pool, '
-        'Glance images, base images) above which the brake may engage. '
-        'The brake engages if more than "brake_limit" rows and more '
-        'than "brake_percent" percent of the rows are missing at once. '
-        'Then no missing row is ended until the rows are back or an '
-        'administrator runs "rbdcloner-manage service release-brake". '
-        '0: the brake never engages.',
+        help='Number of rows of one kind (images of a pool, Glance images, '
+        'bases) that may end at once for being missing. With more, if they '
+        'are more than "brake_percent" as well, none ends until an '
+        'administrator agrees or they are back. 0: no limit.',
     ),
     cfg.IntOpt(
         'brake_percent',
@@ -235,9 +210,8 @@ SAFETY: list[cfg.Opt] = [
         min=0,
         max=100,
         mutable=True,
-        help='Share of missing rows of one kind, in percent, above which the '
-        'brake may engage. The brake engages only if more than '
-        '"brake_limit" rows are missing as well. 0: any share is enough.',
+        help='Share in percent of the rows of one kind that may end at once '
+        'for being missing; see "brake_limit".',
     ),
 ]
 
@@ -245,74 +219,67 @@ IMPORTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'pool',
         default='',
-        help='Name of the pool into which images are imported that cannot be '
-        'cloned in place. Empty: the first of "disk_pools" in '
-        'alphabetical order.',
+        help='Where images are imported to that cannot be cloned as they are. '
+        'Empty: the first of "disk_pools", by name.',
     ),
     cfg.IntOpt(
         'limit',
         default=2,
         min=0,
         mutable=True,
-        help='Maximum number of image imports that run at once in the whole '
-        'cluster. To stop all imports, set "limit = 0": requests for '
-        'disks of images that need an import then fail.',
+        help='How many images are imported at once in the whole cluster. 0: '
+        'none, and disks of them are refused.',
     ),
     cfg.IntOpt(
         'mib_per_s',
         default=0,
         min=0,
         mutable=True,
-        help='Maximum speed of each import, in MiB per second, for the '
-        'download and for writing. 0: no limit.',
+        help='How many MiB of an image each import downloads, and writes, in '
+        'a second. 0: as many as it can.',
     ),
     cfg.StrOpt(
         'scratch_dir',
         default='/var/lib/rbdcloner/scratch',
-        help='Path of the folder in which images that are not raw are stored '
-        'while they are converted. The folder is local to each host.',
+        help='Where images that are not raw are kept while they are '
+        'converted. Each host has its own.',
     ),
     cfg.IntOpt(
         'scratch_mib',
         default=102400,
         min=1,
         mutable=True,
-        help='Maximum space in MiB that the imports of one host may use in '
-        '"scratch_dir" at once. Space is reserved before a download '
-        'begins. An image that is larger than this value is refused; '
-        'use the same value on all hosts.',
+        help='How many MiB the imports of one host may take there at once. '
+        'Blocks are reserved before a download begins. A larger image is '
+        'refused, so that all hosts should have the same.',
     ),
     cfg.IntOpt(
         'max_size_gib',
         default=2048,
         min=1,
         mutable=True,
-        help='Maximum size of an imported image in GiB, after conversion to '
-        'raw.',
+        help='The largest disk that an image may be unpacked to, in GiB.',
     ),
     cfg.StrOpt(
         'glance_store',
         default='',
-        help='Name of the Glance store in this Ceph cluster. If set, raw '
-        'images in other stores are copied to this store by Glance, '
-        'which needs "copy-image" in "enabled_import_methods" of '
-        'Glance. Empty: Glance is not asked to copy images.',
+        help="Glance's name of its store in this cluster, if it may be asked "
+        'to copy raw images there from its other stores ("copy-image" is then '
+        'among its enabled_import_methods). Empty: it is not asked.',
     ),
     cfg.BoolOpt(
         'verify_signatures',
         default=False,
-        help='Whether to import only images with a valid signature. The '
-        'certificate that an image names is read from the key manager '
-        'in [key_manager].',
+        help='Import only images whose signature is valid, by the certificate '
+        'that they name in the key manager of group [key_manager].',
     ),
     cfg.IntOpt(
         'base_idle_days',
         default=0,
         min=0,
         mutable=True,
-        help='Time in days without any disk after which an imported base '
-        'image is dropped. 0: a base image is dropped only after its '
-        'image is deleted from Glance.',
+        help='After how many days without a disk an imported image is given '
+        'up. 0: when Glance has it no more.',
     ),
 ]
 
@@ -320,65 +287,52 @@ NOTIFICATIONS: list[cfg.Opt] = [
     cfg.ListOpt(
         'topics',
         default=[],
-        help='Topics of the notifications that Glance sends, the same as '
-        '"topics" in [oslo_messaging_notifications] of Glance. With '
-        'notifications, the deletion of an image is reconciled at once '
-        'instead of at the next check for outside changes. Empty: '
-        'notifications are not received.',
+        help='The topics that Glance sends its notifications to, from '
+        '"topics" in its [oslo_messaging_notifications]: a deletion is then '
+        'followed at once, not at the next look. Empty: none is listened to.',
     ),
     cfg.StrOpt(
         'exchange',
         default='glance',
-        help='Exchange of the notifications that Glance sends, the same as '
-        '"control_exchange" of Glance.',
+        help='"control_exchange" in Glance\'s configuration.',
     ),
     cfg.StrOpt(
         'transport_url',
         default='',
         secret=True,
-        help='URL of the message broker to which Glance sends notifications. '
-        'Empty: the same broker as "transport_url" in [DEFAULT].',
+        help='Where Glance sends them. Empty: where our calls come from.',
     ),
     cfg.StrOpt(
         'pool',
         default='rbdcloner-notifications',
         # The RPC server's queues.
         regex=r'^(?!rbdcloner(\.|$))',
-        help='Name of the notification queue that is shared by all managers '
-        'and read by no other service, so that other listeners on the '
-        'topics lose no notification. Empty: the queues of the topics '
-        'themselves are read; set this only for topics that Glance uses '
-        'for rbdcloner alone, because such queues grow while no manager '
-        'runs.',
+        help='The queue that all managers share and nobody else reads: others '
+        'who listen to the topics lose nothing. Empty: the queues of the '
+        'topics themselves, for topics that Glance has for us alone; Glance '
+        'makes those queues, and they grow unless somebody reads them.',
     ),
     cfg.BoolOpt(
         'amqp_durable_queues',
         default=False,
-        help='Whether the queues of Glance are durable, the same as '
-        '"amqp_durable_queues" in [oslo_messaging_rabbit] of Glance. '
-        'RabbitMQ refuses the connection of rbdcloner or of Glance if '
-        'the values differ.',
+        help="As in Glance's [oslo_messaging_rabbit]: RabbitMQ refuses "
+        'whoever comes second and differs.',
     ),
     cfg.BoolOpt(
         'rabbit_quorum_queue',
         default=False,
-        help='Whether the queues of Glance are quorum queues, the same as '
-        '"rabbit_quorum_queue" in [oslo_messaging_rabbit] of Glance. '
-        'RabbitMQ refuses the connection of rbdcloner or of Glance if '
-        'the values differ.',
+        help="As in Glance's [oslo_messaging_rabbit].",
     ),
 ]
 
 METRICS = [
     cfg.PortOpt(
         'port',
-        help='TCP port on which the metrics of all worker processes are '
-        'exposed to Prometheus. Not set: metrics are not exposed.',
+        help='Where worker processes together show their counters to '
+        'Prometheus. Not set: nowhere.',
     ),
     cfg.HostAddressOpt(
-        'address',
-        default='127.0.0.1',
-        help='Address on which the metrics are exposed to Prometheus.',
+        'address', default='127.0.0.1', help='The address to listen at.'
     ),
 ]
 

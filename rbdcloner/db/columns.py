@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.dialects import mysql
 
-#: In characters; :mod:`rbdcloner.server.validation` refuses longer ones.
+#: In characters; :mod:`rbdcloner.arguments` lets no more than that pass.
 NAME_LENGTH = 255
 POOL_LENGTH = 128
 ID_LENGTH = 64

@@ -9,8 +9,8 @@ import enum
 from rbdcloner.model.rbd import CloneFormat
 from rbdcloner.model.rbd import Image
 from rbdcloner.model.rbd import Snapshot
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
-from rbdcloner.states import ImportState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 
@@ -239,7 +239,7 @@ class Base:
     fsid: str
     glance_image_id: str
     checksum: str
-    state: ImportState
+    state: BaseState
     clone: Clone | None
     way: Way
     done_bytes: int

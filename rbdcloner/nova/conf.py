@@ -16,41 +16,37 @@ OPTIONS: list[cfg.Opt] = [
         'mode',
         default=REQUIRE,
         choices=[
-            (REQUIRE, 'the operation fails, and Nova reschedules a build'),
-            (PREFER, "Nova's own code is used, and the disk is adopted later"),
+            (REQUIRE, 'what no manager answers fails; a build is rescheduled'),
+            (PREFER, "Nova's own code does it; the disk is adopted later"),
         ],
-        help='What nova-compute does while no rbdcloner-manager answers. '
-        '"prefer" needs a Ceph key with write access to the pool of Glance.',
+        help='What to do while no rbdcloner-manager answers. "prefer" needs '
+        "a Ceph key that may write in Glance's pool.",
     ),
     cfg.IntOpt(
         'timeout',
         default=rpcapi.TIMEOUT_S,
         min=1,
-        help='Timeout in seconds for a request to rbdcloner-manager. Until '
-        'then nova-compute repeats a request that is not answered.',
+        help='Seconds in which a request is sent again until it is answered.',
     ),
     cfg.StrOpt(
         'transport_url',
         secret=True,
-        help='URL of the message broker of rbdcloner-manager. Not set: the '
-        'same broker as "transport_url" in [DEFAULT]. If rbdcloner.conf has '
-        '"rabbit_quorum_queue = false", append ?rabbit_quorum_queue=false to '
-        'the URL.',
+        help="The managers' message broker, if it is not Nova's. If they "
+        'have rabbit_quorum_queue = false, add ?rabbit_quorum_queue=false.',
     ),
     cfg.StrOpt(
         'import',
         default=ALLOWED,
         choices=[
-            (ALLOWED, 'rbdcloner imports the image once, for all hosts'),
-            (NEVER, 'Nova downloads and converts the image for each disk'),
+            (ALLOWED, 'the managers import it once, for all hosts'),
+            (NEVER, 'Nova downloads and converts it, for each disk'),
         ],
-        help='Whether rbdcloner imports an image that cannot be cloned.',
+        help='What becomes of an image that cannot be cloned.',
     ),
     cfg.StrOpt(
         'images_pool',
         default='images',
-        help='Name of the pool of Glance in which snapshots of servers are '
-        'stored as images.',
+        help='The pool of Glance that snapshots of disks become images in.',
     ),
 ]
 

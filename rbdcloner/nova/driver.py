@@ -19,7 +19,7 @@ from nova.virt.libvirt import migration
 from oslo_log import log as logging
 
 from rbdcloner import errors
-from rbdcloner.nova import client
+from rbdcloner.nova import asking
 from rbdcloner.nova import imagebackend
 from rbdcloner.nova import images
 from rbdcloner.nova import rbd_utils
@@ -136,7 +136,7 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
 
     def asked() -> None:
         try:
-            going = client.service().ask_once(
+            going = asking.service().ask_once(
                 'delete_disks',
                 instance_uuid=instance.uuid,
                 suffix=suffix or None,
@@ -144,7 +144,7 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
             )
         except errors.DatabaseOutdated as exc:
             LOG.warning(
-                'The disks of instance %s will be deleted later: %s',
+                'The deletion of the disks of %s is recorded: %s',
                 *(instance.uuid, exc),
             )
             going = []
@@ -152,35 +152,28 @@ def delete_disks(instance: Any, suffix: str = '') -> None:
             if not exc.retryable or _taken(ceph, instance.uuid, suffix):
                 raise
             # A build that failed for the same reason can go to another host.
-            LOG.warning(
-                'Instance %s has no disk, so none is deleted although the '
-                'request failed: %s',
-                *(instance.uuid, exc),
-            )
+            LOG.warning('%s No disk of %s is there.', exc, instance.uuid)
             return
         known = {disk['name'] for disk in going if disk['state'] == 'deleting'}
         for name in _taken(ceph, instance.uuid, suffix):
             if name not in known:
-                _delete_others(client.Disk(name, ceph.pool, instance))
+                _delete_others(asking.Disk(name, ceph.pool, instance))
 
-    client.either(asked, lambda: ceph.cleanup_alone(instance.uuid, suffix))
+    asking.either(asked, lambda: ceph.cleanup_alone(instance.uuid, suffix))
 
 
-def _delete_others(disk: client.Disk) -> None:
+def _delete_others(disk: asking.Disk) -> None:
     """Free the name of a disk that others made."""
     with contextlib.suppress(errors.DiskNotFound):
         disk.ask('get_disk')
         try:
-            client.service().ask_once(
+            asking.service().ask_once(
                 'delete_disk', name=disk.name, pool=disk.pool
             )
         except errors.DiskInUse as exc:
-            LOG.warning(
-                'Disk %s will be deleted when it is closed: %s',
-                *(disk.name, exc),
-            )
+            LOG.warning('%s; it goes when it is not', exc)
         except errors.DatabaseOutdated as exc:
-            LOG.warning('Disk %s will be deleted later: %s', disk.name, exc)
+            LOG.warning('The deletion of %s is recorded: %s', disk.name, exc)
 
 
 def _taken(

@@ -15,12 +15,12 @@ from nova.virt.libvirt import imagebackend
 from oslo_log import log as logging
 
 from rbdcloner import errors
-from rbdcloner.nova import client
+from rbdcloner.nova import asking
 from rbdcloner.nova import conf
 from rbdcloner.nova import images
 from rbdcloner.nova import rbd_utils
-from rbdcloner.nova import upload
-from rbdcloner.nova.exceptions import as_novas
+from rbdcloner.nova import writing
+from rbdcloner.nova.answers import as_novas
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class Rbd(imagebackend.Rbd):
         self._refusal: exception.ImageUnacceptable | None = None
 
     @property
-    def _disk(self) -> client.Disk:
-        return client.Disk(self.rbd_name, self.driver.pool, self.instance)
+    def _disk(self) -> asking.Disk:
+        return asking.Disk(self.rbd_name, self.driver.pool, self.instance)
 
     # What there is
 
@@ -98,9 +98,7 @@ class Rbd(imagebackend.Rbd):
                 self.direct_fetch(kwargs['context'], image_id, size or 0)
                 return
             except exception.ImageUnacceptable as exc:
-                LOG.debug(
-                    'Disk %s is made from a copy: %s', self.rbd_name, exc
-                )
+                LOG.debug('%s is made of a copy: %s', self.rbd_name, exc)
         super().cache(fetch_func, filename, size, safe, *args, **kwargs)
 
     def clone(
@@ -134,7 +132,7 @@ class Rbd(imagebackend.Rbd):
         if self._refusal:
             raise self._refusal
         try:
-            client.either(
+            asking.either(
                 lambda: self._create(image_id, max_size),
                 lambda: self._clone_alone(context, image_id, max_size),
             )
@@ -145,7 +143,7 @@ class Rbd(imagebackend.Rbd):
             self.direct_fetch(context, image_id, max_size, copy_to_store=False)
 
     def _create(self, image_id: str, size_bytes: int) -> None:
-        service = client.service()
+        service = asking.service()
         if not size_bytes:
             told = service.ask('is_cloneable', image_id=image_id)
             if not told['cloneable']:
@@ -219,22 +217,22 @@ class Rbd(imagebackend.Rbd):
         """Make the disk of a file, in the place of one that it has."""
         # What was not written to its end gives way by itself.
         if self.exists():
-            client.either(
+            asking.either(
                 lambda: self._disk.ask('delete_disk'),
                 lambda: self.driver.remove_image(self.rbd_name),
             )
         self._import(local_file)
 
     def _import(self, path: str, size: int | None = None) -> None:
-        begun = client.either(
+        begun = asking.either(
             lambda: self._begin(path, size),
             lambda: self._import_alone(path, size),
         )
         if begun is None:
             return
-        upload.write(self.driver, begun['image_id'], path)
+        writing.write(self.driver, begun['image_id'], path)
         with as_novas():
-            client.service().ask(
+            asking.service().ask(
                 'finish_import',
                 name=self.rbd_name,
                 pool=self.driver.pool,
@@ -247,7 +245,7 @@ class Rbd(imagebackend.Rbd):
         file_bytes = os.path.getsize(path)
         self.verify_base_size(path, size, base_size=file_bytes)
         try:
-            begun: dict[str, Any] = client.service().ask(
+            begun: dict[str, Any] = asking.service().ask(
                 'begin_import',
                 name=self.rbd_name,
                 size_bytes=max(size or 0, file_bytes),
@@ -306,9 +304,8 @@ class Rbd(imagebackend.Rbd):
         except Exception as exc:
             # The error of the making is the one to tell.
             LOG.warning(
-                'Could not remove the offline note of disk %s; '
-                'rbdcloner-manager removes the note when there is no image of '
-                'that name: %s',
+                'The note that %s is being made could not be struck out; a '
+                'manager does it when no image has the name: %s',
                 *(self.rbd_name, exc),
             )
 
@@ -316,7 +313,7 @@ class Rbd(imagebackend.Rbd):
 
     def resize_image(self, size: int) -> None:
         """Grow the disk."""
-        client.either(
+        asking.either(
             lambda: self._disk.ask('resize_disk', size_bytes=size),
             lambda: self.driver.resize(self.rbd_name, size),
         )
@@ -327,7 +324,7 @@ class Rbd(imagebackend.Rbd):
         It can: a manager keeps what a disk on record descends from, until it
         does not any more, and decides itself what is copied and when.
         """
-        client.either(lambda: self._disk.ask('get_disk'), super().flatten)
+        asking.either(lambda: self._disk.ask('get_disk'), super().flatten)
 
     def create_snap(self, name: str) -> None:
         """Take a snapshot of the disk, in the place of one so named.
@@ -337,7 +334,7 @@ class Rbd(imagebackend.Rbd):
         confirmation was lost: to go back to it would undo all that was
         written since.
         """
-        client.either(
+        asking.either(
             lambda: self._take_snapshot(name),
             lambda: self._take_snapshot_alone(name),
         )
@@ -346,19 +343,14 @@ class Rbd(imagebackend.Rbd):
         try:
             self._disk.ask('create_snapshot', snapshot=name)
         except errors.DiskSnapshotExists as exc:
-            LOG.warning(
-                'Snapshot %s of disk %s is left from an earlier resize and is '
-                'replaced: %s',
-                *(name, self.rbd_name, exc),
-            )
+            LOG.warning('%s It is of an earlier resize, and replaced.', exc)
             self._disk.ask('remove_snapshot', snapshot=name)
             self._disk.ask('create_snapshot', snapshot=name)
 
     def _take_snapshot_alone(self, name: str) -> None:
         if self.driver.exists(self.rbd_name, snapshot=name):
             LOG.warning(
-                'Snapshot %s of disk %s is left from an earlier resize and is '
-                'replaced',
+                'Snapshot %s of %s is of an earlier resize, and replaced',
                 name, self.rbd_name,
             )  # fmt: skip
             super().remove_snap(name)
@@ -366,7 +358,7 @@ class Rbd(imagebackend.Rbd):
 
     def remove_snap(self, name: str, ignore_errors: bool = False) -> None:
         """Remove a snapshot of the disk; nothing if it has none so named."""
-        client.either(
+        asking.either(
             lambda: self._disk.ask('remove_snapshot', snapshot=name),
             lambda: super(Rbd, self).remove_snap(name, ignore_errors),
         )
@@ -376,7 +368,7 @@ class Rbd(imagebackend.Rbd):
 
         :raises SnapshotNotFound: it has no such snapshot.
         """
-        client.either(
+        asking.either(
             lambda: self._disk.ask('rollback_disk', snapshot=name),
             lambda: super(Rbd, self).rollback_to_snap(name),
         )
@@ -400,7 +392,7 @@ class Rbd(imagebackend.Rbd):
                 image_id=image_id, reason=f'{image_format} is not raw'
             )
         return str(
-            client.either(
+            asking.either(
                 lambda: self._snapshot(image_id),
                 lambda: super(Rbd, self).direct_snapshot(
                     context,
@@ -419,7 +411,7 @@ class Rbd(imagebackend.Rbd):
                 image_id=image_id,
                 dest_pool=CONF.rbdcloner.images_pool,
             )
-        except errors.LimitReached as exc:
+        except errors.RoomNeeded as exc:
             # It could not be waited for any longer.
             raise exception.ImageUnacceptable(
                 image_id=image_id, reason=str(exc)
@@ -439,7 +431,7 @@ class Rbd(imagebackend.Rbd):
             super().cleanup_direct_snapshot(location, False, ignore_errors)
             return
         try:
-            client.either(
+            asking.either(
                 lambda: self._discard(location['url']),
                 lambda: super(Rbd, self).cleanup_direct_snapshot(
                     location, True, ignore_errors
@@ -448,11 +440,7 @@ class Rbd(imagebackend.Rbd):
         except exception.NovaException as exc:
             if not ignore_errors:
                 raise
-            LOG.warning(
-                'Could not remove the snapshot image %s; remove it in Glance '
-                'or Ceph: %s',
-                *(location['url'], exc),
-            )
+            LOG.warning('%s stays: %s', location['url'], exc)
 
     def _discard(self, url: str) -> None:
-        client.service().ask('discard_snapshot', location=url)
+        asking.service().ask('discard_snapshot', location=url)

@@ -10,14 +10,14 @@ from typing import Any
 
 from oslo_context import context
 
-from rbdcloner.rpcapi.blank_disks import BlankDisks
 from rbdcloner.rpcapi.client import TIMEOUT_S as TIMEOUT_S
 from rbdcloner.rpcapi.client import Disk as Disk
 from rbdcloner.rpcapi.disks import Disks
 from rbdcloner.rpcapi.snapshots import Snapshots
+from rbdcloner.rpcapi.written import WrittenDisks
 
 
-class API(Disks, BlankDisks, Snapshots):
+class API(Disks, WrittenDisks, Snapshots):
     """Calls any rbdcloner-manager of the cloud.
 
     Every method can be repeated with the same arguments, by anybody and at
@@ -31,14 +31,14 @@ class API(Disks, BlankDisks, Snapshots):
 
     Each raises one of :mod:`rbdcloner.errors`; those with ``retryable`` set
     may be gone next time. After *timeout_s* that is the last answer:
-    ``ServiceBusy``, ``LimitReached``, ``DiskBusy`` …, or
-    ``ServiceUnavailable`` if there was none, which says why and since when;
-    the request may have been executed all the same. ``ConfigurationError`` is
-    raised at once where no manager can ever be asked: *conf* names no broker,
-    or one that refuses this client. All sizes are bytes. *ctxt* is an
+    ``ServiceBusy``, ``RoomNeeded``, ``DiskBusy`` …, or ``ServiceUnavailable``
+    if there was none, which says why and since when; the request may have
+    been executed all the same. ``ConfigurationError`` is raised at once where
+    no manager can ever be asked: *conf* names no broker, or one that refuses
+    this client. All sizes are bytes. *ctxt* is an
     ``oslo_context`` context; its request and project ids reach the manager's
-    log, its token goes nowhere. *connect* returns a transport for this process
-    that is not connected.
+    log, its token goes nowhere. *connect* returns a transport for this
+    process that is not connected.
 
     A disk is a dict with the keys ``uuid``, ``name``, ``pool``,
     ``namespace``, ``fsid``, ``image_id`` (RBD's), ``size_bytes``,
@@ -51,6 +51,14 @@ class API(Disks, BlankDisks, Snapshots):
     RPC version history:
 
     * 1.0 - Initial version.
+    * 1.1 - Add ``snapshot_disk``, ``discard_snapshot``, ``create_snapshot``,
+      ``remove_snapshot`` and ``rollback_disk``; a disk has ``kind`` and
+      ``attached``, its parent may be ``None``, and ``delete_disk`` answers
+      when it is ``retired``.
+    * 1.2 - Add ``begin_import``, ``finish_import`` and ``adopt_disk``; a disk
+      may be ``importing``.
+    * 1.3 - Add ``wait`` to ``delete_disks`` and ``import_`` to
+      ``create_disk``; ``is_cloneable`` says what an import would come to.
     """
 
     def ping(self, ctxt: context.RequestContext) -> dict[str, Any]:

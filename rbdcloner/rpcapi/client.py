@@ -11,8 +11,8 @@ from oslo_config import cfg
 from oslo_context import context
 import oslo_messaging as messaging
 
+from rbdcloner import calling
 from rbdcloner import rpc
-from rbdcloner.rpcapi import retry
 
 #: A caller has its answer, or an error's name, before that.
 TIMEOUT_S = 120
@@ -30,7 +30,7 @@ class Client:
         timeout_s: float = TIMEOUT_S,
         silence_s: float = math.inf,
     ) -> None:
-        self._calls = retry.Calls(connect, version_cap, timeout_s, silence_s)
+        self._calls = calling.Calls(connect, version_cap, timeout_s, silence_s)
 
     @classmethod
     def from_conf(
@@ -74,4 +74,6 @@ class Client:
         **given: Any,
     ) -> Any:
         caller = rpc.Caller(ctxt.global_id, ctxt.project_id)
-        return self._calls.make(retry.Request(caller, method, version, given))
+        return self._calls.make(
+            calling.Request(caller, method, version, given)
+        )

@@ -45,7 +45,8 @@ class Disks(Client):
 
         With *import_* ``allowed`` an image that cannot be cloned is imported
         once for the whole cluster and cloned then: the call takes as long as
-        that comes on, whatever its deadline.
+        that comes on, whatever its deadline. Managers that know nothing of
+        that refuse it as ``never`` does.
 
         :raises ImageError: the image cannot be used (not found, not active,
             forbidden to the project, not cloneable, not fit for an import,
@@ -64,7 +65,9 @@ class Disks(Client):
             'project_id': project_id,
             'host': host,
         }
-        return self._call(ctxt, 'create_disk', **given, import_=import_)
+        if import_ == 'never' or not self._calls.may_send('1.3'):
+            return self._call(ctxt, 'create_disk', **given)
+        return self._call(ctxt, 'create_disk', '1.3', **given, import_=import_)
 
     def get_disk(
         self, ctxt: context.RequestContext, name: str, pool: str
@@ -156,15 +159,16 @@ class Disks(Client):
         none is not an error. Who does not *wait* has his answer when it is
         written down what is to go: the disks are ``deleting`` and go by
         themselves, and a request for one of their names waits for that.
+        Managers that know nothing of that are waited for.
 
         :raises DiskInUse: after the others were removed.
         :raises DatabaseOutdated: as :meth:`delete_disk`; who does not *wait*
             is told where none of the disks is known.
         """
-        return self._call(
-            ctxt,
-            'delete_disks',
-            instance_uuid=instance_uuid,
-            suffix=suffix,
-            wait=wait,
-        )
+        given: dict[str, Any] = {
+            'instance_uuid': instance_uuid,
+            'suffix': suffix,
+        }
+        if wait or not self._calls.may_send('1.3'):
+            return self._call(ctxt, 'delete_disks', **given)
+        return self._call(ctxt, 'delete_disks', '1.3', **given, wait=False)

@@ -27,12 +27,13 @@ class Snapshots(Client):
 
         :raises DiskNotFound: there is no such disk.
         :raises DiskDiffers: the image was made of another disk.
-        :raises LimitReached: images would descend from each other too deeply,
+        :raises RoomNeeded: images would descend from each other too deeply,
             or the disk has too many snapshots; it says what it waits for.
         """
         return self._call(
             ctxt,
             'snapshot_disk',
+            '1.1',
             name=name,
             pool=pool,
             image_id=image_id,
@@ -47,7 +48,7 @@ class Snapshots(Client):
         :raises InvalidArgument: *location* is not in this cluster.
         :raises NameTaken: the image there is not this service's.
         """
-        self._call(ctxt, 'discard_snapshot', location=location)
+        self._call(ctxt, 'discard_snapshot', '1.1', location=location)
 
     def create_snapshot(
         self,
@@ -63,11 +64,12 @@ class Snapshots(Client):
 
         :raises DiskNotFound: there is no such disk.
         :raises DiskSnapshotExists: another call, or others, took one so named.
-        :raises LimitReached: the disk has too many.
+        :raises RoomNeeded: the disk has too many.
         """
         return self._call(
             ctxt,
             'create_snapshot',
+            '1.1',
             name=name,
             pool=pool,
             snapshot=snapshot,
@@ -88,6 +90,7 @@ class Snapshots(Client):
         self._call(
             ctxt,
             'remove_snapshot',
+            '1.1',
             name=name,
             pool=pool,
             snapshot=snapshot,
@@ -108,6 +111,7 @@ class Snapshots(Client):
         return self._call(
             ctxt,
             'rollback_disk',
+            '1.1',
             name=name,
             pool=pool,
             snapshot=snapshot,

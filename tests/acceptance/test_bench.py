@@ -13,12 +13,12 @@ import sys
 import pytest
 import testtools
 
-from devel.bench import catalogue
-from devel.bench import scale
-from devel.demo import scratch
+from tests.bench import catalogue
+from tests.bench import scale
+from tests.demo import scratch
 
 ROOT = pathlib.Path(__file__).parents[2]
-BENCH = (sys.executable, '-m', 'devel.bench')
+BENCH = (sys.executable, '-m', 'tests.bench')
 TIMEOUT_S = 600
 FIGURES = {
     one.name: one

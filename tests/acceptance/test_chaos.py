@@ -13,10 +13,10 @@ import sys
 import pytest
 import testtools
 
-from devel.demo import scratch
+from tests.demo import scratch
 
 ROOT = pathlib.Path(__file__).parents[2]
-CHAOS = (sys.executable, '-m', 'devel.chaos')
+CHAOS = (sys.executable, '-m', 'tests.chaos')
 TIMEOUT_S = 1800
 OPERATIONS = 200
 FAULTS = 9

@@ -12,11 +12,11 @@ import sys
 
 import testtools
 
-from devel.demo import scratch
-from devel.stack import process
+from tests.demo import scratch
+from tests.stack import process
 
 ROOT = pathlib.Path(__file__).parents[2]
-DEMO = (sys.executable, '-m', 'devel.demo')
+DEMO = (sys.executable, '-m', 'tests.demo')
 TIMEOUT_S = 120
 
 
@@ -33,7 +33,7 @@ class DemoTest(testtools.TestCase):
             r'^  rbd import of the same image +[\d.]+ s +64 MiB$',
             r'^  read back the same; the disk takes 16 MiB now$',
             r'^Read the image in Ceph again \.+ [\d.]+ s$',
-            r'^  refused: ImageLargerThanDisk; nothing was made$',
+            r'^  refused: ImageTooBig; nothing was made$',
             r'^  db-1_disk +retired +[\d.]+ s$',
             r'^  db-1_disk once more +(retired|deleted) +[\d.]+ s$',
             r'^\| .* vms/db-1_disk +\| deleted',

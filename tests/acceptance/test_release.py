@@ -18,8 +18,8 @@ import sys
 import psutil
 import pytest
 
-from devel.run import releases
-from devel.stack import process
+from tests.run import releases
+from tests.stack import process
 
 ROOT = pathlib.Path(__file__).parents[2]
 RELEASE = ROOT / 'tools' / 'release'
@@ -74,15 +74,15 @@ def making(cache: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    ) as builder:
+    ) as maker:
         try:
             process.wait_until(
                 lambda: any(cache.glob(f'{SUITE}.partial.*/mmdebstrap.*')),
                 'a root in the making',
             )
-            yield builder
+            yield maker
         finally:
-            builder.kill()
+            maker.kill()
 
 
 def processes_in(folder: pathlib.Path) -> list[psutil.Process]:
@@ -209,10 +209,10 @@ def test_disk_that_fills_up_is_one_line(tmp_path: pathlib.Path) -> None:
 
 def test_interrupted_root_is_not_kept(tmp_path: pathlib.Path) -> None:
     before = mounts()
-    with making(tmp_path) as builder:
-        builder.send_signal(signal.SIGINT)
-        _, said = builder.communicate(timeout=TIMEOUT_S)
-    assert builder.returncode == 130
+    with making(tmp_path) as maker:
+        maker.send_signal(signal.SIGINT)
+        _, said = maker.communicate(timeout=TIMEOUT_S)
+    assert maker.returncode == 130
     assert said.splitlines()[-1] == (
         f'tools/release: interrupted; could not make {SUITE}'
     )
@@ -222,9 +222,9 @@ def test_interrupted_root_is_not_kept(tmp_path: pathlib.Path) -> None:
 
 
 def test_half_of_a_killed_root_is_not_used(tmp_path: pathlib.Path) -> None:
-    with making(tmp_path) as builder:
-        builder.kill()
-        builder.wait()
+    with making(tmp_path) as maker:
+        maker.kill()
+        maker.wait()
         process.wait_until(
             lambda: not processes_in(tmp_path), 'the end of its processes'
         )

@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from tests.unit.imports import keys
+from tests.unit.images import keys
 
 BACKEND = f'{__name__}.FolderKeyManager'
 #: The environment variable that names the folder.

@@ -15,12 +15,12 @@ from glanceclient import exc as glance_errors
 import psutil
 import rbd
 
-from devel.stack import manager
-from devel.stack import process
 from rbdcloner import errors
 from rbdcloner import rpcapi
 from tests.functional import service
-from tests.unit.imports import specimens
+from tests.stack import manager
+from tests.stack import process
+from tests.unit.images import specimens
 
 MIB = 2**20
 EAGER = {'recovery_interval': 1, 'survey_interval': 1}

@@ -7,11 +7,11 @@ import os
 import time
 from typing import ClassVar
 
-from devel.stack import process
 from rbdcloner import errors
-from rbdcloner.imports import scratch
+from rbdcloner.images import scratch
 from tests.bases import elsewhere
 from tests.bases.test_bases import MIB
+from tests.stack import process
 
 MIB_PER_S = 4
 SCRATCH_MIB = 8

@@ -7,7 +7,6 @@ import re
 from typing import Any
 from typing import ClassVar
 
-from devel.stack import process
 from rbdcloner import rpcapi
 from tests.bases import test_bases
 from tests.functional import administrator
@@ -16,6 +15,7 @@ from tests.functional.administrator import NOT_FOUND
 from tests.functional.administrator import REFUSED
 from tests.functional.administrator import Ran
 from tests.functional.service import MIB
+from tests.stack import process
 
 _PATIENCE_S = 120
 
@@ -52,7 +52,7 @@ class CommandsTest(test_bases.BasesTest):
         )
         self.assertEqual(DONE, ran.code, ran.err)
         asked, _newline, shown = ran.err.partition('\n')
-        self.assertEqual(f'Image {image_id} will be imported.', asked.strip())
+        self.assertEqual(f'Image {image_id} is to be imported.', asked.strip())
         bars = re.findall(r'\r\x1b\[K *(\d+) % \[#*\.*\] ', shown)
         percents = [int(percent) for percent in bars]
         self.assertEqual(sorted(percents), percents)
@@ -93,7 +93,7 @@ class CommandsTest(test_bases.BasesTest):
     def test_what_is_not_imported_is_told(self) -> None:
         ran = self.run_base('import', self.upload_golden())
         self.assertEqual(DONE, ran.code, ran.err)
-        self.assertIn('can be cloned in place', ran.err)
+        self.assertIn('can be cloned as it is', ran.err)
         unknown = '00000000-0000-4000-8000-000000000000'
         ran = self.run_base('import', unknown)
         self.assertEqual(NOT_FOUND, ran.code, ran.err)

@@ -14,11 +14,11 @@ import pytest
 
 from rbdcloner import errors
 from rbdcloner import model
-from rbdcloner.imports import inspection
-from rbdcloner.imports import qemu_img
-from tests.unit.imports import specimens
-from tests.unit.imports.specimens import MIB
-from tests.unit.imports.specimens import SIZE_BYTES
+from rbdcloner.images import conversion
+from rbdcloner.images import inspection
+from tests.unit.images import specimens
+from tests.unit.images.specimens import MIB
+from tests.unit.images.specimens import SIZE_BYTES
 
 ROOT = pathlib.Path(__file__).parents[2]
 LIMIT_BYTES = 64 * MIB
@@ -46,7 +46,7 @@ def ignore(done_bytes, total_bytes):
 
 
 def inspected(path, image, disk_bytes=SIZE_BYTES):
-    return qemu_img.inspect(path, image, disk_bytes, LIMIT_BYTES)
+    return conversion.inspect(path, image, disk_bytes, LIMIT_BYTES)
 
 
 def qemu_children():
@@ -87,7 +87,7 @@ def test_each_format_becomes_the_same_disk(source, tmp_path, name):
     assert size_bytes == SIZE_BYTES
     told = []
     made = tmp_path / 'b,driver=c'
-    qemu_img.convert(
+    conversion.convert(
         path,
         image,
         target(made),
@@ -106,7 +106,7 @@ def test_an_iso_becomes_itself_also_when_qemu_could_guess_more(tmp_path):
     image = specimens.of('iso')
     size_bytes = inspected(path, image, len(data))
     assert size_bytes == len(data)
-    qemu_img.convert(
+    conversion.convert(
         path,
         image,
         target(tmp_path / 'made', size_bytes),
@@ -252,7 +252,7 @@ def converted(path, said, made, expected_bytes):
     found_bytes = looking.disk().size_bytes
     assert found_bytes == expected_bytes
     size_bytes = inspected(path, image, found_bytes)
-    qemu_img.convert(
+    conversion.convert(
         path, image, target(made, size_bytes), ignore, size_bytes=size_bytes
     )
     return size_bytes
@@ -304,7 +304,7 @@ def test_what_is_said_to_be_raw_stays_raw_whatever_it_is(tmp_path):
     os.truncate(trap, 256 << 10)
     size_bytes = inspected(trap, image, 256 << 10)
     assert size_bytes == 256 << 10
-    qemu_img.convert(
+    conversion.convert(
         trap,
         image,
         target(tmp_path / 'made', size_bytes),
@@ -330,7 +330,7 @@ def test_a_header_that_needs_too_much_is_unsafe(source, tmp_path):
 @pytest.mark.parametrize('kind', ['qcow2', 'vdi', 'vhdx', 'vmdk'])
 def test_a_bomb_is_too_large(tmp_path, kind):
     specimens.qemu_img('create', '-f', kind, tmp_path / 'bomb', '1T')
-    with pytest.raises(errors.ImageOverSizeLimit) as caught:
+    with pytest.raises(errors.ImageTooLarge) as caught:
         inspected(tmp_path / 'bomb', specimens.of(kind))
     assert caught.value.kwargs['size_bytes'] == 1 << 40
 
@@ -347,7 +347,7 @@ def test_half_of_what_is_packed_is_never_taken_for_the_disk(
     image = specimens.of(specimens.said(name))
     with pytest.raises((errors.ConversionFailed, errors.ImageUnsafe)):
         inspected(path, image)
-        qemu_img.convert(
+        conversion.convert(
             path,
             image,
             target(tmp_path / 'made'),
@@ -360,7 +360,7 @@ def test_a_target_that_is_not_there_fails_in_one_line(source, tmp_path):
     path = specimens.converted(source, 'qcow2', tmp_path / 'image')
     missing = raw(tmp_path / 'missing')
     with pytest.raises(errors.ConversionFailed) as caught:
-        qemu_img.convert(
+        conversion.convert(
             path,
             specimens.of('qcow2'),
             missing,
@@ -380,7 +380,7 @@ def test_who_gives_up_ends_it_with_its_own_error(large, tmp_path):
         raise GivenUpError
 
     with pytest.raises(GivenUpError):
-        qemu_img.convert(
+        conversion.convert(
             large,
             specimens.of('qcow2'),
             target(tmp_path / 'made', 32 * MIB),
@@ -394,7 +394,7 @@ def test_who_gives_up_ends_it_with_its_own_error(large, tmp_path):
 def test_a_rate_is_kept(large, tmp_path):
     told = []
     began = time.monotonic()
-    qemu_img.convert(
+    conversion.convert(
         large,
         specimens.of('qcow2'),
         target(tmp_path / 'made', 32 * MIB),
@@ -412,7 +412,7 @@ def test_one_that_stalls_is_ended(large, tmp_path):
             one.suspend()
 
     with pytest.raises(errors.ConversionFailed, match='nothing for 2 s'):
-        qemu_img.convert(
+        conversion.convert(
             large,
             specimens.of('qcow2'),
             target(tmp_path / 'made', 32 * MIB),
@@ -431,7 +431,7 @@ def test_one_that_somebody_kills_says_so(large, tmp_path):
                 one.kill()
 
     with pytest.raises(errors.ConversionFailed, match='SIGKILL'):
-        qemu_img.convert(
+        conversion.convert(
             large,
             specimens.of('qcow2'),
             target(tmp_path / 'made', 32 * MIB),
@@ -443,11 +443,11 @@ def test_one_that_somebody_kills_says_so(large, tmp_path):
 
 CONVERTER = """
 import sys, pathlib
-from rbdcloner.imports import qemu_img
+from rbdcloner.images import conversion
 from tests.bases import test_conversion
 from tests.unit.images import specimens
 path, made = map(pathlib.Path, sys.argv[1:])
-qemu_img.convert(
+conversion.convert(
     path, specimens.of('qcow2'), test_conversion.target(made, 32 << 20),
     lambda done, total: print(done, flush=True),
     size_bytes=32 << 20, bytes_per_s=1 << 20,
@@ -479,7 +479,7 @@ def test_a_host_without_qemu_img_is_told_so(source, monkeypatch):
     monkeypatch.setenv('PATH', '/nowhere')
     for act in (
         lambda: inspected(source, specimens.of('raw')),
-        lambda: qemu_img.convert(
+        lambda: conversion.convert(
             source, specimens.of('raw'), {}, ignore, size_bytes=1
         ),
     ):

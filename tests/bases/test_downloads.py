@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from devel import stack
 from rbdcloner import errors
-from rbdcloner.glance import client
+from rbdcloner.images import glance
+from tests import stack
 from tests.bases import two_stores
 from tests.functional import test_glance
-from tests.unit.glance import sessions
+from tests.unit.images import sessions
 
 SIZE_BYTES = (5 << 20) + 7
 UNKNOWN = test_glance.UNKNOWN
@@ -26,7 +26,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def images(server):
-    return client.Glance(*sessions.of(server.url, 10))
+    return glance.Glance(*sessions.of(server.url, 10))
 
 
 def copied(images, image_id, store):
@@ -83,5 +83,5 @@ def test_a_glance_that_does_not_copy_says_so():
     one = stack.shared().glance
     made = one.upload('not to be copied', os.urandom(SIZE_BYTES))
     assert 'copy-image' not in (one.folder / 'glance-api.conf').read_text()
-    assert not client.Glance(*sessions.of(one.url, 10)).copy_to(made.id, 'rbd')
+    assert not glance.Glance(*sessions.of(one.url, 10)).copy_to(made.id, 'rbd')
     one.delete(made.id)

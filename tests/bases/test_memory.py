@@ -10,10 +10,10 @@ import threading
 
 import psutil
 
-from devel.stack import process
 from tests.bases import elsewhere
 from tests.bases import two_stores
 from tests.bases.test_bases import MIB
+from tests.stack import process
 
 GIB = 1024 * MIB
 #: Of the image's, that much is not zeros.

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bases in a pool of their own, with no more than the documented keys."""
+"""Bases in a pool of their own, with no more than the keys of the README."""
 
 from typing import ClassVar
 
 import rbd
 
-from devel import stack
-from devel.stack import reading
+from tests import stack
 from tests.bases import test_bases
 from tests.functional import cloud
+from tests.stack import reading
 
 POOL = 'bases'
 USER = 'bases-pool'

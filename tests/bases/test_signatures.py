@@ -7,13 +7,13 @@ import tempfile
 from typing import Any
 from typing import ClassVar
 
-from devel.stack import manager
 from rbdcloner import errors
 from rbdcloner.model import ImageSignature
 from tests.bases import elsewhere
 from tests.bases import key_manager
 from tests.bases.test_bases import MIB
-from tests.unit.imports import keys
+from tests.stack import manager
+from tests.unit.images import keys
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ class SignaturesTest(elsewhere.ElsewhereTest):
     def test_image_without_a_good_signature_is_refused(self) -> None:
         data = elsewhere.sparse(5 * MIB, 0)
         image_id = self.far(data)
-        self.assert_refused(image_id, 'no signature')
+        self.assert_refused(image_id, 'it has none')
         image_id = self.far(data)
         self.sign(image_id, self.signed(os.urandom(MIB)))
-        self.assert_refused(image_id, 'of other data')
+        self.assert_refused(image_id, 'it is of other data')

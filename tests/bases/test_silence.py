@@ -6,11 +6,11 @@ import time
 from typing import ClassVar
 import uuid
 
-from devel.stack import manager
-from devel.stack import process
 from rbdcloner import errors
 from tests.bases import elsewhere
 from tests.bases.test_bases import MIB
+from tests.stack import manager
+from tests.stack import process
 
 SILENT_S = 30
 SIZE = 48 * MIB

@@ -44,9 +44,7 @@ class StreamTest(elsewhere.ElsewhereTest):
     def test_image_larger_than_the_disk_is_imported_once(self) -> None:
         image_id = self.far(elsewhere.sparse(9 * MIB, 0))
         for _ in range(2):
-            self.assertRaises(
-                errors.ImageLargerThanDisk, self.create, image_id
-            )
+            self.assertRaises(errors.ImageTooBig, self.create, image_id)
         self.assertEqual([('ready', 0)], self.bases(image_id))
         self.create(image_id, size_bytes=9 * MIB)
         made = self.rows(f"kind = 'base' AND glance_image_id = '{image_id}'")

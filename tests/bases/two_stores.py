@@ -9,9 +9,9 @@ import functools
 import pathlib
 import tempfile
 
-from devel import stack
-from devel.stack import ceph
-from devel.stack import glance
+from tests import stack
+from tests.stack import ceph
+from tests.stack import glance
 
 HERE, FAR = 'rbd', 'far'
 

@@ -15,14 +15,14 @@ import fixtures
 import rados
 import rbd
 
-from devel import stack
-from devel.stack import reading
 from rbdcloner import errors
 from rbdcloner.ceph.driver import PermitThrough
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
+from tests import stack
+from tests.stack import reading
 
 MAPS = rbd.RBD_FEATURE_OBJECT_MAP | rbd.RBD_FEATURE_FAST_DIFF
 TIMEOUT_S = 5

@@ -5,9 +5,9 @@ import json
 import os
 import subprocess
 
-from devel.stack import ceph
-from devel.stack import cephusers
-from devel.stack import process
+from tests.stack import ceph
+from tests.stack import cephusers
+from tests.stack import process
 
 #: Those of the service's key, for the pools that a stack has.
 CAPS = {

@@ -5,13 +5,13 @@ import os
 
 import pytest
 
-from devel import stack
-from devel.stack import process
 from rbdcloner import errors
 from rbdcloner.ceph import keyring
 from rbdcloner.ceph.librbd import LibrbdDriver
 from rbdcloner.model import Image
+from tests import stack
 from tests.ceph import keys
+from tests.stack import process
 
 USER = f'client.keys{os.getpid()}'
 MIB = 2**20

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 import rbd
 
-from devel import stack
+from tests import stack
 
 POOL = 'without-mgr'
 MIB = 1 << 20

@@ -411,8 +411,7 @@ class CephDouble(Others):
             self._refuse_migrating(held)
             if not held.trashed:
                 raise errors.CephRefused(
-                    act=f'purge {image}',
-                    reason='image not in the trash',
+                    act=f'purge {image}', reason='it is not in the trash'
                 )
             self._refuse_watchers(held)
             if held.snapshots:

@@ -2,7 +2,7 @@
 """Data that the service writes into an image of its own."""
 
 from rbdcloner import errors
-from rbdcloner.imports.sparse_blocks import blocks
+from rbdcloner.ceph.blocks import blocks
 from rbdcloner.model import Image
 from tests.driver_suite.claims import MIB
 from tests.driver_suite.claims import DriverSuite

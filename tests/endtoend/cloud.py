@@ -17,12 +17,12 @@ import uuid
 import rbd
 import sqlalchemy as sa
 
-from devel import openstack
-from devel.openstack import compute
-from devel.stack import manager
-from devel.stack import reading
 from rbdcloner import rpcapi
+from tests import openstack
 from tests.functional import looking
+from tests.openstack import compute
+from tests.stack import manager
+from tests.stack import reading
 
 MIB = 2**20
 #: Of an image: what it begins with.

@@ -6,11 +6,11 @@ import uuid
 
 from testtools import content
 
-from devel.stack import process
 from tests.endtoend import guest
 from tests.endtoend.cloud import IMAGE
 from tests.endtoend.cloud import MIB
 from tests.endtoend.cloud import CloudTest
+from tests.stack import process
 
 _PATIENCE_S = 120
 

@@ -3,12 +3,12 @@
 
 import rbd
 
-from devel.stack import process
 from tests.endtoend.cloud import DATA
 from tests.endtoend.cloud import IMAGE
 from tests.endtoend.cloud import LARGE
 from tests.endtoend.cloud import CloudTest
 from tests.endtoend.cloud import as_qcow2
+from tests.stack import process
 
 _PATIENCE_S = 120
 

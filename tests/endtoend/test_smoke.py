@@ -13,9 +13,9 @@ import uuid
 import rbd
 import testtools
 
-from devel import openstack
-from devel.stack import manager
-from devel.stack import reading
+from tests import openstack
+from tests.stack import manager
+from tests.stack import reading
 
 MIB = 2**20
 DATA = os.urandom(4 * MIB)

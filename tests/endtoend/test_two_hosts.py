@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import contextlib
 from typing import ClassVar
 
-from devel.openstack import compute
-from devel.stack import process
 from tests.endtoend.cloud import IMAGE
 from tests.endtoend.cloud import MIB
 from tests.endtoend.cloud import CloudTest
+from tests.openstack import compute
+from tests.stack import process
 
 GIB = 1024 * MIB
 SECOND = 'compute-2'

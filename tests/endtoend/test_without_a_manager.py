@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """No manager is there."""
 
-from devel import openstack
-from rbdcloner.worker import wiring
+from rbdcloner.cmd import compose
+from tests import openstack
 from tests.endtoend.cloud import DATA
 from tests.endtoend.cloud import IMAGE
 from tests.endtoend.cloud import LARGE
@@ -77,7 +77,7 @@ class RequireTest(CloudTest):
     def follow_notes(self) -> None:
         """Do at once what a manager does within a minute."""
         conf = self.manager.load_conf()
-        driver, noted = wiring.adopter(conf, wiring.lineage(conf))
+        driver, noted = compose.adopter(conf, compose.lineage(conf))
         self.addCleanup(driver.close)
         noted.look()
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import rbd
 
-from devel.stack import reading
 from rbdcloner import errors
 from rbdcloner.model import Image
 from tests import ceph_double
 from tests.faults import test_crashes
+from tests.stack import reading
 
 
 class Cluster(test_crashes.WatchedDriver):

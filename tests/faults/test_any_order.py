@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from devel import stack
 from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.cloning import permits
 from rbdcloner.model import CloneFormat
-from rbdcloner.ownership import guard
+from tests import stack
 from tests.faults.cluster import Cluster
 from tests.functional.service import MIB
-from tests.unit.fixtures import any_order
-from tests.unit.fixtures import service
+from tests.unit.cloning import any_order
+from tests.unit.cloning import service
 
 # Of all rules these say whether a run was worth anything.
 _VITAL = (
@@ -28,7 +28,7 @@ _VITAL = (
     'rollback',
     'operator_flattens_disk',
     'operator_removes_disk',
-    'reconciler',
+    'survey',
     'recover',
     'reap',
     'flatten',
@@ -84,7 +84,7 @@ def cluster(
             client.conf_set('rbd_cache', 'false')
         conf = str(servers.ceph.conf)
         driver = LibrbdDriver(
-            conf, 'rbdcloner', 30, clone_format, permit=guard.permit
+            conf, 'rbdcloner', 30, clone_format, permit=permits.permit
         )
         driver.connect()
         cluster = Cluster(driver, admin, guest)

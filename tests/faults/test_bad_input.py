@@ -17,7 +17,6 @@ from testtools import matchers
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner import rpcapi
-from rbdcloner.sources.eligibility import Refusal
 from tests.functional import service
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
@@ -110,7 +109,7 @@ class BadInputTest(service.ServiceTest):
     def test_image_that_is_not_raw(self) -> None:
         image = self.servers.glance.upload('q', _QCOW2, 'qcow2')
         error = self.refused(errors.ImageNotCloneable, image_id=image.id)
-        self.assertIn('disk format raw', str(error))
+        self.assertIn('not-raw', str(error))
         verdict = self.api.is_cloneable(self.ctxt, image.id)
         self.assertFalse(verdict['cloneable'])
         self.assertEqual('not-raw', verdict['refusals'][0]['reason'])
@@ -135,7 +134,7 @@ class BadInputTest(service.ServiceTest):
                 [(r['location'], r['reason']) for r in verdict['refusals']],
             )
             error = self.refused(errors.ImageNotCloneable, image_id=image_id)
-            self.assertIn(Refusal(reason).sentence, str(error))
+            self.assertIn(reason, str(error))
 
     def test_location_in_a_pool_that_the_key_may_not_read(self) -> None:
         self.servers.ceph.create_pool('secret')
@@ -162,9 +161,7 @@ class BadInputTest(service.ServiceTest):
         self.assertEqual(GOLDEN, self.read(disk, 0, len(GOLDEN)))
 
     def test_image_larger_than_the_disk(self) -> None:
-        error = self.refused(
-            errors.ImageLargerThanDisk, size_bytes=len(GOLDEN) - 1
-        )
+        error = self.refused(errors.ImageTooBig, size_bytes=len(GOLDEN) - 1)
         self.assertEqual(len(GOLDEN), error.kwargs['image_bytes'])
 
     def test_unknown_pool(self) -> None:

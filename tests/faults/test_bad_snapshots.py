@@ -6,12 +6,12 @@ import uuid
 
 import rbd
 
-from devel.stack import reading
 from rbdcloner import errors
 from rbdcloner import rpcapi
 from tests.functional import cloud
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
+from tests.stack import reading
 
 NOBODY = '00000000-0000-4000-8000-000000000000'
 _NAMES = ('', 'a/b', 'a@b', ' a', 'a\nb', 'x' * 256, None, 7, ['x'])

@@ -10,16 +10,16 @@ import fixtures
 import rados
 import rbd
 
-from devel import stack
-from devel.stack import reading
 from rbdcloner.ceph.librbd import LibrbdDriver
+from rbdcloner.cloning import permits
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Image
 from rbdcloner.model import Snapshot
-from rbdcloner.ownership import guard
-from tests.unit.fixtures import service
-from tests.unit.lifecycle import test_crashes
-from tests.unit.lifecycle import test_crashes_image_imports
+from tests import stack
+from tests.stack import reading
+from tests.unit.cloning import service
+from tests.unit.cloning import test_crashes
+from tests.unit.cloning import test_crashes_bases
 
 _CHANGING = (
     'clone',
@@ -206,7 +206,7 @@ class OneNode(fixtures.Fixture):
                 'rbdcloner',
                 30,
                 clone_format,
-                permit=guard.permit,
+                permit=permits.permit,
             )
             for clone_format in CloneFormat
         }
@@ -250,5 +250,5 @@ class ResizeTest(test_crashes.ResizeTest):
     world = RealWorld
 
 
-class ImportTest(test_crashes_image_imports.ImportTest):
+class ImportTest(test_crashes_bases.ImportTest):
     world = RealWorld

@@ -6,12 +6,12 @@ import re
 import threading
 from typing import ClassVar
 
-from devel import stack
-from devel.stack import process
 from rbdcloner import errors
 from rbdcloner import rpcapi
+from tests import stack
 from tests.ceph import keys
 from tests.functional import service
+from tests.stack import process
 
 USER = 'client.rotated'
 CALLERS = 3
@@ -73,7 +73,7 @@ class KeyRotationTest(service.ServiceTest):
                 stopping.set()
             made = [call.result() for call in calls]
         self.assertTrue(all(made), made)
-        self.assertIn('with the new key', self.manager.output)
+        self.assertIn('anew, with the new key', self.manager.output)
 
     def work(self, stopping: threading.Event) -> int:
         """Make disks and delete them until it is time; how many."""
@@ -126,7 +126,7 @@ class KeyRotationTest(service.ServiceTest):
 
         new = keys.generate(USER)
         keys.write(self.servers.ceph, USER, new)
-        refused = 'task key rotation failed and will be retried'
+        refused = 'The key rotation is tried again: Ceph refuses the key of '
         process.wait_until(
             lambda: said().count(refused) == len(self.workers), 'the warning'
         )
@@ -134,7 +134,7 @@ class KeyRotationTest(service.ServiceTest):
         self.assertEqual(before, self.clients())
         keys.tell(self.servers.ceph, new)
         self.assert_all_connect_anew(before)
-        again = 'The task key rotation works again'
+        again = 'The key rotation works again'
         process.wait_until(
             lambda: said().count(again) == len(self.workers),
             'a line of each worker',

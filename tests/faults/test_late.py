@@ -11,13 +11,13 @@ import uuid
 
 import oslo_messaging as messaging
 
-from devel.stack import manager
-from devel.stack import process
 from rbdcloner import errors
 from rbdcloner import rpc
 from tests.faults import slow_program
 from tests.functional import looking
 from tests.functional import service
+from tests.stack import manager
+from tests.stack import process
 
 #: Each takes the only thread for a second.
 BEFORE_IT = 5

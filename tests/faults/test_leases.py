@@ -15,8 +15,8 @@ import uuid
 
 import rados
 
-from devel.stack import manager
 from tests.functional import service
+from tests.stack import manager
 
 LEASE_S = 3
 #: A clone takes no longer, mostly.

@@ -13,14 +13,14 @@ import oslo_messaging as messaging
 import requests
 from testtools import matchers
 
-from devel import stack
-from devel.stack import manager
-from devel.stack import process
 from rbdcloner import errors
 from rbdcloner import rpc
 from rbdcloner import rpcapi
+from tests import stack
 from tests.faults import slow_program
 from tests.functional import service
+from tests.stack import manager
+from tests.stack import process
 
 #: Deletions in all.
 MANY = 200

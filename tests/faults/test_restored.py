@@ -8,15 +8,15 @@ from typing import ClassVar
 
 import sqlalchemy as sa
 
-from devel import stack
-from devel.stack import database
 from rbdcloner.ceph.librbd import LibrbdDriver
-from rbdcloner.db.core import engine as db_engine
-from rbdcloner.db.core import upgrade
-from rbdcloner.ownership import guard
+from rbdcloner.cloning import permits
+from rbdcloner.db import engine as db_engine
+from rbdcloner.db import migration
+from tests import stack
 from tests.faults.cluster import Cluster
-from tests.unit.fixtures import service
-from tests.unit.restoration import test_reconciliation
+from tests.stack import database
+from tests.unit.cloning import service
+from tests.unit.cloning import test_reconciliation
 
 _servers: dict[str, Any] = {}
 _ending = contextlib.ExitStack()
@@ -45,7 +45,7 @@ def _running() -> Iterator[None]:
             # As the driver's own connections.
             client.conf_set('rbd_cache', 'false')
         driver = LibrbdDriver(
-            str(servers.ceph.conf), 'rbdcloner', 30, permit=guard.permit
+            str(servers.ceph.conf), 'rbdcloner', 30, permit=permits.permit
         )
         driver.connect()
         _servers.update(
@@ -69,7 +69,7 @@ class World(service.Service):
         super()._setUp()
         self._url = _servers['databases'][self.engine].create()
         connected = db_engine.connect(self._url)
-        upgrade.upgrade(connected)
+        migration.upgrade(connected)
         connected.dispose()
 
     def make_ceph(self) -> Cluster:

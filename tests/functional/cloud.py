@@ -10,15 +10,15 @@ from glanceclient import exc as glance_errors
 import rbd
 import sqlalchemy as sa
 
-from devel.stack import reading
 from rbdcloner import rpcapi
+from rbdcloner.cloning.image_release import ImageRelease
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.maintenance.image_release import ImageRelease
 from rbdcloner.model import CloneFormat
 from tests.functional import guest
 from tests.functional import service
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
+from tests.stack import reading
 
 #: As the documented installation has them; nothing more.
 CAPS = 'profile rbd pool=vms, profile rbd pool=images'

@@ -14,9 +14,9 @@ import sys  # noqa: E402
 
 from oslo_config import cfg  # noqa: E402
 
-from devel.stack import manager  # noqa: E402
 from rbdcloner import conf as options  # noqa: E402
 from rbdcloner import rpcapi  # noqa: E402
+from tests.stack import manager  # noqa: E402
 
 
 def main(path: str, count: int) -> None:

@@ -19,9 +19,9 @@ import rbd
 
 from rbdcloner import conf as options
 from rbdcloner import errors
+from rbdcloner.cloning import holding
+from rbdcloner.cmd import compose
 from rbdcloner.model import DiskRequest
-from rbdcloner.ownership import holder
-from rbdcloner.worker import wiring
 
 _TICK_S = 0.02
 _STOPPED_S = 1.0
@@ -53,7 +53,7 @@ def _run_in_a_machine() -> Machine:
     machine = Machine()
     time.monotonic = machine.monotonic
     # So does what the thread that renews leases waits for.
-    holder.Holder._start_renewing = lambda self: None  # type: ignore[method-assign]
+    holding.Holder._start_renewing = lambda self: None  # type: ignore[method-assign]
     return machine
 
 
@@ -89,8 +89,8 @@ def main() -> None:
             print('out', flush=True)
 
     rbd.RBD = Told
-    owner = wiring.owner()
-    driver, rooms = wiring.service(conf, wiring.lineage(conf), owner)
+    owner = compose.owner()
+    driver, rooms = compose.service(conf, compose.lineage(conf), owner)
     print(owner, flush=True)
     for line in sys.stdin:
         request = DiskRequest(**json.loads(line))

@@ -11,10 +11,10 @@ import rbd
 import sqlalchemy as sa
 import testtools
 
-from devel import stack
-from devel.stack import process
-from devel.stack import reading
 from rbdcloner import rpcapi
+from tests import stack
+from tests.stack import process
+from tests.stack import reading
 
 #: What is in progress, or in the trash, by the table that it is in.
 UNFINISHED = {
@@ -96,7 +96,7 @@ class LookingTest(testtools.TestCase):
     def assert_nothing_left(self) -> None:
         """Assert that Ceph gets as it was, and that every row gets final.
 
-        In this order: a reconciler may still adopt what lies in the trash.
+        In this order: a survey may still adopt what lies in the trash.
         """
         self.assert_becomes(self.before, self.in_ceph)
         self.assert_becomes([], self.unfinished)

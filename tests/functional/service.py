@@ -9,13 +9,13 @@ from typing import Any
 from typing import ClassVar
 import uuid
 
-from devel import stack
-from devel.stack import manager
 from rbdcloner import errors
 from rbdcloner import rpcapi
-from rbdcloner.db.core import engine
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import engine
+from rbdcloner.db import migration
+from tests import stack
 from tests.functional import looking
+from tests.stack import manager
 
 MIB = 2**20
 GOLDEN = os.urandom(4 * MIB)
@@ -35,6 +35,7 @@ class ServiceTest(looking.LookingTest):
     database: ClassVar[str] = 'sqlite'
     options: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     client_timeout_s: ClassVar[float] = 60
+    revision: ClassVar[str] = 'head'
     """Of the database's schema, when the manager starts."""
 
     manager: ClassVar[manager.Manager]
@@ -47,7 +48,7 @@ class ServiceTest(looking.LookingTest):
         cls.servers = stack.shared()
         cls.database_url = cls.servers.databases[cls.database].create()
         connected = engine.connect(cls.database_url)
-        upgrade.upgrade(connected)
+        migration.upgrade(connected, cls.revision)
         connected.dispose()
         cls.manager = cls.kind(
             cls.servers,

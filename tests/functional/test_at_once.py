@@ -11,11 +11,11 @@ import pytest
 import rbd
 
 from rbdcloner import errors
+from rbdcloner.cmd import compose
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Order
 from rbdcloner.model import Warrant
 from rbdcloner.states import State
-from rbdcloner.worker import wiring
 from tests.functional import service
 
 #: Pairs of workers' threads, each with a parent of its own.
@@ -37,7 +37,7 @@ class CreateAndReleaseTest(service.ServiceTest):
         conf = self.manager.load_conf()
         rooms = []
         for name in ('creator', 'releaser'):
-            driver, found = wiring.service(conf, wiring.lineage(conf), name)
+            driver, found = compose.service(conf, compose.lineage(conf), name)
             self.addCleanup(driver.close)
             rooms.append(found)
         upload = self.servers.glance.upload
@@ -76,7 +76,7 @@ class CreateAndReleaseTest(service.ServiceTest):
                     [('vms', disk.image.name)], list(image.list_children())
                 )
                 engine.remove(disk, _ASKED)
-                creator.garbage_collector.sweep()
+                creator.reaper.sweep()
 
     def _request(self, image_id: str) -> DiskRequest:
         return DiskRequest(
@@ -92,7 +92,7 @@ class CreateAndReleaseTest(service.ServiceTest):
     def _release(
         self, releaser: Any, image_id: str, barrier: threading.Barrier
     ) -> None:
-        (parent,) = releaser.manager.engine.lineage.parents.page(
+        (parent,) = releaser.manager.engine.lineage.parents(
             glance_image_id=image_id
         )
         barrier.wait()

@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 from testtools import matchers
 
-from devel.stack import process
 from rbdcloner import errors
 from rbdcloner import rpcapi
 from tests.functional import service
+from tests.stack import process
 
 #: A worker that is killed is noticed, and its row is free, before that.
 ANSWERED_S = 10

@@ -10,8 +10,6 @@ from typing import Any
 
 from glanceclient import exc as glance_errors
 
-from devel.stack import process
-from devel.stack import reading
 from rbdcloner import rpcapi
 from rbdcloner.model import CloneFormat
 from tests.functional import administrator
@@ -22,6 +20,8 @@ from tests.functional.administrator import REFUSED
 from tests.functional.administrator import Ran
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
+from tests.stack import process
+from tests.stack import reading
 
 _PATIENCE_S = 120
 
@@ -72,8 +72,8 @@ class ReleaseTest(CommandsTest):
         for disk, name in zip(disks, names(disks), strict=True):
             self.assertIn(name, ran.out)
             self.assertIn(disk['instance_uuid'][:8], ran.out)
-        self.assertIn(f'2 disks need Glance image {image_id}.', ran.err)
-        self.assertIn('2 disks have clone format 1', ran.err)
+        self.assertIn(f'2 need Glance image {image_id}.', ran.err)
+        self.assertIn('refuses to delete it: 2 are of clone format 1', ran.err)
         rows = self.listed('image', 'release', image_id)
         self.assertEqual(
             [disk['uuid'] for disk in disks], [row['uuid'] for row in rows]
@@ -85,7 +85,7 @@ class ReleaseTest(CommandsTest):
         ran = self.run_program('image', 'release', image_id, '--retire')
         self.assertEqual(DONE, ran.code, ran.err)
         self.assertIn(f'images/{image_id} is retired\n', ran.err)
-        said = f'run "openstack image delete {image_id}".\n'
+        said = f'run "openstack image delete {image_id}" now.\n'
         self.assertTrue(ran.err.endswith(said), ran.err)
         self.assertNotIn(image_id, self.names('images'))
         self.assert_held(image_id, disks)
@@ -93,7 +93,7 @@ class ReleaseTest(CommandsTest):
         self.assert_read(disks)
         ran = self.run_program('image', 'release', image_id, '--retire')
         self.assertEqual(DONE, ran.code)
-        self.assertIn('is in the trash. If Glance still', ran.err)
+        self.assertIn('It is in the trash: if Glance still', ran.err)
         for disk in disks:
             self.delete(disk)
         self.assert_becomes([], lambda: self.listed('retired', 'list'))
@@ -115,7 +115,7 @@ class ReleaseTest(CommandsTest):
         shown = self.run_program('retired', 'list')
         self.assertIn(', '.join(names(disks)), shown.out)
         self.assertIn('| 4 MiB |', shown.out)
-        self.assertEqual('Images in the trash: 1, space: 4 MiB\n', shown.err)
+        self.assertEqual('In the trash: 1, holding 4 MiB\n', shown.err)
 
     def held_bytes(self) -> list[int]:
         return [row['held_bytes'] for row in self.listed('retired', 'list')]
@@ -127,7 +127,7 @@ class ReleaseTest(CommandsTest):
         self.assertEqual(DONE, ran.code, ran.err)
         self.assertEqual(
             [
-                f'images/{image_id} will be moved out of the trash.',
+                f'images/{image_id} is to be moved out of the trash.',
                 f'images/{image_id} is ready',
             ],
             [line for line in ran.err.splitlines() if 'waits' not in line],
@@ -136,8 +136,10 @@ class ReleaseTest(CommandsTest):
         self.assertEqual([], self.listed('retired', 'list'))
         self.assert_read([*disks, self.boot(image_id)])
         again = self.run_program('image', 'restore', image_id)
-        self.assertEqual(REFUSED, again.code)
-        self.assertIn(f'images/{image_id} is ready, not in', again.err)
+        self.assertEqual(
+            (REFUSED, f'images/{image_id} is ready, not in the trash.\n'),
+            (again.code, again.err),
+        )
 
     def test_what_nobody_heard_of_is_not_found(self) -> None:
         for command in (
@@ -151,7 +153,7 @@ class ReleaseTest(CommandsTest):
             ran = self.run_program(*command)
             self.assertEqual(NOT_FOUND, ran.code, command)
             self.assertIn(command[2], ran.err)
-            self.assertNotIn('Glance can delete the image.', ran.err)
+            self.assertNotIn('Glance can delete it:', ran.err)
             self.assertNotIn('Traceback', ran.err)
 
     def test_database_that_is_not_there_is_told_in_a_line(self) -> None:
@@ -180,15 +182,19 @@ class FlattenTest(CommandsTest):
         ran = self.run_program('image', 'release', image_id, '--flatten')
         self.assertEqual(DONE, ran.code, ran.err)
         first, *_, last, then = ran.err.splitlines()
-        self.assertEqual('2 disks will be flattened.', first)
+        self.assertEqual('2 are to be flattened.', first)
         self.assertEqual('2 of 2 flattened', last)
-        self.assertIn(f'run "openstack image delete {image_id}".', then)
+        self.assertEqual(
+            'Nothing needs it any more: '
+            f'run "openstack image delete {image_id}" now.',
+            then,
+        )
         self.assertEqual([[], []], self.parents(disks))
         self.servers.glance.delete(image_id)
         self.assert_read(disks)
         again = self.run_program('flatten', 'start', disks[0]['name'])
         self.assertEqual((REFUSED, ''), (again.code, again.out))
-        self.assertIn('has no parent', again.err)
+        self.assertIn('there is nothing to flatten', again.err)
 
     def test_waiting_is_told_on_a_terminal_and_may_end_early(self) -> None:
         image_id, disk = self.slow()
@@ -201,7 +207,7 @@ class FlattenTest(CommandsTest):
         shown = ran.err
         self.assertRegex(shown, rf'0 of 1 flattened; vms/{disk["name"]} \d+ %')
         self.assertIn('Not done within 15 s (0 of 1 flattened', shown)
-        self.assertIn('The managers continue the work.', shown)
+        self.assertIn('The managers go on with it.', shown)
         (row,) = self.listed('flatten', 'list')
         self.assertEqual(('release', 'running'), (row['why'], row['state']))
 
@@ -246,7 +252,9 @@ class FlattenTest(CommandsTest):
     def assert_stopped(self, image_id: str, disk: rpcapi.Disk) -> None:
         """Assert that nobody copies any more, and that nothing is lost."""
         ran = self.run_program('flatten', 'list')
-        self.assertEqual('No flatten is running or waiting.\n', ran.err)
+        self.assertEqual(
+            'Nothing is being flattened, nor waits for it.\n', ran.err
+        )
         # Whoever copies has the disk open.
         self.assert_becomes([], lambda: self.watchers(disk))
         self.assertEqual([[f'images/{image_id}']], self.parents([disk]))

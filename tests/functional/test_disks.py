@@ -12,8 +12,8 @@ import testtools
 from testtools import matchers
 
 from rbdcloner import errors
+from rbdcloner import manager
 from rbdcloner import rpcapi
-from rbdcloner.server import manager
 from tests.functional import service
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB

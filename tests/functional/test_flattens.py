@@ -11,13 +11,13 @@ import time
 import rbd
 from testtools import matchers
 
-from devel.stack import manager
 from rbdcloner import errors
 from rbdcloner import rpcapi
 from rbdcloner.model import CloneFormat
 from tests.functional import cloud
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
+from tests.stack import manager
 
 
 class FlattensTest(cloud.CloudTest):
@@ -111,7 +111,7 @@ class NoRoomTest(FlattensTest):
         before = self.in_ceph()
         began = time.monotonic()
         error = self.assertRaises(
-            errors.LimitReached,
+            errors.RoomNeeded,
             self.api.snapshot_disk,
             self.ctxt,
             disk['name'],

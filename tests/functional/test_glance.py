@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from devel import stack
-from devel.stack import glance as glance_server
 from rbdcloner import errors
-from rbdcloner.glance import client
-from rbdcloner.worker import preflight
-from tests.unit.glance import sessions
+from rbdcloner.cmd import preflight
+from rbdcloner.images import glance
+from tests import stack
+from tests.stack import glance as glance_server
+from tests.unit.images import sessions
 
 TIMEOUT_S = 1.5
 UNKNOWN = '250ccb46-7d46-47f7-a2d9-9130db92e2c0'
@@ -24,7 +24,7 @@ def started(folder, **options):
 
 
 def asking(server, timeout_s=10):
-    return client.Glance(*sessions.of(server.url, timeout_s))
+    return glance.Glance(*sessions.of(server.url, timeout_s))
 
 
 @pytest.fixture(scope='module')

@@ -8,10 +8,10 @@ import time
 import psutil
 import pytest
 
-from devel.stack import ports
-from devel.stack import process
-from devel.stack import server
 from tests.functional import service
+from tests.stack import ports
+from tests.stack import process
+from tests.stack import server
 
 
 @pytest.fixture

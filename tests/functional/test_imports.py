@@ -10,7 +10,6 @@ import uuid
 import rados
 import rbd
 
-from devel.stack import reading
 from rbdcloner import errors
 from rbdcloner import rpcapi
 from tests.functional import administrator
@@ -21,8 +20,9 @@ from tests.functional.administrator import REFUSED
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
 from tests.functional.service import PROJECT
+from tests.stack import reading
 
-#: The periodic task comes once a minute.
+#: The chore comes once a minute.
 ADOPTS_S = 150
 NOTES = 'rbdcloner.unadopted'
 
@@ -333,7 +333,7 @@ class CommandTest(AdoptionCase):
         self.assertEqual((DONE, '0 adopted\n'), (again.code, again.err))
         refused = self.run_program('disk', 'adopt', others, 'no-such_disk')
         self.assertEqual(REFUSED, refused.code)
-        self.assertIn('does not begin with an instance UUID', refused.out)
+        self.assertIn("does not begin with an instance's uuid", refused.out)
         self.assertIn('There is no disk no-such_disk', refused.out)
         gone = self.api.delete_disks(self.ctxt, self.instance)
         self.assertEqual(4, len(gone))

@@ -9,12 +9,12 @@ import sys
 import psutil
 import pytest
 
-from devel.run import family
-from devel.run import lanes
-from devel.run import releases
-from devel.run import servers
-from devel.run import suites
-from devel.stack import process
+from tests.run import family
+from tests.run import lanes
+from tests.run import releases
+from tests.run import servers
+from tests.run import suites
+from tests.stack import process
 
 PASSES = 'def test_passes(): pass\n'
 SKIPS = 'import pytest\ndef test_skips(): pytest.skip("it is late")\n'
@@ -227,7 +227,7 @@ def test_nothing_is_started_after_the_end(members):
 
 
 def test_servers_that_still_start_are_ended(members):
-    starting = servers.Servers(members, 'devel.stack', 'UNUSED')
+    starting = servers.Servers(members, 'tests.stack', 'UNUSED')
     pids = starting.folder / 'pids'
     with futures.ThreadPoolExecutor(1) as pool:
         start = pool.submit(starting.start)

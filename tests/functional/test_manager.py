@@ -18,21 +18,21 @@ import pytest
 import testtools
 from testtools import matchers
 
-from devel import stack
-from devel.stack import manager
-from devel.stack import ports
-from devel.stack import process
 from rbdcloner.ceph import key_diagnosis
 from rbdcloner.ceph import keyring
-from rbdcloner.db.core import engine
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import engine
+from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Image
 from rbdcloner.model import Protector
 from rbdcloner.model import Snapshot
 from rbdcloner.model import SnapshotFacts
+from tests import stack
 from tests.functional import service
 from tests.functional.service import MIB
+from tests.stack import manager
+from tests.stack import ports
+from tests.stack import process
 
 
 class StartTest(testtools.TestCase):
@@ -111,7 +111,7 @@ class StartTest(testtools.TestCase):
 
     def test_lineage_of_another_cluster(self) -> None:
         connected = engine.connect(self.url)
-        upgrade.upgrade(connected)
+        migration.upgrade(connected)
         other = str(uuid.uuid4())
         image = Image(other, 'images', '', 'golden', '1234')
         facts = SnapshotFacts(
@@ -122,7 +122,7 @@ class StartTest(testtools.TestCase):
             trashed=False,
             created_at=datetime.datetime.now(datetime.UTC),
         )
-        Lineage(connected).parents.adopt(facts, 'golden', Protector.OTHERS)
+        Lineage(connected).adopt(facts, 'golden', Protector.OTHERS)
         connected.dispose()
         said = self.refusal()
         self.assertIn(f'the lineage of cluster {other}', said)
@@ -209,7 +209,7 @@ class StartTest(testtools.TestCase):
         self.assertNotIn('secret', done.stdout + done.stderr)
 
     def test_what_imports_lack_is_a_warning(self) -> None:
-        upgrade.upgrade(engine.connect(self.url))
+        migration.upgrade(engine.connect(self.url))
         done = self.status(imports={'pool': 'bases'})
         self.assertEqual(1, done.returncode, done.stdout)
         self.assertIn('Check: Imports Result: Warning', done.stdout)

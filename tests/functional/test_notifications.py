@@ -10,15 +10,15 @@ import uuid
 
 import rbd
 
-from devel import stack
-from devel.stack import glance
-from devel.stack import process
 from rbdcloner import rpcapi
+from tests import stack
 from tests.functional import service
 from tests.functional.service import GOLDEN
+from tests.stack import glance
+from tests.stack import process
 
 NEVER_S = 24 * 3600
-#: Much sooner than any look of the reconciler or the garbage collector.
+#: Much sooner than any look of the survey or the reaper.
 AT_ONCE_S = 10
 
 
@@ -185,7 +185,7 @@ class UnlikeGlanceTest(ToldTest):
 
     @classmethod
     def wait_listening(cls) -> None:
-        cls.wait_said('Notifications of Glance are not received', 2)
+        cls.wait_said("Glance's notifications cannot be had", 2)
 
     def test_glance_and_the_managers_work_on(self) -> None:
         disk = self.boot()
@@ -194,7 +194,7 @@ class UnlikeGlanceTest(ToldTest):
 
 
 class SilentTest(ToldTest):
-    """Nobody listens: the reconciler finds it."""
+    """Nobody listens: the survey finds it."""
 
     listens: ClassVar[dict[str, object]] = {'topics': ''}
     survey_interval = 1
@@ -205,4 +205,4 @@ class SilentTest(ToldTest):
 
     def test_a_deleted_image_is_retired_by_the_next_look(self) -> None:
         self.assert_followed(self.boot())
-        self.assertNotIn('Glance are received', self.manager.output)
+        self.assertNotIn('listened to', self.manager.output)

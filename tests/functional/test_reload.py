@@ -11,12 +11,12 @@ from typing import ClassVar
 import psutil
 from testtools import matchers
 
-from devel.stack import process
-from rbdcloner.db.core import engine
+from rbdcloner.db import engine
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Filters
 from rbdcloner.model import FlattenReason
 from tests.functional import service
+from tests.stack import process
 
 WORKERS = 2
 STARTS_WITHIN_S = 60
@@ -73,8 +73,8 @@ class ReloadTest(service.ServiceTest):
         connected = engine.connect(self.database_url)
         self.addCleanup(connected.dispose)
         lineage = Lineage(connected)
-        (clone,) = lineage.clones.page(Filters(uuid=disk['uuid']))
-        lineage.flattens.want_flatten(clone, FlattenReason.RELEASE)
+        (clone,) = lineage.page(Filters(uuid=disk['uuid']))
+        lineage.want_flatten(clone, FlattenReason.RELEASE)
 
     def test_options_take_effect(self) -> None:
         self.want_flatten()
@@ -135,7 +135,7 @@ class ReloadTest(service.ServiceTest):
             self.manager.conf.write_text(f'{good}{bad}')
             said = self.hang_up()
             (line,) = [each for each in said.splitlines() if ' ERROR ' in each]
-            self.assertIn('The configuration is not valid', line)
+            self.assertIn('The configuration stays as it was', line)
             self.assertIn(reason, said)
             self.assertNotIn('Traceback', said)
             self.assertEqual('ready', self.create()['state'])
@@ -143,6 +143,6 @@ class ReloadTest(service.ServiceTest):
     def test_a_missing_file_changes_nothing(self) -> None:
         self.manager.conf.unlink()
         said = self.hang_up()
-        self.assertIn('The configuration is not valid', said)
+        self.assertIn('The configuration stays as it was', said)
         self.assertIn(str(self.manager.conf), said)
         self.assertEqual('ready', self.create()['state'])

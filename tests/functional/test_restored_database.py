@@ -16,22 +16,22 @@ import pytest
 import rbd
 import sqlalchemy as sa
 
-from devel import stack
-from devel.stack import database
-from devel.stack import process
 from rbdcloner import conf as options
-from rbdcloner.db import schema
-from rbdcloner.db.core import engine as db_engine
-from rbdcloner.db.core import upgrade
+from rbdcloner.cloning.holding import Holder
+from rbdcloner.cmd import compose
+from rbdcloner.db import engine as db_engine
+from rbdcloner.db import migration
+from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
 from rbdcloner.model import GlanceImage
 from rbdcloner.model import GlanceLocation
-from rbdcloner.ownership.holder import Holder
 from rbdcloner.states import State
-from rbdcloner.worker import wiring
+from tests import stack
+from tests.stack import database
+from tests.stack import process
 
 MIB = 2**20
 _DISKS = 3
@@ -87,10 +87,10 @@ class World:
         options.register(conf)
         conf([])
         conf.set_override('conf', str(self.ceph.conf), 'ceph')
-        with contextlib.closing(wiring.ceph(conf)) as driver:
+        with contextlib.closing(compose.ceph(conf)) as driver:
             driver.connect()
             holder = Holder(self.lineage, owner, _LEASE_S)
-            yield wiring.rooms(conf, driver, holder, self.glance)
+            yield compose.rooms(conf, driver, holder, self.glance)
 
     def request(self) -> DiskRequest:
         instance = str(uuid.uuid4())
@@ -107,33 +107,33 @@ class World:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of clones, as a backup has them."""
-        with self.lineage.database.writer.connect() as connection:
-            found = connection.execute(sa.select(schema.clones))
+        with self.lineage.writer.connect() as connection:
+            found = connection.execute(sa.select(tables.clones))
             return [dict(row._mapping) for row in found]
 
     def restore(self, backup: list[dict[str, Any]]) -> None:
         """Give the database the rows of a backup."""
-        with self.lineage.database.writer.begin() as connection:
-            connection.execute(sa.delete(schema.clones))
-            connection.execute(sa.insert(schema.clones), backup)
+        with self.lineage.writer.begin() as connection:
+            connection.execute(sa.delete(tables.clones))
+            connection.execute(sa.insert(tables.clones), backup)
 
     def sweep(self) -> None:
         """Recover and reap as a manager that is started does, repeatedly."""
         owner = 'the second'
         # What a manager's presence does; nothing is taken over before it.
         process.wait_until(
-            lambda: self.lineage.duties.may_take_over(owner, _LEASE_S),
+            lambda: self.lineage.may_take_over(owner, _LEASE_S),
             'the leases to be worth something',
         )
         with self.rooms(owner) as rooms:
             recovery = dataclasses.replace(rooms.recovery, idle_s=0)
             for _ in range(_SWEEPS):
                 recovery.sweep()
-                rooms.garbage_collector.sweep()
+                rooms.reaper.sweep()
 
     def assert_lives(self, disk: Clone, size_bytes: int) -> None:
         """Assert that the disk is as its user left it, and on record."""
-        (row,) = self.lineage.clones.page(Filters(uuid=disk.uuid))
+        (row,) = self.lineage.page(Filters(uuid=disk.uuid))
         assert (row.state, row.image) == (State.READY, disk.image)
         assert row.size_bytes == size_bytes
         with rbd.Image(self.ioctx, disk.image.name, read_only=True) as image:
@@ -145,7 +145,7 @@ class World:
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     url = stack.shared().databases[request.param].create()
     engine = db_engine.connect(url)
-    upgrade.upgrade(engine)
+    migration.upgrade(engine)
     with stack.shared().ceph.connection() as connection:
         made = World(Lineage(engine), connection)
         yield made
@@ -156,7 +156,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 def test_disks_of_reserved_rows_live_on(world: World) -> None:
     backup, made = {}, []
     with world.rooms('the first') as rooms:
-        ceph = rooms.manager.engine.builder.ceph
+        ceph = rooms.manager.engine.maker.ceph
         clone = ceph.clone
 
         def cloned(*given: Any) -> None:
@@ -186,5 +186,5 @@ def test_disks_of_reserved_rows_live_on(world: World) -> None:
     with world.rooms('the last') as rooms:
         for disk, _row in made:
             rooms.manager.engine.delete_disk('vms', disk.image.name)
-        while rooms.garbage_collector.sweep():
+        while rooms.reaper.sweep():
             pass

@@ -6,11 +6,11 @@ from typing import Any
 from glanceclient import exc as glance_errors
 import rbd
 
-from devel.stack import reading
 from rbdcloner import errors
 from rbdcloner.model import CloneFormat
 from tests.functional import cloud
 from tests.functional.service import GOLDEN
+from tests.stack import reading
 
 
 class AnyOrder:

@@ -10,13 +10,13 @@ import pytest
 import rbd
 from testtools import matchers
 
-from devel.stack import reading
 from rbdcloner import errors
 from rbdcloner import rpcapi
 from rbdcloner.model import CloneFormat
 from tests.functional import cloud
 from tests.functional.service import GOLDEN
 from tests.functional.service import MIB
+from tests.stack import reading
 
 RESIZE = 'nova-resize'
 INSTALLATION = (

@@ -10,9 +10,9 @@ from typing import Any
 import fixtures
 import psutil
 
-from devel.stack import manager
-from devel.stack import process
 from tests.functional import service
+from tests.stack import manager
+from tests.stack import process
 
 WITHIN_S = 60
 

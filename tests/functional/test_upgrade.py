@@ -1,32 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A manager whose database a next release has migrated."""
+"""A manager on the schema of the release before, and its way to the new."""
 
-import pathlib
-import tempfile
+from typing import Any
 from typing import ClassVar
 import uuid
 
-from rbdcloner.db.core import engine
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import engine
+from rbdcloner.db import migration
 from tests.functional import service
-from tests.migrations import next_release
+
+APPEARS_WITHIN_S = 30
 
 
 class UpgradeTest(service.ServiceTest):
-    """It works on, and starts, on the newer schema."""
+    """It works before the migration, and needs no restart after it."""
 
     database: ClassVar[str] = 'mariadb'
+    revision: ClassVar[str] = migration.OLDEST
+
+    def workers(self) -> list[tuple[Any, ...]]:
+        return self.select(
+            'SELECT DISTINCT host, stopped_at IS NULL, clock_offset_ms < 2000'
+            ' FROM workers'
+        )
 
     def test_migrated_while_it_works(self) -> None:
         self.use()
-        folder = self.enterContext(tempfile.TemporaryDirectory())
+        said = self.manager.output
+        (line,) = [each for each in said.splitlines() if ' WARNING ' in each]
+        self.assertIn('Run "rbdcloner-manage db sync"', line)
+        self.assertIn(f'revision {migration.OLDEST}', line)
         connected = engine.connect(self.database_url)
         self.addCleanup(connected.dispose)
-        with next_release.installed(pathlib.Path(folder)):
-            upgrade.upgrade(connected)
-        self.assertEqual(next_release.REVISION, upgrade.current(connected))
-        self.use()
-        self.manager.restart()
+        migration.upgrade(connected)
+        self.assert_becomes(
+            [(self.manager.name, 1, 1)], self.workers, APPEARS_WITHIN_S
+        )
+        self.assertEqual(2, self.manager.output.count('answers on'))
         self.use()
 
     def use(self) -> None:

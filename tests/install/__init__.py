@@ -2,5 +2,5 @@
 """The documents of installation, carried out command by command.
 
 Each host of a document is a bare root of Debian (``tools/release --fresh``),
-or, for Ceph, RabbitMQ and the databases, servers of ``devel/stack``.
+or, for Ceph, RabbitMQ and the databases, servers of ``tests/stack``.
 """

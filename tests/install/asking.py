@@ -9,11 +9,11 @@ import uuid
 from oslo_config import cfg
 import rbd
 
-from devel.stack import ceph
-from devel.stack import manager
 from rbdcloner import conf as options
 from rbdcloner import rpcapi
 from tests.install import installation
+from tests.stack import ceph
+from tests.stack import manager
 
 MIB = 2**20
 

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from devel import stack
+from tests import stack
 from tests.install import document
 from tests.install import installation
 from tests.install import servers as hosts
@@ -68,8 +68,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def wheel(
     checkout: pathlib.Path, host: shell.Shell, home: pathlib.Path
 ) -> pathlib.Path:
-    """The wheel, as wheel.rst builds it."""
-    (block,) = document.blocks('wheel.rst')
+    """The wheel, as index.rst builds it."""
+    (block,) = document.blocks('index.rst')
     host.run(f'cd {checkout}\n{block.commands}cd /root\n')
     (made,) = (checkout / 'dist').glob('*.whl')
     (home / made.name).write_bytes(made.read_bytes())

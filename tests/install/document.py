@@ -9,13 +9,9 @@ import re
 
 from docutils import core
 from docutils import nodes
-from docutils.parsers.rst import roles
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = ROOT / 'doc' / 'source' / 'install'
-
-# Sphinx's, which links pages; a block of commands has none.
-roles.register_generic_role('doc', nodes.literal)
 
 
 @dataclasses.dataclass(frozen=True)

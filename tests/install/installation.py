@@ -7,7 +7,7 @@ import pathlib
 import re
 from typing import Self
 
-from devel import stack
+from tests import stack
 from tests.install import document
 from tests.install import root
 from tests.install import servers as hosts

@@ -27,10 +27,10 @@ def main(name: str, asked: str) -> None:
     loaded = driver.load_compute_driver(None)
     backend = loaded.image_backend.backend('rbd')
     # After the driver: it chooses what Nova's modules are replaced by.
-    from rbdcloner.nova import client
+    from rbdcloner.nova import asking
     from rbdcloner.nova import rbd_utils
 
-    client.service().ask('create_disk', **json.loads(asked))
+    asking.service().ask('create_disk', **json.loads(asked))
     assert rbd_utils.RBDDriver().exists(name), f'no {name} in Ceph'
     print(type(loaded).__module__, backend.__module__)
 

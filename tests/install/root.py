@@ -13,9 +13,9 @@ from typing import Self
 
 import psutil
 
-from devel.stack import process
 from tests.install import document
 from tests.install import shell
+from tests.stack import process
 
 _WITHIN_S = 900  # one that must be made first, on a machine at work
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import pathlib
 
-from devel import stack
-from devel.stack import database
-from devel.stack import rabbitmq
+from tests import stack
 from tests.install import shell
+from tests.stack import database
+from tests.stack import rabbitmq
 
 
 def values(servers: stack.Stack, engine: str) -> dict[str, object]:

@@ -27,7 +27,7 @@ def test_wrong_password_of_the_database_is_named(
     password = installed.value('DATABASE_PASSWORD')
     url = installed.database_url.replace(password, 'wrong')
     said = check(installed, DATABASE__CONNECTION=url)
-    assert 'refuses the credentials' in said
+    assert "does not accept this service's credentials" in said
 
 
 def test_database_without_rights_is_named(

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import schema
+from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -82,7 +82,7 @@ class Claims:
 
     @pytest.fixture
     def parent(self, lineage: Lineage) -> Parent:
-        return lineage.parents.adopt(FACTS, 'glance-image', Protector.NOBODY)
+        return lineage.adopt(FACTS, 'glance-image', Protector.NOBODY)
 
     @pytest.fixture
     def reserve(self, lineage: Lineage, parent: Parent) -> Any:
@@ -93,9 +93,7 @@ class Claims:
             **changes: Any,
         ) -> Clone:
             request = dataclasses.replace(REQUEST, **changes)
-            return lineage.reservations.reserve(
-                request, of, CloneFormat.V2, owner, lease_s
-            )
+            return lineage.reserve(request, of, CloneFormat.V2, owner, lease_s)
 
         return call
 
@@ -103,9 +101,7 @@ class Claims:
     def ready(self, lineage: Lineage, reserve: Any) -> Any:
         def call(name: str = 'a_disk', **changes: Any) -> Clone:
             clone = reserve(name=name, **changes)
-            return lineage.clones.transition(
-                clone, State.READY, image_id=f'id-{name}'
-            )
+            return lineage.move(clone, State.READY, image_id=f'id-{name}')
 
         return call
 
@@ -114,17 +110,13 @@ class Claims:
         """Make a READY image of a disk, with a snapshot 'snap'."""
 
         def call(disk: Clone, image_id: str = 'image') -> Clone:
-            clone = lineage.reservations.reserve_image(
+            clone = lineage.reserve_image(
                 disk, image_id, 'images', CloneFormat.V2, 'me', 30
             )
             edge = clone.parent.snapshot
-            lineage.snapshots.made_snapshot(
-                clone.parent, seen(edge.image, edge.name, 1)
-            )
-            clone = lineage.clones.transition(
-                clone, State.READY, image_id=f'id-{image_id}'
-            )
-            planned = lineage.snapshots.plan_snapshot(
+            lineage.made_snapshot(clone.parent, seen(edge.image, edge.name, 1))
+            clone = lineage.move(clone, State.READY, image_id=f'id-{image_id}')
+            planned = lineage.plan_snapshot(
                 clone.image,
                 'snap',
                 Purpose.GLANCE,
@@ -132,9 +124,7 @@ class Claims:
                 size_bytes=clone.size_bytes,
                 glance_image_id=image_id,
             )
-            lineage.snapshots.made_snapshot(
-                planned, seen(clone.image, 'snap', 2)
-            )
+            lineage.made_snapshot(planned, seen(clone.image, 'snap', 2))
             return clone
 
         return call
@@ -147,20 +137,20 @@ def seen(image: Image, name: str, number: int) -> SnapshotFacts:
 
 def finish(lineage: Lineage, clone: Clone) -> Clone:
     """Bring a RESERVED row to its end."""
-    undoing = lineage.clones.transition(clone, State.UNDOING)
-    return lineage.clones.transition(undoing, State.FAILED)
+    undoing = lineage.move(clone, State.UNDOING)
+    return lineage.move(undoing, State.FAILED)
 
 
 def count(engine: sa.Engine, *conditions: Any) -> int:
     """Return how many clones there are."""
-    statement = sa.select(sa.func.count()).select_from(schema.clones)
+    statement = sa.select(sa.func.count()).select_from(tables.clones)
     with engine.connect() as connection:
         return connection.scalars(statement.where(*conditions)).one()
 
 
 def found(lineage: Lineage, name: str = 'a_disk') -> Clone:
     """Return the row of a name in the pool ``vms``."""
-    return lineage.clones.find(FSID, 'vms', '', name)
+    return lineage.find(FSID, 'vms', '', name)
 
 
 def still_waits(future: futures.Future[Any]) -> None:
@@ -170,12 +160,12 @@ def still_waits(future: futures.Future[Any]) -> None:
 
 def retire(lineage: Lineage, clone: Clone) -> Clone:
     """Bring a READY row to where its name is free."""
-    deleting = lineage.clones.transition(clone, State.DELETING)
-    return lineage.clones.transition(deleting, State.RETIRED)
+    deleting = lineage.move(clone, State.DELETING)
+    return lineage.move(deleting, State.RETIRED)
 
 
 def put(engine: sa.Engine, clone: Clone, **values: Any) -> None:
     """Write into a row past the one door."""
-    statement = sa.update(schema.clones).where(schema.clones.c.id == clone.id)
+    statement = sa.update(tables.clones).where(tables.clones.c.id == clone.id)
     with engine.begin() as connection:
         connection.execute(statement.values(**values))

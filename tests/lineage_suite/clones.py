@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from rbdcloner import errors
 from rbdcloner import states
+from rbdcloner.db import clock
 from rbdcloner.db import columns
-from rbdcloner.db import schema
-from rbdcloner.db.core import clock
+from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -84,7 +84,7 @@ class TestReserve(Claims):
     def test_the_same_name_in_another_pool_is_free(self, lineage, reserve):
         one, other = reserve(), reserve(pool='other')
         assert found(lineage) == one
-        assert lineage.clones.find(FSID, 'other', '', 'a_disk') == other
+        assert lineage.find(FSID, 'other', '', 'a_disk') == other
 
     def test_a_name_is_free_after_the_end(self, lineage, engine, reserve):
         first = finish(lineage, reserve())
@@ -102,9 +102,9 @@ class TestReserve(Claims):
     def test_a_parent_on_its_way_out_takes_no_child(
         self, lineage, engine, reserve, parent, step
     ):
-        lineage.parent_release.releasing(parent)
+        lineage.releasing(parent)
         if step == 'released':
-            lineage.parent_release.released(parent)
+            lineage.released(parent)
         with pytest.raises(errors.ParentReleased):
             reserve()
         assert count(engine) == 0
@@ -112,8 +112,8 @@ class TestReserve(Claims):
     def test_a_child_of_nobody_known_is_refused(self, engine, reserve):
         clone = reserve()
         orphan = (
-            sa.update(schema.clones)
-            .where(schema.clones.c.id == clone.id)
+            sa.update(tables.clones)
+            .where(tables.clones.c.id == clone.id)
             .values(parent_id=clone.parent.id + 999)
         )
         with pytest.raises(exception.DBReferenceError), engine.begin() as it:
@@ -122,7 +122,7 @@ class TestReserve(Claims):
     def test_a_parent_with_children_cannot_be_deleted(self, engine, reserve):
         reserve()
         with pytest.raises(exception.DBReferenceError), engine.begin() as it:
-            it.execute(sa.delete(schema.parents))
+            it.execute(sa.delete(tables.parents))
 
     @hypothesis.settings(
         max_examples=40,
@@ -137,7 +137,7 @@ class TestReserve(Claims):
         self, lineage, engine, reserve, name
     ):
         with engine.begin() as connection:
-            connection.execute(sa.delete(schema.clones))
+            connection.execute(sa.delete(tables.clones))
         alike = {name, name.swapcase(), name.upper(), name + ' ', ' ' + name}
         made = {one: reserve(name=one) for one in alike}
         assert {one: found(lineage, one) for one in alike} == made
@@ -153,7 +153,7 @@ class TestFind(Claims):
             ('other', 'vms', '', 'a_disk'),
         ):
             with pytest.raises(errors.DiskNotFound):
-                lineage.clones.find(*place)
+                lineage.find(*place)
 
     def test_the_newest_end_is_found(self, lineage, reserve):
         finish(lineage, reserve())
@@ -176,29 +176,29 @@ class TestMove(Claims):
     ):
         clone = reserve()
         put(engine, clone, state=before)
-        moved = lineage.clones.transition(
+        moved = lineage.move(
             dataclasses.replace(clone, state=before), after, reason='why'
         )
         assert moved.state is after
         assert moved == found(lineage)
-        live = count(engine, schema.clones.c.live == 1)
+        live = count(engine, tables.clones.c.live == 1)
         assert live == (after in states.LIVE)
-        attached = count(engine, schema.clones.c.attached == 1)
+        attached = count(engine, tables.clones.c.attached == 1)
         assert attached == (after not in states.FINAL)
 
     def test_what_may_not_follow_does_not(self, lineage, reserve):
         clone = reserve()
         with pytest.raises(ValueError, match='may not follow'):
-            lineage.clones.transition(clone, State.DELETED)
+            lineage.move(clone, State.DELETED)
         assert found(lineage) == clone
 
     def test_a_move_without_an_owner_ends_the_lease(self, lineage, reserve):
-        moved = lineage.clones.transition(reserve(), State.READY)
+        moved = lineage.move(reserve(), State.READY)
         assert moved.lease_expires_at is None
         assert moved.fence == 1
 
     def test_a_move_writes_what_it_is_given(self, lineage, reserve):
-        moved = lineage.clones.transition(
+        moved = lineage.move(
             reserve(), State.READY, image_id='id', size_bytes=5, reason='why'
         )
         assert moved.image.id == 'id'
@@ -207,72 +207,58 @@ class TestMove(Claims):
         assert moved == found(lineage)
 
     def test_a_reason_is_bounded(self, lineage, reserve):
-        moved = lineage.clones.transition(
-            reserve(), State.UNDOING, reason='ß' * 99999
-        )
+        moved = lineage.move(reserve(), State.UNDOING, reason='ß' * 99999)
         assert moved.reason == 'ß' * columns.REASON_LENGTH
 
     def test_a_move_happens_once(self, lineage, reserve):
         clone = reserve()
-        lineage.clones.transition(clone, State.READY)
+        lineage.move(clone, State.READY)
         with pytest.raises(errors.RowMoved):
-            lineage.clones.transition(clone, State.READY)
+            lineage.move(clone, State.READY)
 
     def test_a_holder_stays_the_holder(self, lineage, reserve):
         clone = reserve()
-        moved = lineage.clones.transition(
+        moved = lineage.move(
             clone, State.UNDOING, owner='me', lease_s=60, reason='why'
         )
         assert (moved.owner, moved.fence) == ('me', 1)
         assert moved.lease_expires_at > clone.lease_expires_at
 
     def test_taking_a_row_in_a_move_raises_the_fence(self, lineage, reserve):
-        ready = lineage.clones.transition(reserve(), State.READY)
-        moved = lineage.clones.transition(
-            ready, State.RESIZING, owner='me', lease_s=30
-        )
+        ready = lineage.move(reserve(), State.READY)
+        moved = lineage.move(ready, State.RESIZING, owner='me', lease_s=30)
         assert (moved.owner, moved.fence) == ('me', 2)
 
     def test_a_repeated_move_does_not_match_the_next_holders_row(
         self, lineage, reserve
     ):
-        ready = lineage.clones.transition(reserve(), State.READY)
-        first = lineage.clones.transition(
-            ready, State.RESIZING, owner='me', lease_s=30
-        )
-        ready = lineage.clones.transition(
-            first, State.READY, size_bytes=3 * GIB
-        )
-        second = lineage.clones.transition(
-            ready, State.RESIZING, owner='me', lease_s=30
-        )
+        ready = lineage.move(reserve(), State.READY)
+        first = lineage.move(ready, State.RESIZING, owner='me', lease_s=30)
+        ready = lineage.move(first, State.READY, size_bytes=3 * GIB)
+        second = lineage.move(ready, State.RESIZING, owner='me', lease_s=30)
         with pytest.raises(errors.RowMoved):
-            lineage.clones.transition(first, State.READY, size_bytes=3 * GIB)
+            lineage.move(first, State.READY, size_bytes=3 * GIB)
         assert found(lineage) == second
 
     def test_another_owners_row_is_not_taken_in_a_move(self, lineage, reserve):
         clone = reserve(owner='other')
         with pytest.raises(errors.RowMoved):
-            lineage.clones.transition(
-                clone, State.DELETING, owner='me', lease_s=30
-            )
+            lineage.move(clone, State.DELETING, owner='me', lease_s=30)
         assert found(lineage) == clone
 
     def test_a_move_forgets_the_attempts(self, lineage, reserve):
-        lineage.leases.let_go(reserve(), 'why')
-        held = lineage.leases.hold(found(lineage), 'me', 30)
+        lineage.let_go(reserve(), 'why')
+        held = lineage.hold(found(lineage), 'me', 30)
         assert held.attempts == 1
-        moved = lineage.clones.transition(
-            held, State.UNDOING, owner='me', lease_s=30
-        )
+        moved = lineage.move(held, State.UNDOING, owner='me', lease_s=30)
         assert (moved.attempts, moved.retry_at) == (0, None)
 
     def test_a_rollback_remembers_its_snapshot(self, lineage, ready):
-        clone = lineage.clones.transition(
+        clone = lineage.move(
             ready(), State.ROLLING_BACK, owner='me', lease_s=30, rollback_to=7
         )
         assert clone.rollback_to == found(lineage).rollback_to == 7
-        clone = lineage.clones.transition(clone, State.READY)
+        clone = lineage.move(clone, State.READY)
         assert clone.rollback_to is None
         assert clone == found(lineage)
 
@@ -282,12 +268,12 @@ class TestMove(Claims):
         assert found(lineage) == retired
         again = reserve()
         assert found(lineage) == again
-        assert not lineage.clones.transition(retired, State.DELETED).attached
+        assert not lineage.move(retired, State.DELETED).attached
         assert found(lineage) == again
 
     def test_an_image_id_is_noted(self, lineage, reserve):
         clone = reserve()
-        noted = lineage.clones.note_image_id(clone, 'id')
+        noted = lineage.note_image_id(clone, 'id')
         assert noted.image.id == 'id'
         assert (noted.state, noted.fence) == (clone.state, clone.fence)
         assert noted.lease_expires_at == clone.lease_expires_at
@@ -298,42 +284,40 @@ class TestHold(Claims):
     def test_a_held_row_is_busy(self, lineage, reserve):
         clone = reserve(owner='other')
         with pytest.raises(errors.DiskBusy):
-            lineage.leases.hold(clone, 'me', 30)
+            lineage.hold(clone, 'me', 30)
         assert found(lineage) == clone
 
     def test_a_process_does_not_take_its_own_row_twice(self, lineage, reserve):
         with pytest.raises(errors.DiskBusy):
-            lineage.leases.hold(reserve(owner='me'), 'me', 30)
+            lineage.hold(reserve(owner='me'), 'me', 30)
 
     def test_a_lease_runs_out(self, lineage, reserve):
         clone = reserve(owner='other', lease_s=0.4)
         with pytest.raises(errors.DiskBusy):
-            lineage.leases.hold(clone, 'me', 30)
+            lineage.hold(clone, 'me', 30)
         time.sleep(0.5)
-        held = lineage.leases.hold(clone, 'me', 30, shut_out=())
+        held = lineage.hold(clone, 'me', 30, shut_out=())
         assert (held.owner, held.fence) == ('me', 2)
         assert held == found(lineage)
 
     @pytest.mark.parametrize('lease_s', [30, EXPIRED])
     def test_a_lease_is_renewed(self, lineage, reserve, lease_s):
         clone = reserve(lease_s=lease_s)
-        renewed = lineage.leases.renew(clone, 60)
+        renewed = lineage.renew(clone, 60)
         assert renewed.lease_expires_at > clone.lease_expires_at
         assert (renewed.owner, renewed.fence) == ('me', 1)
         assert renewed == found(lineage)
 
     def test_a_lost_or_ended_lease_is_not_renewed(self, lineage, reserve):
         clone = reserve(lease_s=EXPIRED)
-        held = lineage.leases.hold(clone, 'other', 30, shut_out=())
+        held = lineage.hold(clone, 'other', 30, shut_out=())
         with pytest.raises(errors.RowMoved):
-            lineage.leases.renew(clone, 60)
-        lineage.leases.let_go(held, 'why')
+            lineage.renew(clone, 60)
+        lineage.let_go(held, 'why')
         with pytest.raises(errors.RowMoved):
-            lineage.leases.renew(held, 60)
+            lineage.renew(held, 60)
         with pytest.raises(errors.RowMoved):
-            lineage.leases.renew(
-                lineage.clones.transition(held, State.UNDOING), 60
-            )
+            lineage.renew(lineage.move(held, State.UNDOING), 60)
 
     @pytest.mark.parametrize(
         ('attempts', 'pause_s'), [(0, 1), (1, 2), (4, 16), (9, 300), (99, 300)]
@@ -341,9 +325,7 @@ class TestHold(Claims):
     def test_pauses_grow(self, lineage, engine, reserve, attempts, pause_s):
         clone = reserve()
         put(engine, clone, attempts=attempts)
-        lineage.leases.let_go(
-            dataclasses.replace(clone, attempts=attempts), 'why'
-        )
+        lineage.let_go(dataclasses.replace(clone, attempts=attempts), 'why')
         after = found(lineage)
         assert after.attempts == attempts + 1
         pause = after.retry_at - after.updated_at
@@ -351,8 +333,8 @@ class TestHold(Claims):
 
     def test_letting_go_twice_is_one_attempt(self, lineage, reserve):
         clone = reserve()
-        lineage.leases.let_go(clone, 'why')
-        lineage.leases.let_go(clone, 'why')
+        lineage.let_go(clone, 'why')
+        lineage.let_go(clone, 'why')
         assert found(lineage).attempts == 1
 
     @pytest.mark.parametrize('retired', [False, True])
@@ -360,40 +342,38 @@ class TestHold(Claims):
         self, lineage, ready, retired
     ):
         clone = retire(lineage, ready()) if retired else ready()
-        held = lineage.leases.hold(clone, 'me', 30)
+        held = lineage.hold(clone, 'me', 30)
         assert held.state is clone.state
         with pytest.raises(errors.DiskBusy):
-            lineage.leases.hold(clone, 'other', 30)
+            lineage.hold(clone, 'other', 30)
 
     def test_a_row_let_go_is_taken_at_once(self, lineage, reserve):
         clone = reserve(owner='other')
-        lineage.leases.let_go(clone, 'no answer')
+        lineage.let_go(clone, 'no answer')
         assert found(lineage).reason == 'no answer'
-        assert lineage.leases.hold(clone, 'me', 30).owner == 'me'
+        assert lineage.hold(clone, 'me', 30).owner == 'me'
 
     def test_a_moved_row_is_not_held(self, lineage, reserve):
         clone = reserve()
-        lineage.clones.transition(clone, State.READY)
+        lineage.move(clone, State.READY)
         with pytest.raises(errors.RowMoved):
-            lineage.leases.hold(clone, 'me', 30)
+            lineage.hold(clone, 'me', 30)
 
     def test_a_holder_sees_what_the_last_one_wrote(self, lineage, reserve):
         clone = reserve(lease_s=EXPIRED)
-        lineage.clones.note_image_id(clone, 'id')
-        assert lineage.leases.hold(clone, 'me', 30).image.id == 'id'
+        lineage.note_image_id(clone, 'id')
+        assert lineage.hold(clone, 'me', 30).image.id == 'id'
 
     def test_a_lost_fence_writes_nothing(self, lineage, reserve):
         lost = reserve(owner='other', lease_s=EXPIRED)
-        held = lineage.leases.hold(lost, 'me', 30, shut_out=())
+        held = lineage.hold(lost, 'me', 30, shut_out=())
         with pytest.raises(errors.RowMoved):
-            lineage.clones.transition(lost, State.READY)
+            lineage.move(lost, State.READY)
         with pytest.raises(errors.RowMoved):
-            lineage.clones.transition(
-                lost, State.UNDOING, owner='other', lease_s=30
-            )
+            lineage.move(lost, State.UNDOING, owner='other', lease_s=30)
         with pytest.raises(errors.RowMoved):
-            lineage.clones.note_image_id(lost, 'id')
-        lineage.leases.let_go(lost, 'too late')
+            lineage.note_image_id(lost, 'id')
+        lineage.let_go(lost, 'too late')
         assert found(lineage) == held
 
 
@@ -418,69 +398,64 @@ class TestPage(Claims):
     def test_a_filter_keeps_its_rows(self, lineage, reserve, field, column):
         wanted = reserve(**{'name': 'wanted', column: 'wanted'})
         reserve(name='other')
-        assert lineage.clones.page(Filters(**{field: 'wanted'})) == [wanted]
-        assert lineage.clones.page(Filters(**{field: 'Wanted'})) == []
+        assert lineage.page(Filters(**{field: 'wanted'})) == [wanted]
+        assert lineage.page(Filters(**{field: 'Wanted'})) == []
 
     def test_children_of_one_parent_are_paged(self, lineage, reserve):
-        another = lineage.parents.adopt(
-            snapshot(id='def'), 'g', Protector.NOBODY
-        )
+        another = lineage.adopt(snapshot(id='def'), 'g', Protector.NOBODY)
         own, other = reserve(), reserve(name='other', of=another)
-        assert lineage.clones.page(Filters(parent_id=own.parent.id)) == [own]
-        assert lineage.clones.page(Filters(parent_id=another.id)) == [other]
+        assert lineage.page(Filters(parent_id=own.parent.id)) == [own]
+        assert lineage.page(Filters(parent_id=another.id)) == [other]
 
     def test_kinds_and_children_that_need_their_parent_are_filtered(
         self, lineage, ready, image_of
     ):
         disk = ready()
-        image = lineage.clones.detach(image_of(disk))
-        assert lineage.clones.page(Filters(kind=Kind.IMAGE)) == [image]
-        assert lineage.clones.page(Filters(kind=Kind.ADOPTED)) == []
-        assert lineage.clones.page(Filters(attached=True)) == [disk]
+        image = lineage.detach(image_of(disk))
+        assert lineage.page(Filters(kind=Kind.IMAGE)) == [image]
+        assert lineage.page(Filters(kind=Kind.ADOPTED)) == []
+        assert lineage.page(Filters(attached=True)) == [disk]
 
     def test_states_are_filtered_with_the_rest(self, lineage, reserve):
         ended = finish(lineage, reserve())
         reserved = reserve()
-        ready = lineage.clones.transition(reserve(name='ready'), State.READY)
+        ready = lineage.move(reserve(name='ready'), State.READY)
         live = Filters(instance_uuid='instance', states=sorted(states.LIVE))
-        assert lineage.clones.page(live) == [reserved, ready]
-        assert lineage.clones.page(Filters(states=[State.FAILED])) == [ended]
+        assert lineage.page(live) == [reserved, ready]
+        assert lineage.page(Filters(states=[State.FAILED])) == [ended]
 
 
 class TestAbandoned(Claims):
     def test_what_nobody_holds_is_abandoned(self, lineage, reserve):
         reserve(name='held')
-        lineage.clones.transition(reserve(name='ready'), State.READY)
+        lineage.move(reserve(name='ready'), State.READY)
         finish(lineage, reserve(name='ended'))
         expired = reserve(name='expired', lease_s=EXPIRED)
-        lineage.leases.let_go(reserve(name='let-go'), 'why')
-        assert lineage.pending.abandoned(0, 10) == [expired]
+        lineage.let_go(reserve(name='let-go'), 'why')
+        assert lineage.abandoned(0, 10) == [expired]
         time.sleep(1.1)
-        assert lineage.pending.abandoned(0, 10) == [
-            expired,
-            found(lineage, 'let-go'),
-        ]
+        assert lineage.abandoned(0, 10) == [expired, found(lineage, 'let-go')]
 
     def test_the_longest_untouched_come_first(self, lineage, reserve):
         first = reserve(name='first', lease_s=EXPIRED)
         second = reserve(name='second', lease_s=EXPIRED)
         time.sleep(0.01)
-        first = lineage.clones.note_image_id(first, 'touched')
-        assert lineage.pending.abandoned(0, 1) == [second]
-        assert lineage.pending.abandoned(0, 2) == [second, first]
+        first = lineage.note_image_id(first, 'touched')
+        assert lineage.abandoned(0, 1) == [second]
+        assert lineage.abandoned(0, 2) == [second, first]
 
     def test_what_was_touched_lately_is_left_alone(self, lineage, reserve):
         clone = reserve(lease_s=EXPIRED)
-        assert lineage.pending.abandoned(0.4, 10) == []
+        assert lineage.abandoned(0.4, 10) == []
         time.sleep(0.5)
-        assert lineage.pending.abandoned(0.4, 10) == [clone]
+        assert lineage.abandoned(0.4, 10) == [clone]
 
 
 def _pages(
     lineage: Lineage, filters: Filters, limit: int
 ) -> Iterator[list[Clone]]:
     marker = 0
-    while page := lineage.clones.page(filters, marker, limit):
+    while page := lineage.page(filters, marker, limit):
         yield page
         marker = page[-1].id
 

@@ -28,18 +28,14 @@ class TestDeletion(Claims):
     @pytest.fixture
     def delete(self, lineage):
         def call(name='call'):
-            return lineage.deletions.note_deletion(name, DISK)
+            return lineage.note_deletion(name, DISK)
 
         return call
 
     def test_each_has_a_greater_number(self, lineage, delete):
         first = delete('first')
-        lineage.deletions.forget_deletions(-1)
-        assert (
-            first
-            < delete('second')
-            < lineage.deletions.note_deletion('', DISK)
-        )
+        lineage.forget_deletions(-1)
+        assert first < delete('second') < lineage.note_deletion('', DISK)
 
     def test_repeated_it_has_the_same_number(self, delete):
         assert delete() == delete()
@@ -72,7 +68,7 @@ class TestDeletion(Claims):
         assert reserve(after=0, **changes).state is State.RESERVED
 
     def test_it_concerns_all_disks_of_an_instance(self, lineage, reserve):
-        number = lineage.deletions.note_deletion('call', ALL, 'instance')
+        number = lineage.note_deletion('call', ALL, 'instance')
         for name in 'a_disk', 'another':
             with pytest.raises(errors.CreationOutdated) as refused:
                 reserve(name=name, after=0)
@@ -81,16 +77,14 @@ class TestDeletion(Claims):
 
     def test_it_concerns_an_image_of_its_name_only(self, lineage, ready):
         disk = ready()
-        lineage.deletions.note_deletion('one', ALL, disk.instance_uuid)
+        lineage.note_deletion('one', ALL, disk.instance_uuid)
         given = (disk, 'image', 'images', disk.clone_format, 'me', 30)
-        image = lineage.reservations.reserve_image(*given, after=0)
-        image = lineage.clones.transition(
-            image, State.READY, image_id='i', after=0
-        )
+        image = lineage.reserve_image(*given, after=0)
+        image = lineage.move(image, State.READY, image_id='i', after=0)
         retire(lineage, image)
-        lineage.deletions.note_deletion('two', image.image)
+        lineage.note_deletion('two', image.image)
         with pytest.raises(errors.CreationOutdated):
-            lineage.reservations.reserve_image(*given, after=0)
+            lineage.reserve_image(*given, after=0)
         assert image.kind is Kind.IMAGE
 
     def test_what_was_reserved_before_it_is_not_delivered(
@@ -99,47 +93,41 @@ class TestDeletion(Claims):
         clone = reserve(after=0)
         number = delete()
         with pytest.raises(errors.CreationOutdated):
-            lineage.clones.transition(
-                clone, State.READY, image_id='i', after=0
-            )
-        ready = lineage.clones.transition(
-            clone, State.READY, image_id='i', after=number
-        )
+            lineage.move(clone, State.READY, image_id='i', after=0)
+        ready = lineage.move(clone, State.READY, image_id='i', after=number)
         assert ready.state is State.READY
 
     def test_it_finds_the_live_row(self, delete, lineage, ready):
         clone = ready()
-        assert lineage.deletions.find_deleted(DISK, delete()) == clone
+        assert lineage.find_deleted(DISK, delete()) == clone
 
     def test_it_finds_what_was_deleted_before(self, delete, lineage, ready):
         gone = retire(lineage, ready())
-        assert lineage.deletions.find_deleted(DISK, delete()).uuid == gone.uuid
+        assert lineage.find_deleted(DISK, delete()).uuid == gone.uuid
 
     def test_it_spares_what_was_made_by_who_knew(self, delete, lineage, ready):
         gone = retire(lineage, ready())
         number = delete()
         again = ready(after=number)
-        assert lineage.deletions.find_deleted(DISK, number).uuid == gone.uuid
-        assert lineage.deletions.made_since(number, 'instance') == {again.id}
-        later = lineage.deletions.note_deletion('later', DISK)
-        assert lineage.deletions.find_deleted(DISK, later) == again
-        assert lineage.deletions.made_since(later, 'instance') == set()
+        assert lineage.find_deleted(DISK, number).uuid == gone.uuid
+        assert lineage.made_since(number, 'instance') == {again.id}
+        later = lineage.note_deletion('later', DISK)
+        assert lineage.find_deleted(DISK, later) == again
+        assert lineage.made_since(later, 'instance') == set()
 
     def test_it_finds_nothing_where_there_never_was_anything(
         self, delete, lineage
     ):
         with pytest.raises(errors.DiskNotFound):
-            lineage.deletions.find_deleted(DISK, delete())
+            lineage.find_deleted(DISK, delete())
 
     def test_it_begins_with_a_ready_row(self, lineage, ready):
         ready()
         given = ('call', DISK, Kind.DISK, 'me', 30)
-        begun = lineage.deletion.begin_deletion(*given)
+        begun = lineage.begin_deletion(*given)
         assert (begun.state, begun.owner) == (State.DELETING, 'me')
-        assert lineage.deletion.begin_deletion(*given) is None
-        assert lineage.deletions.find_deleted(
-            DISK, lineage.deletions.note_deletion('call', DISK)
-        )
+        assert lineage.begin_deletion(*given) is None
+        assert lineage.find_deleted(DISK, lineage.note_deletion('call', DISK))
 
     def test_an_instances_ready_disks_begin_with_it(
         self, lineage, ready, reserve
@@ -148,35 +136,30 @@ class TestDeletion(Claims):
         ready('b_disk.swap')
         reserve(name='c_disk')
         given = ('call', FSID, first.instance_uuid)
-        begun, number = lineage.deletion.begin_deletions(
-            *given, '_disk', 'me', 30
-        )
+        begun, number = lineage.begin_deletions(*given, '_disk', 'me', 30)
         assert [each.id for each in begun] == [first.id]
         assert (begun[0].state, begun[0].owner) == (State.DELETING, 'me')
-        assert lineage.deletion.begin_deletions(*given, '', 'me', 30) is None
-        assert (
-            lineage.deletions.note_deletion(*given[:1], ALL, given[2])
-            == number
-        )
+        assert lineage.begin_deletions(*given, '', 'me', 30) is None
+        assert lineage.note_deletion(*given[:1], ALL, given[2]) == number
 
     def test_it_does_not_begin_with_any_other(self, lineage, ready, reserve):
-        number = lineage.deletions.note_deletion('first', DISK)
+        number = lineage.note_deletion('first', DISK)
         given = (DISK, Kind.DISK, 'me', 30)
-        assert lineage.deletion.begin_deletion('one', *given) is None
+        assert lineage.begin_deletion('one', *given) is None
         clone = reserve()
-        assert lineage.deletion.begin_deletion('two', *given) is None
-        lineage.clones.transition(clone, State.READY, image_id='i')
+        assert lineage.begin_deletion('two', *given) is None
+        lineage.move(clone, State.READY, image_id='i')
         image = (DISK, Kind.IMAGE, 'me', 30)
-        assert lineage.deletion.begin_deletion('three', *image) is None
-        assert lineage.deletions.note_deletion('two', DISK) > number
-        assert lineage.deletion.begin_deletion('four', *given)
+        assert lineage.begin_deletion('three', *image) is None
+        assert lineage.note_deletion('two', DISK) > number
+        assert lineage.begin_deletion('four', *given)
 
     def test_it_is_forgotten_in_time(self, delete, lineage, reserve):
         delete()
-        assert lineage.deletions.forget_deletions(3600) == 0
+        assert lineage.forget_deletions(3600) == 0
         with pytest.raises(errors.CreationOutdated):
             reserve(after=0)
-        assert lineage.deletions.forget_deletions(-1) == 1
+        assert lineage.forget_deletions(-1) == 1
         assert reserve(after=0)
 
     def test_creation_and_deletion_at_once_never_miss_each_other(
@@ -188,13 +171,11 @@ class TestDeletion(Claims):
 
             def create(name=name):
                 clone = reserve(name=name, after=0)
-                return lineage.clones.transition(
-                    clone, State.READY, after=0, image_id='i'
-                )
+                return lineage.move(clone, State.READY, after=0, image_id='i')
 
             def delete(image=image):
-                deletion = lineage.deletions.note_deletion('', image)
-                return lineage.deletions.find_deleted(image, deletion)
+                deletion = lineage.note_deletion('', image)
+                return lineage.find_deleted(image, deletion)
 
             created, deleted = together(create, delete)
             seen = (
@@ -212,52 +193,42 @@ class TestDeferral(Claims):
         """Return which call is to delete DISK, made before or after *now*."""
 
         def call(made_after_s=-60, image=DISK, instance='instance'):
-            made_at = lineage.workers.now() + datetime.timedelta(
-                seconds=made_after_s
-            )
-            found = lineage.deferred_deletions.deferred_order(
-                image, instance, made_at
-            )
+            made_at = lineage.now() + datetime.timedelta(seconds=made_after_s)
+            found = lineage.deferred_order(image, instance, made_at)
             return found and found.request
 
         return call
 
     def test_it_concerns_what_was_made_before_it(self, lineage, order):
-        lineage.deferred_deletions.defer_deletion(
-            lineage.deletions.note_deletion('call', DISK)
-        )
+        lineage.defer_deletion(lineage.note_deletion('call', DISK))
         assert order() == 'call'
         assert order(60) is None
 
     def test_what_was_not_deferred_concerns_nothing(self, lineage, order):
-        lineage.deletions.note_deletion('call', DISK)
+        lineage.note_deletion('call', DISK)
         assert order() is None
 
     def test_of_an_instance_it_concerns_the_disks_that_end_so(
         self, lineage, order
     ):
-        number = lineage.deletions.note_deletion('call', ALL, 'instance')
+        number = lineage.note_deletion('call', ALL, 'instance')
         for _ in range(2):
-            lineage.deferred_deletions.defer_deletion(number, 'k.rescue')
+            lineage.defer_deletion(number, 'k.rescue')
         assert order() is None
         rescue = dataclasses.replace(DISK, name='a_disk.rescue')
         assert order(image=rescue) == 'call'
         assert order(image=rescue, instance='another') is None
 
     def test_it_is_not_forgotten_until_it_has_ended(self, lineage, order):
-        lineage.deferred_deletions.defer_deletion(
-            lineage.deletions.note_deletion('call', DISK)
-        )
-        assert lineage.deletions.forget_deletions(-1) == 0
-        lineage.deferred_deletions.end_deferrals()
+        lineage.defer_deletion(lineage.note_deletion('call', DISK))
+        assert lineage.forget_deletions(-1) == 0
+        lineage.end_deferrals()
         assert order() is None
-        assert lineage.deletions.forget_deletions(-1) == 1
+        assert lineage.forget_deletions(-1) == 1
 
     def test_adopted_disk_is_to_be_deleted(self, lineage):
-        lineage.deferred_deletions.defer_deletion(
-            lineage.deletions.note_deletion('call', DISK)
-        )
-        made_at = lineage.workers.now() - datetime.timedelta(seconds=60)
+        lineage.defer_deletion(lineage.note_deletion('call', DISK))
+        made_at = lineage.now() - datetime.timedelta(seconds=60)
         facts = ImageFacts(
             dataclasses.replace(DISK, id='i'),
             2**20,
@@ -267,9 +238,9 @@ class TestDeferral(Claims):
             made_at,
             delivered=True,
         )
-        adopted = lineage.adoption.adopt_tagged(
+        adopted = lineage.adopt_tagged(
             facts, Kind.DISK, None, CloneFormat.V2, trashed=False
         )
         assert adopted.state is State.DELETING
-        warrant = lineage.warrants.warrant_of(adopted)
+        warrant = lineage.warrant_of(adopted)
         assert (warrant.order, warrant.request) == (Order.CALLER, 'call')

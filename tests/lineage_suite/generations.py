@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import schema
+from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import Filters
@@ -24,9 +24,9 @@ class TestGeneration:
     def aged(self, engine):
         """A lineage of generation 7; the tests' engine has no row at first."""
         with engine.begin() as connection:
-            connection.execute(sa.delete(schema.lineages))
+            connection.execute(sa.delete(tables.lineages))
             connection.execute(
-                sa.insert(schema.lineages).values(
+                sa.insert(tables.lineages).values(
                     uuid='ours',
                     generation=7,
                     stamp='a-stamp',
@@ -37,47 +37,39 @@ class TestGeneration:
         return Lineage(engine)
 
     def test_advance_is_a_compare_and_swap(self, aged):
-        first = aged.generations.age().mark
+        first = aged.age().mark
         assert (first.lineage, first.generation) == ('ours', 7)
-        second = aged.generations.advance(first)
+        second = aged.advance(first)
         assert (second.lineage, second.generation) == ('ours', 8)
         assert second.stamp != first.stamp
-        assert aged.generations.age().mark == second
+        assert aged.age().mark == second
         with pytest.raises(errors.RowMoved):
-            aged.generations.advance(first)
-        assert aged.generations.age().mark == second
+            aged.advance(first)
+        assert aged.age().mark == second
 
     def test_advance_notes_when_by_the_database_s_clock(self, aged):
         before = aged.now()
-        aged.generations.advance(aged.generations.age().mark)
-        advanced_at = aged.generations.age().advanced_at
+        aged.advance(aged.age().mark)
+        advanced_at = aged.age().advanced_at
         assert before <= advanced_at <= aged.now()
 
     def test_advance_reaches_what_is_asked_for(self, aged):
-        assert (
-            aged.generations.advance(
-                aged.generations.age().mark, 100
-            ).generation
-            == 100
-        )
-        assert (
-            aged.generations.advance(aged.generations.age().mark, 5).generation
-            == 101
-        )
+        assert aged.advance(aged.age().mark, 100).generation == 100
+        assert aged.advance(aged.age().mark, 5).generation == 101
 
     def test_reason_is_recorded_until_it_is_over(self, aged):
-        aged.generations.note_stopped('a reason')
-        assert aged.generations.age().stopped == 'a reason'
-        aged.generations.note_stopped('x' * 5000)
-        aged.generations.note_stopped('')
-        assert aged.generations.age().stopped == ''
+        aged.note_stopped('a reason')
+        assert aged.age().stopped == 'a reason'
+        aged.note_stopped('x' * 5000)
+        aged.note_stopped('')
+        assert aged.age().stopped == ''
 
     def test_marked_pools_are_remembered_by_cluster(self, aged):
         for _twice in range(2):
-            aged.generations.note_marked_pool('a-cluster', 'vms')
-        aged.generations.note_marked_pool('another', 'fast')
-        assert aged.generations.marked_pools('a-cluster') == {'vms'}
-        assert aged.generations.marked_pools('unheard-of') == set()
+            aged.note_marked_pool('a-cluster', 'vms')
+        aged.note_marked_pool('another', 'fast')
+        assert aged.marked_pools('a-cluster') == {'vms'}
+        assert aged.marked_pools('unheard-of') == set()
 
 
 class TestAdoptTagged(claims.Claims):
@@ -89,7 +81,7 @@ class TestAdoptTagged(claims.Claims):
             facts = ImageFacts(
                 image, claims.GIB, None, 'the-tag', made_at, made_at
             )
-            return lineage.adoption.adopt_tagged(
+            return lineage.adopt_tagged(
                 facts, kind, of, CloneFormat.V1, **{'trashed': False} | how
             )
 
@@ -107,12 +99,12 @@ class TestAdoptTagged(claims.Claims):
     def test_an_image_in_the_trash_is_retired(self, lineage, adopt):
         clone = adopt(of=None, trashed=True)
         assert (clone.state, clone.attached) == (State.RETIRED, False)
-        assert lineage.pending.reapable(10) == [clone]
+        assert lineage.reapable(10) == [clone]
 
     def test_a_parent_on_its_way_out_takes_no_child(
         self, lineage, adopt, parent
     ):
-        lineage.parent_release.releasing(parent)
+        lineage.releasing(parent)
         with pytest.raises(errors.ParentReleased):
             adopt()
 
@@ -121,9 +113,9 @@ class TestAdoptTagged(claims.Claims):
     ):
         clone = adopt(of=None, kind=Kind.BASE, glance_image_id='glance')
         for _twice in range(2):
-            lineage.base_images.adopt_base(clone)
-        (base,) = lineage.base_images.childless_bases(0, 10)
+            lineage.adopt_base(clone)
+        (base,) = lineage.childless_bases(0, 10)
         assert base.clone.uuid == clone.uuid
-        lineage.base_images.drop_base(base, 'nobody needs it')
-        (row,) = lineage.clones.page(Filters(uuid=clone.uuid))
+        lineage.drop_base(base, 'nobody needs it')
+        (row,) = lineage.page(Filters(uuid=clone.uuid))
         assert row.state is State.DELETING

@@ -39,7 +39,7 @@ class TestImport(Claims):
                 call=call or uuid.uuid4().hex,
                 **changes,
             )
-            return lineage.blank_disks.reserve_import(
+            return lineage.reserve_import(
                 request, FSID, CloneFormat.V2, 'me', lease_s
             )
 
@@ -58,16 +58,14 @@ class TestImport(Claims):
         begin()
         with pytest.raises(errors.DiskExists):
             begin(call='another')
-        lineage.deletions.refuse_outdated(
+        lineage.refuse_outdated(
             dataclasses.replace(NAMED, name='another'), '', 0
         )
 
     def test_one_call_makes_one_row(self, engine, lineage, begin):
         first = begin(call='a-call')
-        importing = lineage.clones.transition(
-            first, State.IMPORTING, image_id='i'
-        )
-        lineage.clones.transition(importing, State.DELETING)
+        importing = lineage.move(first, State.IMPORTING, image_id='i')
+        lineage.move(importing, State.DELETING)
         with pytest.raises(errors.DiskExists):
             begin(call='a-call')
         assert count(engine) == 1
@@ -79,7 +77,7 @@ class TestImport(Claims):
 
     def test_executed_again_it_is_not_outdated_by_itself(self, lineage, begin):
         clone = begin(call='a-call', after=0)
-        moved = lineage.clones.transition(
+        moved = lineage.move(
             clone, State.IMPORTING, image_id='i', after=0, call='a-call'
         )
         assert moved.state is State.IMPORTING
@@ -88,9 +86,9 @@ class TestImport(Claims):
         clone = begin(call='a-call', after=0)
         request = dataclasses.replace(REQUEST, call='another', after=None)
         for _ in range(2):
-            lineage.blank_disks.note_import(request, FSID)
+            lineage.note_import(request, FSID)
         with pytest.raises(errors.CreationOutdated) as caught:
-            lineage.clones.transition(
+            lineage.move(
                 clone, State.IMPORTING, image_id='i', after=0, call='a-call'
             )
         number = caught.value.kwargs['later']
@@ -100,13 +98,11 @@ class TestImport(Claims):
         assert begin(after=number).state is State.RESERVED
 
     def test_a_deletion_outdates_it(self, lineage, begin):
-        number = lineage.deletions.note_deletion(
-            '', Image(FSID, '', '', ''), 'instance'
-        )
+        number = lineage.note_deletion('', Image(FSID, '', '', ''), 'instance')
         with pytest.raises(errors.CreationOutdated):
             begin(after=0)
         clone = begin(after=number)
-        assert lineage.deletions.made_since(number, 'instance') == {clone.id}
+        assert lineage.made_since(number, 'instance') == {clone.id}
 
     def test_of_many_at_once_with_one_call_one_is_made(self, engine, begin):
         came_of = together(*[lambda: begin(call='a-call')] * 4)
@@ -115,23 +111,19 @@ class TestImport(Claims):
         assert count(engine) == 1
 
     def test_an_importing_row_waits_for_its_caller(self, lineage, begin):
-        lineage.clones.transition(begin(), State.IMPORTING, image_id='i')
-        assert lineage.pending.abandoned(0, 10) == []
+        lineage.move(begin(), State.IMPORTING, image_id='i')
+        assert lineage.abandoned(0, 10) == []
 
     def test_who_dies_finishing_leaves_it_to_the_next(self, lineage, begin):
-        clone = lineage.clones.transition(
-            begin(), State.IMPORTING, image_id='i'
-        )
-        dead = lineage.leases.hold(clone, 'the dead', EXPIRED)
-        assert lineage.workers.held() == [dead]
-        assert lineage.pending.late(0, 10) == []
-        held = lineage.leases.hold(clone, 'me', 30, shut_out=[])
-        ready = lineage.clones.transition(
-            held, State.READY, size_bytes=5 * GIB
-        )
+        clone = lineage.move(begin(), State.IMPORTING, image_id='i')
+        dead = lineage.hold(clone, 'the dead', EXPIRED)
+        assert lineage.held() == [dead]
+        assert lineage.late(0, 10) == []
+        held = lineage.hold(clone, 'me', 30, shut_out=[])
+        ready = lineage.move(held, State.READY, size_bytes=5 * GIB)
         assert (ready.size_bytes, ready.image.id) == (5 * GIB, 'i')
         with pytest.raises(errors.RowMoved):
-            lineage.clones.transition(dead, State.READY)
+            lineage.move(dead, State.READY)
 
 
 class TestAdoptDisk(Claims):
@@ -147,9 +139,7 @@ class TestAdoptDisk(Claims):
                 FACTS.created_at,
             )
             request = dataclasses.replace(REQUEST, **changes)
-            return lineage.adoption.adopt_disk(
-                facts, request, of, CloneFormat.V1
-            )
+            return lineage.adopt_disk(facts, request, of, CloneFormat.V1)
 
         return call
 
@@ -185,7 +175,7 @@ class TestAdoptDisk(Claims):
     def test_a_parent_on_its_way_out_takes_no_child(
         self, lineage, engine, adopt, parent
     ):
-        lineage.parent_release.releasing(parent)
+        lineage.releasing(parent)
         with pytest.raises(errors.ParentReleased):
             adopt()
         assert count(engine) == 0
@@ -195,12 +185,12 @@ class TestAdoptDisk(Claims):
     ):
         adopt()
         with pytest.raises(errors.ParentHasChildren):
-            lineage.parent_release.releasing(parent)
+            lineage.releasing(parent)
 
     def test_a_deletion_outdates_it(self, lineage, adopt):
-        number = lineage.deletions.note_deletion('', NAMED)
+        number = lineage.note_deletion('', NAMED)
         with pytest.raises(errors.CreationOutdated):
             adopt(after=0)
         clone = adopt(after=number)
-        lineage.deletions.refuse_outdated(NAMED, 'instance', number)
-        assert lineage.deletions.made_since(number, 'instance') == {clone.id}
+        lineage.refuse_outdated(NAMED, 'instance', number)
+        assert lineage.made_since(number, 'instance') == {clone.id}

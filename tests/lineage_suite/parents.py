@@ -20,18 +20,18 @@ from tests.lineage_suite.claims import snapshot
 
 class TestParent(Claims):
     def test_a_snapshot_is_recorded(self, lineage):
-        parent = lineage.parents.adopt(FACTS, 'glance-image', Protector.OTHERS)
+        parent = lineage.adopt(FACTS, 'glance-image', Protector.OTHERS)
         assert parent.snapshot == FACTS.snapshot
         assert (parent.size_bytes, parent.order) == (GIB, 23)
         assert parent.glance_image_id == 'glance-image'
         assert parent.protector is Protector.OTHERS
         assert parent.state is ParentState.ACTIVE
-        assert lineage.parents.page([parent.id]) == [parent]
+        assert lineage.parents([parent.id]) == [parent]
 
     def test_adopting_again_returns_the_same_row(self, lineage, parent):
-        again = lineage.parents.adopt(FACTS, 'another', Protector.SERVICE)
+        again = lineage.adopt(FACTS, 'another', Protector.SERVICE)
         assert again == parent
-        assert lineage.parents.page() == [parent]
+        assert lineage.parents() == [parent]
 
     @pytest.mark.parametrize(
         'changes',
@@ -40,63 +40,50 @@ class TestParent(Claims):
     def test_another_identity_is_another_parent(
         self, lineage, parent, changes
     ):
-        other = lineage.parents.adopt(
-            snapshot(**changes), 'g', Protector.NOBODY
-        )
-        assert lineage.parents.page() == [parent, other]
+        other = lineage.adopt(snapshot(**changes), 'g', Protector.NOBODY)
+        assert lineage.parents() == [parent, other]
 
     def test_a_name_is_only_an_attribute(self, lineage, parent):
-        renamed = lineage.parents.adopt(
-            snapshot(name='new'), 'g', Protector.NOBODY
-        )
+        renamed = lineage.adopt(snapshot(name='new'), 'g', Protector.NOBODY)
         assert renamed.id == parent.id
         assert renamed.snapshot.image.name == 'new'
-        assert lineage.parents.page() == [renamed]
+        assert lineage.parents() == [renamed]
 
     def test_protection_is_recorded(self, lineage, parent):
-        protected = lineage.parents.protected_by(parent, Protector.SERVICE)
+        protected = lineage.protected_by(parent, Protector.SERVICE)
         assert protected.protector is Protector.SERVICE
-        assert lineage.parents.page() == [protected]
+        assert lineage.parents() == [protected]
 
     def test_what_is_released_is_not_protected(self, lineage, parent):
-        lineage.parent_release.releasing(parent)
+        lineage.releasing(parent)
         with pytest.raises(errors.ParentReleased):
-            lineage.parents.protected_by(parent, Protector.SERVICE)
+            lineage.protected_by(parent, Protector.SERVICE)
 
     def test_a_release_ends_protection(self, lineage, parent):
-        lineage.parents.protected_by(parent, Protector.SERVICE)
-        assert (
-            lineage.parent_release.releasing(parent).state
-            is ParentState.RELEASING
-        )
-        assert (
-            lineage.parent_release.releasing(parent).state
-            is ParentState.RELEASING
-        )
-        released = lineage.parent_release.released(parent)
+        lineage.protected_by(parent, Protector.SERVICE)
+        assert lineage.releasing(parent).state is ParentState.RELEASING
+        assert lineage.releasing(parent).state is ParentState.RELEASING
+        released = lineage.released(parent)
         assert released.state is ParentState.RELEASED
         assert released.protector is Protector.NOBODY
-        assert lineage.parent_release.released(parent) == released
+        assert lineage.released(parent) == released
 
     def test_a_live_child_keeps_its_parent(self, lineage, reserve, parent):
         clone = reserve()
         with pytest.raises(errors.ParentHasChildren, match='a_disk'):
-            lineage.parent_release.releasing(parent)
+            lineage.releasing(parent)
         finish(lineage, clone)
-        assert (
-            lineage.parent_release.releasing(parent).state
-            is ParentState.RELEASING
-        )
+        assert lineage.releasing(parent).state is ParentState.RELEASING
 
     def test_a_parent_being_released_is_not_adopted(self, lineage, parent):
-        lineage.parent_release.releasing(parent)
+        lineage.releasing(parent)
         with pytest.raises(errors.ParentReleased):
-            lineage.parents.adopt(FACTS, 'glance-image', Protector.OTHERS)
+            lineage.adopt(FACTS, 'glance-image', Protector.OTHERS)
 
     def test_a_released_parent_is_adopted_anew(self, lineage, parent, reserve):
-        lineage.parent_release.releasing(parent)
-        lineage.parent_release.released(parent)
-        again = lineage.parents.adopt(FACTS, 'glance-image', Protector.OTHERS)
+        lineage.releasing(parent)
+        lineage.released(parent)
+        again = lineage.adopt(FACTS, 'glance-image', Protector.OTHERS)
         assert again.id == parent.id
         assert again.state is ParentState.ACTIVE
         assert again.protector is Protector.OTHERS
@@ -105,89 +92,81 @@ class TestParent(Claims):
     def test_an_interrupted_release_is_restored(
         self, lineage, parent, reserve
     ):
-        lineage.parent_release.releasing(parent)
-        assert lineage.parent_release.restored(parent) == parent
-        assert lineage.parent_release.restored(parent) == parent
+        lineage.releasing(parent)
+        assert lineage.restored(parent) == parent
+        assert lineage.restored(parent) == parent
         assert reserve().parent == parent
 
     def test_an_active_parent_is_not_released_at_once(self, lineage, parent):
         with pytest.raises(errors.RowMoved):
-            lineage.parent_release.released(parent)
+            lineage.released(parent)
 
     def test_a_released_parent_is_not_restored(self, lineage, parent):
-        lineage.parent_release.releasing(parent)
-        lineage.parent_release.released(parent)
+        lineage.releasing(parent)
+        lineage.released(parent)
         with pytest.raises(errors.RowMoved):
-            lineage.parent_release.restored(parent)
+            lineage.restored(parent)
 
     @pytest.mark.parametrize('verb', ['releasing', 'released', 'restored'])
     def test_a_parent_without_a_row_is_not_found(self, lineage, parent, verb):
         missing = dataclasses.replace(parent, id=parent.id + 999)
         with pytest.raises(errors.ParentNotFound):
-            getattr(lineage.parent_release, verb)(missing)
+            getattr(lineage, verb)(missing)
 
     def test_what_we_protect_for_nobody_is_unneeded(
         self, lineage, parent, reserve
     ):
-        others = lineage.parents.adopt(
-            snapshot(id='def'), 'g', Protector.OTHERS
-        )
-        kept = lineage.parents.adopt(
-            snapshot(id='ghi'), 'g', Protector.SERVICE
-        )
+        others = lineage.adopt(snapshot(id='def'), 'g', Protector.OTHERS)
+        kept = lineage.adopt(snapshot(id='ghi'), 'g', Protector.SERVICE)
         clone = reserve(of=kept)
-        assert lineage.pending.unneeded_parents(0, 10) == []
+        assert lineage.unneeded_parents(0, 10) == []
         finish(lineage, clone)
-        ours = lineage.parents.protected_by(parent, Protector.SERVICE)
-        assert lineage.pending.unneeded_parents(0, 10) == [kept, ours]
-        assert lineage.pending.unneeded_parents(0, 1) == [kept]
-        assert lineage.pending.unneeded_parents(60, 10) == []
-        assert others in lineage.parents.page()
+        ours = lineage.protected_by(parent, Protector.SERVICE)
+        assert lineage.unneeded_parents(0, 10) == [kept, ours]
+        assert lineage.unneeded_parents(0, 1) == [kept]
+        assert lineage.unneeded_parents(60, 10) == []
+        assert others in lineage.parents()
 
     def test_a_release_that_was_left_is_unneeded(self, lineage, parent):
-        left = lineage.parent_release.releasing(parent)
-        assert lineage.pending.unneeded_parents(0, 10) == [left]
-        lineage.parent_release.released(parent)
-        assert lineage.pending.unneeded_parents(0, 10) == []
+        left = lineage.releasing(parent)
+        assert lineage.unneeded_parents(0, 10) == [left]
+        lineage.released(parent)
+        assert lineage.unneeded_parents(0, 10) == []
 
     def test_active_parents_are_read_page_by_page(self, lineage, parent):
         adopted = [parent]
         for id_, pool in (('def', 'images'), ('ghi', 'fast'), ('jkl', 'fast')):
             facts = snapshot(id=id_, pool=pool)
-            adopted.append(lineage.parents.adopt(facts, 'g', Protector.NOBODY))
-        planned = lineage.snapshots.plan_snapshot(
+            adopted.append(lineage.adopt(facts, 'g', Protector.NOBODY))
+        planned = lineage.plan_snapshot(
             parent.snapshot.image,
             'made',
             Purpose.GLANCE,
             Protector.NOBODY,
             size_bytes=GIB,
         )
-        lineage.parent_release.released(
-            lineage.parent_release.releasing(adopted[1])
-        )
-        lineage.parent_release.releasing(adopted[3])
+        lineage.released(lineage.releasing(adopted[1]))
+        lineage.releasing(adopted[3])
         first, second = adopted[0], adopted[2]
-        read = functools.partial(lineage.parents.active, Purpose.ADOPTED)
+        read = functools.partial(lineage.active_parents, Purpose.ADOPTED)
         assert read() == [first, second]
         assert read(limit=1) == [first]
         assert read(marker=first.id) == [second]
         assert read(marker=second.id) == []
         assert read('fast') == [second]
-        assert lineage.parents.active(Purpose.GLANCE) == []
+        assert lineage.active_parents(Purpose.GLANCE) == []
         facts = seen(parent.snapshot.image, 'made', 8)
-        made = lineage.snapshots.made_snapshot(planned, facts)
-        assert lineage.parents.active(Purpose.GLANCE) == [made]
+        made = lineage.made_snapshot(planned, facts)
+        assert lineage.active_parents(Purpose.GLANCE) == [made]
         assert read() == [first, second]
 
     def test_a_parent_of_many_is_crowded(self, lineage, parent, reserve):
-        other = lineage.parents.adopt(
-            snapshot(id='def'), 'g', Protector.NOBODY
-        )
+        other = lineage.adopt(snapshot(id='def'), 'g', Protector.NOBODY)
         clones = [reserve(name=f'disk{number}') for number in range(3)]
         reserve(name='alone', of=other)
-        assert lineage.clones.crowded(2) == [(parent, 3)]
-        assert lineage.clones.crowded(0) == [(parent, 3), (other, 1)]
-        assert lineage.clones.crowded(3) == []
+        assert lineage.crowded(2) == [(parent, 3)]
+        assert lineage.crowded(0) == [(parent, 3), (other, 1)]
+        assert lineage.crowded(3) == []
         finish(lineage, clones[0])
-        lineage.clones.detach(clones[1])
-        assert lineage.clones.crowded(0) == [(parent, 1), (other, 1)]
+        lineage.detach(clones[1])
+        assert lineage.crowded(0) == [(parent, 1), (other, 1)]

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db import schema
-from rbdcloner.db.clones import reservations
-from rbdcloner.db.core import clock
+from rbdcloner.db import clock
+from rbdcloner.db import reservation
+from rbdcloner.db import tables
 from rbdcloner.model import Base
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -19,8 +19,8 @@ from rbdcloner.model import FlattenReason
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.states import LIVE_BASES
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
-from rbdcloner.states import ImportState
 from rbdcloner.states import ParentState
 from rbdcloner.states import State
 from tests.lineage_suite.bases import CHECKSUM
@@ -61,16 +61,13 @@ class TestRace(Claims):
 
     def test_one_snapshot_gets_one_parent(self, lineage):
         outcomes = together(
-            *[lambda: lineage.parents.adopt(FACTS, 'g', Protector.NOBODY)]
-            * THREADS
+            *[lambda: lineage.adopt(FACTS, 'g', Protector.NOBODY)] * THREADS
         )
-        assert outcomes == lineage.parents.page() * THREADS
+        assert outcomes == lineage.parents() * THREADS
 
     def test_an_expired_row_gets_one_holder(self, lineage, reserve):
         clone = reserve(lease_s=EXPIRED)
-        outcomes = together(
-            *[lambda: lineage.leases.hold(clone, 'me', 30)] * THREADS
-        )
+        outcomes = together(*[lambda: lineage.hold(clone, 'me', 30)] * THREADS)
         held = [one for one in outcomes if isinstance(one, Clone)]
         assert held == [found(lineage)]
         assert held[0].fence == 2
@@ -79,13 +76,11 @@ class TestRace(Claims):
         )
 
     def test_one_move_wins(self, lineage, reserve):
-        ready = lineage.clones.transition(reserve(), State.READY)
+        ready = lineage.move(reserve(), State.READY)
         targets = [State.DELETING, State.RESIZING] * (THREADS // 2)
         outcomes = together(
             *(
-                lambda to=to: lineage.clones.transition(
-                    ready, to, owner='me', lease_s=30
-                )
+                lambda to=to: lineage.move(ready, to, owner='me', lease_s=30)
                 for to in targets
             )
         )
@@ -102,7 +97,7 @@ class TestRace(Claims):
         for number in range(rounds):
             child, release = together(
                 lambda number=number: reserve(name=f'disk{number}'),
-                lambda: lineage.parent_release.releasing(parent),
+                lambda: lineage.releasing(parent),
             )
             seen.add(type(child))
             if isinstance(child, Clone):
@@ -111,8 +106,8 @@ class TestRace(Claims):
             else:
                 assert isinstance(child, errors.ParentReleased)
                 assert release.state is ParentState.RELEASING
-                lineage.parent_release.restored(parent)
-        assert lineage.parents.page() == [parent]
+                lineage.restored(parent)
+        assert lineage.parents() == [parent]
         assert seen <= {Clone, errors.ParentReleased}
 
     def test_a_disk_that_is_deleted_has_an_image_or_takes_none(
@@ -121,20 +116,16 @@ class TestRace(Claims):
         for number in range(rounds):
             disk = ready(f'disk{number}')
             image, deleting = together(
-                lambda disk=disk, name=f'image{number}': (
-                    lineage.reservations.reserve_image(
-                        disk, name, 'images', CloneFormat.V2, 'me', 30
-                    )
+                lambda disk=disk, name=f'image{number}': lineage.reserve_image(
+                    disk, name, 'images', CloneFormat.V2, 'me', 30
                 ),
-                lambda disk=disk: lineage.clones.transition(
-                    disk, State.DELETING
-                ),
+                lambda disk=disk: lineage.move(disk, State.DELETING),
             )
             assert deleting.state is State.DELETING
-            edges = lineage.snapshots.snapshots_of(disk.image)
+            edges = lineage.snapshots_of(disk.image)
             if isinstance(image, Clone):
                 assert edges == [image.parent]
-                assert lineage.clones.has_children(image.parent)
+                assert lineage.has_children(image.parent)
             else:
                 assert isinstance(image, errors.RowMoved)
                 assert edges == []
@@ -143,15 +134,13 @@ class TestRace(Claims):
         self, lineage, engine, ready
     ):
         disk = ready()
-        look = sa.select(schema.clones.c.id).where(
-            schema.clones.c.id == disk.id
+        look = sa.select(tables.clones.c.id).where(
+            tables.clones.c.id == disk.id
         )
         with futures.ThreadPoolExecutor(1) as pool:
             with engine.begin() as connection:
                 connection.execute(look.with_for_update(read=True))
-                move = pool.submit(
-                    lineage.clones.transition, disk, State.DELETING
-                )
+                move = pool.submit(lineage.move, disk, State.DELETING)
                 still_waits(move)
             assert move.result(20).state is State.DELETING
 
@@ -159,7 +148,7 @@ class TestRace(Claims):
         disk = ready()
         outcomes = together(
             *[
-                lambda: lineage.snapshots.plan_snapshot(
+                lambda: lineage.plan_snapshot(
                     disk.image,
                     'daily',
                     Purpose.CALLER,
@@ -170,13 +159,13 @@ class TestRace(Claims):
             ]
             * THREADS
         )
-        assert outcomes == lineage.snapshots.snapshots_of(disk.image) * THREADS
+        assert outcomes == lineage.snapshots_of(disk.image) * THREADS
 
     @pytest.mark.parametrize('trashed', [False, True])
     def test_one_image_is_adopted_once(self, lineage, trashed):
         outcomes = together(
             *[
-                lambda: lineage.reservations.adopt_image(
+                lambda: lineage.adopt_image(
                     FACTS.snapshot.image,
                     'g',
                     1,
@@ -186,36 +175,34 @@ class TestRace(Claims):
             ]
             * THREADS
         )
-        assert outcomes == lineage.clones.page(Filters()) * THREADS
+        assert outcomes == lineage.page(Filters()) * THREADS
 
     def test_one_clone_is_wanted_once(self, lineage, ready):
         disk = ready()
         outcomes = together(
-            *[lambda: lineage.flattens.want_flatten(disk, FlattenReason.DEPTH)]
+            *[lambda: lineage.want_flatten(disk, FlattenReason.DEPTH)]
             * THREADS
         )
-        assert outcomes == lineage.flattens.page() * THREADS
+        assert outcomes == lineage.flattens() * THREADS
 
     def test_no_more_flattens_run_than_the_limit(self, lineage, ready, rounds):
         for number in range(12):
-            lineage.flattens.want_flatten(
-                ready(f'd{number}'), FlattenReason.DEPTH
-            )
+            lineage.want_flatten(ready(f'd{number}'), FlattenReason.DEPTH)
         most = []
 
         def work() -> int:
             done = 0
             for _ in range(rounds // 5):
-                mine = lineage.flattens.next_flatten('me', 30, 2)
+                mine = lineage.next_flatten('me', 30, 2)
                 if mine is None:
                     continue
-                running = lineage.flattens.page([FlattenState.RUNNING])
+                running = lineage.flattens([FlattenState.RUNNING])
                 most.append(len(running))
                 assert len({one.slot for one in running}) == len(running)
                 if done % 2:
-                    lineage.flattens.put_back_flatten(mine, 'why')
+                    lineage.put_back_flatten(mine, 'why')
                 else:
-                    lineage.flattens.flattened(mine)
+                    lineage.flattened(mine)
                 done += 1
             return done
 
@@ -225,33 +212,26 @@ class TestRace(Claims):
         assert sum(done) == len(most) >= 2
 
     def test_a_late_flatten_is_taken_over_once(self, lineage, ready, rounds):
-        lineage.flattens.want_flatten(ready(), FlattenReason.DEPTH)
+        lineage.want_flatten(ready(), FlattenReason.DEPTH)
         for number in range(rounds // 10):
-            late = lineage.flattens.next_flatten('late', EXPIRED, 1, ())
+            late = lineage.next_flatten('late', EXPIRED, 1, ())
             assert late.fence == 2 * number + 1
             taken = together(
-                *[
-                    lambda: lineage.flattens.next_flatten(
-                        'me', 2, 1, shut_out=()
-                    )
-                ]
-                * 8
+                *[lambda: lineage.next_flatten('me', 2, 1, shut_out=())] * 8
             )
             (mine,) = [one for one in taken if one is not None]
             assert mine.fence == late.fence + 1
-            lineage.flattens.flatten_progress(mine, 0, 0, EXPIRED)
+            lineage.flatten_progress(mine, 0, 0, EXPIRED)
 
     def test_a_flatten_is_done_or_cancelled(self, lineage, ready, rounds):
         for number in range(rounds // 5):
             disk = ready(f'disk{number}')
-            lineage.flattens.want_flatten(disk, FlattenReason.DEPTH)
-            running = lineage.flattens.next_flatten('me', 30, 1)
+            lineage.want_flatten(disk, FlattenReason.DEPTH)
+            running = lineage.next_flatten('me', 30, 1)
             done, cancelled, wanted = together(
-                lambda running=running: lineage.flattens.flattened(running),
-                lambda disk=disk: lineage.flattens.cancel_flattens_of(
-                    disk, 'why'
-                ),
-                lambda disk=disk: lineage.flattens.want_flatten(
+                lambda running=running: lineage.flattened(running),
+                lambda disk=disk: lineage.cancel_flattens_of(disk, 'why'),
+                lambda disk=disk: lineage.want_flatten(
                     disk, FlattenReason.SNAPSHOTS
                 ),
             )
@@ -260,8 +240,8 @@ class TestRace(Claims):
             assert isinstance(done, errors.RowMoved) == attached
             if isinstance(wanted, errors.RowMoved):
                 assert not attached
-            for one in lineage.flattens.page([FlattenState.WANTED]):
-                lineage.flattens.cancel_flatten(one, 'over')
+            for one in lineage.flattens([FlattenState.WANTED]):
+                lineage.cancel_flatten(one, 'over')
 
     def test_one_image_gets_one_base(self, lineage, rounds):
         for number in range(rounds // 10):
@@ -269,22 +249,18 @@ class TestRace(Claims):
                 *[lambda number=number: want(lineage, f'image{number}')]
                 * THREADS
             )
-            known = lineage.image_imports.page(
-                glance_image_id=f'image{number}'
-            )
+            known = lineage.bases(glance_image_id=f'image{number}')
             assert outcomes == known * THREADS
             assert len(known) == 1
 
     def test_one_image_gets_one_base_while_another_ends(self, lineage, rounds):
         for _ in range(rounds // 10):
-            lineage.image_imports.want_base(FSID, 'a-qcow2', CHECKSUM, 5, True)
+            lineage.want_base(FSID, 'a-qcow2', CHECKSUM, 5, True)
             running = run(lineage)
             outcomes = together(
-                lambda running=running: lineage.import_runs.refuse_base(
-                    running, 'why'
-                ),
+                lambda running=running: lineage.refuse_base(running, 'why'),
                 *[
-                    lambda: lineage.image_imports.want_base(
+                    lambda: lineage.want_base(
                         FSID, 'a-qcow2', CHECKSUM, 5, True
                     )
                 ]
@@ -293,43 +269,34 @@ class TestRace(Claims):
             for one in outcomes[1:]:
                 # It ended just when it was wanted: who asks again is served.
                 assert isinstance(one, Base | errors.RowMoved), one
-            live = [
-                b
-                for b in lineage.image_imports.page()
-                if b.state in LIVE_BASES
-            ]
+            live = [b for b in lineage.bases() if b.state in LIVE_BASES]
             assert len(live) <= 1
-            lineage.base_images.drop_base(want(lineage), 'over')
+            lineage.drop_base(want(lineage), 'over')
 
     def test_no_more_imports_run_than_slots(self, lineage, rounds):
         """Of two managers and one slot, at each moment one has it."""
         for number in range(rounds // 5):
             want(lineage, f'image{number}')
             first, second = together(
-                lambda: lineage.import_runs.next_base('me', 30, 1),
-                lambda: lineage.import_runs.next_base('other', 30, 1),
+                lambda: lineage.next_base('me', 30, 1),
+                lambda: lineage.next_base('other', 30, 1),
             )
-            (running,) = lineage.image_imports.page([ImportState.RUNNING])
+            (running,) = lineage.bases([BaseState.RUNNING])
             assert [first, second].count(None) == 1
             assert running in (first, second)
-            lineage.import_runs.refuse_base(running, 'why')
+            lineage.refuse_base(running, 'why')
 
     def test_a_late_import_is_taken_over_once(self, lineage, rounds):
         want(lineage)
         for number in range(rounds // 10):
-            late = lineage.import_runs.next_base('late', EXPIRED, 1, ())
+            late = lineage.next_base('late', EXPIRED, 1, ())
             assert late.fence == 2 * number + 1
             taken = together(
-                *[
-                    lambda: lineage.import_runs.next_base(
-                        'me', 2, 1, shut_out=()
-                    )
-                ]
-                * 8
+                *[lambda: lineage.next_base('me', 2, 1, shut_out=())] * 8
             )
             (mine,) = [one for one in taken if one is not None]
             assert mine.fence == late.fence + 1
-            lineage.import_runs.base_progress(mine, 0, 0, EXPIRED)
+            lineage.base_progress(mine, 0, 0, EXPIRED)
 
     def test_a_base_that_is_dropped_has_no_child(
         self, lineage, reserve, rounds
@@ -342,15 +309,15 @@ class TestRace(Claims):
                 lambda parent=parent, number=number: reserve(
                     name=f'disk{number}', of=parent
                 ),
-                lambda base=base: lineage.base_images.drop_base(base, 'why'),
+                lambda base=base: lineage.drop_base(base, 'why'),
             )
             ends.add(type(child))
             if isinstance(child, Clone):
                 assert isinstance(dropped, errors.ParentHasChildren)
-                assert lineage.base_images.parent_of_base(base) == parent
+                assert lineage.parent_of_base(base) == parent
             else:
                 assert isinstance(child, errors.ParentReleased)
-                assert dropped.state is ImportState.DROPPED
+                assert dropped.state is BaseState.DROPPED
                 assert dropped.clone.state is State.DELETING
         assert ends <= {Clone, errors.ParentReleased}
 
@@ -359,12 +326,12 @@ class TestRace(Claims):
             base = run(lineage, f'image{number}')
             image = reserve_image(lineage, base)
             made, dropped = together(
-                lambda base=base, image=image: lineage.base_images.base_made(
+                lambda base=base, image=image: lineage.base_made(
                     base, image, 'id', 1
                 ),
-                lambda base=base: lineage.base_images.drop_base(base, 'why'),
+                lambda base=base: lineage.drop_base(base, 'why'),
             )
-            assert dropped.state is ImportState.DROPPED
+            assert dropped.state is BaseState.DROPPED
             if isinstance(made, Base):
                 assert dropped.clone.state is State.DELETING
             else:
@@ -375,22 +342,20 @@ class TestRace(Claims):
         for number in range(rounds // 5):
             base = make(lineage, f'image{number}')
             dropped, deleting = together(
-                lambda base=base: lineage.base_images.drop_base(base, 'why'),
-                lambda base=base: lineage.clones.transition(
-                    base.clone, State.DELETING
-                ),
+                lambda base=base: lineage.drop_base(base, 'why'),
+                lambda base=base: lineage.move(base.clone, State.DELETING),
             )
-            assert dropped.state is ImportState.DROPPED
+            assert dropped.state is BaseState.DROPPED
             assert isinstance(deleting, Clone | errors.RowMoved)
-            now = lineage.image_imports.base(base.uuid)
-            assert now.state is ImportState.DROPPED
+            now = lineage.base(base.uuid)
+            assert now.state is BaseState.DROPPED
             assert now.clone.state is State.DELETING
 
     def test_a_duty_is_taken_by_one(self, lineage, engine, rounds):
-        due = sa.update(schema.duties).values(due_at=clock.utc_now())
+        due = sa.update(tables.duties).values(due_at=clock.utc_now())
         for _ in range(rounds // 10):
             outcomes = together(
-                *[lambda: lineage.duties.take_duty('reconciler', 'me', 60)] * 8
+                *[lambda: lineage.take_duty('survey', 'me', 60)] * 8
             )
             assert sorted(outcomes) == [False] * 7 + [True]
             with engine.begin() as connection:
@@ -399,11 +364,11 @@ class TestRace(Claims):
     def test_a_releaser_waits_for_a_child_being_taken(
         self, lineage, engine, parent
     ):
-        values = reservations.values(REQUEST, parent, CloneFormat.V2, 'me', 30)
+        values = reservation.values(REQUEST, parent, CloneFormat.V2, 'me', 30)
         with futures.ThreadPoolExecutor(1) as pool:
             with engine.begin() as connection:
-                connection.execute(reservations.STATEMENT, values)
-                release = pool.submit(lineage.parent_release.releasing, parent)
+                connection.execute(reservation.STATEMENT, values)
+                release = pool.submit(lineage.releasing, parent)
                 still_waits(release)
             with pytest.raises(errors.ParentHasChildren):
                 release.result(20)
@@ -412,9 +377,9 @@ class TestRace(Claims):
     def test_a_child_waits_for_its_parents_releaser(
         self, engine, reserve, parent, committed
     ):
-        clause = schema.parents.c.id == parent.id
-        look = sa.select(schema.parents).where(clause).with_for_update()
-        change = sa.update(schema.parents).where(clause)
+        clause = tables.parents.c.id == parent.id
+        look = sa.select(tables.parents).where(clause).with_for_update()
+        change = sa.update(tables.parents).where(clause)
         with futures.ThreadPoolExecutor(1) as pool:
             with engine.connect() as connection:
                 connection.execute(look)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from rbdcloner import errors
-from rbdcloner.db import schema
+from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Clone
 from rbdcloner.model import CloneFormat
@@ -45,7 +45,7 @@ class TestReserveImage(Claims):
         self, lineage, ready, clone_format, protector
     ):
         disk = ready()
-        clone = lineage.reservations.reserve_image(
+        clone = lineage.reserve_image(
             disk, 'image', 'images', clone_format, 'me', 30
         )
         assert clone.kind is Kind.IMAGE
@@ -58,7 +58,7 @@ class TestReserveImage(Claims):
         assert (clone.state, clone.attached) == (State.RESERVED, True)
         assert (clone.owner, clone.fence) == ('me', 1)
         assert clone.lease_expires_at > clone.created_at
-        assert clone == lineage.clones.find(FSID, 'images', '', 'image')
+        assert clone == lineage.find(FSID, 'images', '', 'image')
         edge = clone.parent
         assert edge.snapshot.image == disk.image
         assert edge.snapshot.name == f'rbdcloner-{clone.uuid}'
@@ -71,32 +71,32 @@ class TestReserveImage(Claims):
     def test_a_taken_name_leaves_no_edge(self, lineage, ready, image_of):
         disk = ready()
         image_of(disk)
-        known = lineage.parents.page()
+        known = lineage.parents()
         with pytest.raises(errors.DiskExists):
             image_of(disk)
-        assert lineage.parents.page() == known
+        assert lineage.parents() == known
 
     def test_a_disk_that_is_not_ready_gets_no_image(
         self, lineage, ready, image_of
     ):
         disk = ready()
-        lineage.clones.transition(disk, State.DELETING)
+        lineage.move(disk, State.DELETING)
         with pytest.raises(errors.RowMoved):
             image_of(disk)
-        assert len(lineage.parents.page()) == 1
+        assert len(lineage.parents()) == 1
 
     def test_a_ready_disk_that_was_held_meanwhile_gets_one(
         self, lineage, ready, image_of
     ):
         disk = ready()
-        lineage.leases.hold(disk, 'other', 30)
+        lineage.hold(disk, 'other', 30)
         assert image_of(disk).parent.snapshot.image == disk.image
 
 
 class TestRestore(Claims):
     def test_a_retired_row_has_its_name_again(self, lineage, ready):
         retired = retire(lineage, ready())
-        lineage.clones.transition(retired, State.RESTORING)
+        lineage.move(retired, State.RESTORING)
         assert found(lineage).state is State.RESTORING
         with pytest.raises(errors.DiskExists):
             ready()
@@ -105,77 +105,63 @@ class TestRestore(Claims):
         retired = retire(lineage, ready())
         ready()
         with pytest.raises(errors.DiskExists):
-            lineage.clones.transition(retired, State.RESTORING)
-        assert retired in lineage.clones.page(Filters())
+            lineage.move(retired, State.RESTORING)
+        assert retired in lineage.page(Filters())
 
 
 class TestAdoptImage(Claims):
     def test_an_adopted_image_is_being_deleted(self, lineage, engine):
-        clone = lineage.reservations.adopt_image(
-            GLANCE_IMAGE, 'g', GIB, CloneFormat.V1
-        )
+        clone = lineage.adopt_image(GLANCE_IMAGE, 'g', GIB, CloneFormat.V1)
         assert clone.kind is Kind.ADOPTED
         assert clone.image == GLANCE_IMAGE
         assert clone.glance_image_id == 'g'
         assert (clone.size_bytes, clone.clone_format) == (GIB, CloneFormat.V1)
         assert (clone.parent, clone.attached) == (None, False)
         assert (clone.state, clone.lease_expires_at) == ('deleting', None)
-        assert count(engine, schema.clones.c.live == 1) == 1
-        assert lineage.clones.find_by_image(GLANCE_IMAGE) == clone
-        assert lineage.pending.abandoned(0, 10) == [clone]
+        assert count(engine, tables.clones.c.live == 1) == 1
+        assert lineage.find_by_image(GLANCE_IMAGE) == clone
+        assert lineage.abandoned(0, 10) == [clone]
 
     def test_adopting_again_returns_the_row_as_it_is(self, lineage):
-        first = lineage.reservations.adopt_image(
-            GLANCE_IMAGE, 'g', GIB, CloneFormat.V2
-        )
-        again = lineage.reservations.adopt_image(
-            GLANCE_IMAGE, 'g', GIB, CloneFormat.V2
-        )
+        first = lineage.adopt_image(GLANCE_IMAGE, 'g', GIB, CloneFormat.V2)
+        again = lineage.adopt_image(GLANCE_IMAGE, 'g', GIB, CloneFormat.V2)
         assert again == first
-        retired = lineage.clones.transition(first, State.RETIRED)
-        again = lineage.reservations.adopt_image(
-            GLANCE_IMAGE, 'g', GIB, CloneFormat.V2
-        )
+        retired = lineage.move(first, State.RETIRED)
+        again = lineage.adopt_image(GLANCE_IMAGE, 'g', GIB, CloneFormat.V2)
         assert again == retired
-        ended = lineage.clones.transition(retired, State.DELETED)
-        again = lineage.reservations.adopt_image(
-            GLANCE_IMAGE, 'g', GIB, CloneFormat.V2
-        )
+        ended = lineage.move(retired, State.DELETED)
+        again = lineage.adopt_image(GLANCE_IMAGE, 'g', GIB, CloneFormat.V2)
         assert again == ended
 
     def test_an_image_that_we_made_is_not_adopted(
         self, lineage, ready, image_of
     ):
         image = image_of(ready())
-        adopted = lineage.reservations.adopt_image(
-            image.image, 'g', GIB, CloneFormat.V2
-        )
-        assert adopted == lineage.clones.find_by_image(image.image)
+        adopted = lineage.adopt_image(image.image, 'g', GIB, CloneFormat.V2)
+        assert adopted == lineage.find_by_image(image.image)
         assert adopted.kind is Kind.IMAGE
 
     def test_an_image_without_an_id_is_not_adopted(self, lineage, engine):
         nobody = dataclasses.replace(GLANCE_IMAGE, id='')
         with pytest.raises(ValueError, match='no id'):
-            lineage.reservations.adopt_image(nobody, 'g', GIB, CloneFormat.V2)
+            lineage.adopt_image(nobody, 'g', GIB, CloneFormat.V2)
         assert count(engine) == 0
 
     @pytest.mark.parametrize('taken', [False, True])
     def test_a_trashed_image_is_retired(self, lineage, reserve, taken):
         other = reserve(name='an-image', pool='images') if taken else None
-        clone = lineage.reservations.adopt_image(
+        clone = lineage.adopt_image(
             GLANCE_IMAGE, 'g', GIB, CloneFormat.V2, trashed=True
         )
         assert clone.state is State.RETIRED
-        assert lineage.clones.find_by_image(GLANCE_IMAGE) == clone
-        named = lineage.clones.find(FSID, 'images', '', 'an-image')
+        assert lineage.find_by_image(GLANCE_IMAGE) == clone
+        named = lineage.find(FSID, 'images', '', 'an-image')
         assert named == (other or clone)
 
     def test_a_name_of_another_row_is_not_taken(self, lineage, reserve):
         reserve(name='an-image', pool='images')
         with pytest.raises(errors.DiskExists):
-            lineage.reservations.adopt_image(
-                GLANCE_IMAGE, 'g', GIB, CloneFormat.V2
-            )
+            lineage.adopt_image(GLANCE_IMAGE, 'g', GIB, CloneFormat.V2)
 
 
 class TestTree(Claims):
@@ -186,50 +172,45 @@ class TestTree(Claims):
     def test_a_row_is_found_by_its_image_alone(self, lineage, ready, changes):
         disk = ready()
         renamed = dataclasses.replace(disk.image, name='other')
-        assert lineage.clones.find_by_image(renamed) == disk
+        assert lineage.find_by_image(renamed) == disk
         other = dataclasses.replace(disk.image, **changes)
-        assert lineage.clones.find_by_image(other) is None
+        assert lineage.find_by_image(other) is None
 
     def test_a_final_row_is_nobodys_image(self, lineage, ready):
         retired = retire(lineage, ready())
-        assert lineage.clones.find_by_image(retired.image) == retired
-        ended = lineage.clones.transition(retired, State.DELETED)
-        assert lineage.clones.find_by_image(ended.image) is None
+        assert lineage.find_by_image(retired.image) == retired
+        ended = lineage.move(retired, State.DELETED)
+        assert lineage.find_by_image(ended.image) is None
 
     def test_a_chain_goes_up_to_what_is_nobodys_row(
         self, lineage, ready, image_of
     ):
         disk = ready()
         image = image_of(disk)
-        snap = lineage.snapshots.snapshots_of(image.image)[0]
+        snap = lineage.snapshots_of(image.image)[0]
         second = ready('second', of=snap)
         edge = image_of(second, 'another').parent
-        rows = [
-            lineage.clones.find_by_image(c.image)
-            for c in (second, image, disk)
-        ]
-        assert lineage.clones.chain(edge) == rows
-        assert lineage.clones.chain(snap) == rows[1:]
-        assert lineage.clones.chain(disk.parent) == []
+        rows = [lineage.find_by_image(c.image) for c in (second, image, disk)]
+        assert lineage.chain(edge) == rows
+        assert lineage.chain(snap) == rows[1:]
+        assert lineage.chain(disk.parent) == []
         retire(lineage, image)
-        assert [row.id for row in lineage.clones.chain(edge)] == [
-            r.id for r in rows
-        ]
-        lineage.clones.detach(image)
-        assert len(lineage.clones.chain(edge)) == 2
+        assert [row.id for row in lineage.chain(edge)] == [r.id for r in rows]
+        lineage.detach(image)
+        assert len(lineage.chain(edge)) == 2
 
     def test_a_chain_ends(self, lineage, engine, ready, image_of):
         disk = ready()
         image = image_of(disk)
-        snap = lineage.snapshots.snapshots_of(image.image)[0]
+        snap = lineage.snapshots_of(image.image)[0]
         put(engine, disk, parent_id=snap.id)
-        assert len(lineage.clones.chain(snap)) == 64
+        assert len(lineage.chain(snap)) == 64
 
     def test_a_detached_child_keeps_all_but_its_need(
         self, lineage, ready, parent
     ):
-        disk = lineage.leases.hold(ready(), 'me', 30)
-        detached = lineage.clones.detach(disk)
+        disk = lineage.hold(ready(), 'me', 30)
+        detached = lineage.detach(disk)
         assert detached == found(lineage)
         assert (
             dataclasses.replace(
@@ -237,26 +218,23 @@ class TestTree(Claims):
             )
             == disk
         )
-        assert lineage.clones.detach(disk) == detached
-        assert (
-            lineage.parent_release.releasing(parent).state
-            is ParentState.RELEASING
-        )
+        assert lineage.detach(disk) == detached
+        assert lineage.releasing(parent).state is ParentState.RELEASING
 
     def test_only_attached_children_are_children(
         self, lineage, reserve, ready, parent
     ):
-        assert not lineage.clones.has_children(parent)
+        assert not lineage.has_children(parent)
         one, other = reserve(name='one'), ready('other')
-        assert lineage.clones.has_children(parent)
+        assert lineage.has_children(parent)
         finish(lineage, one)
-        assert lineage.clones.has_children(parent)
+        assert lineage.has_children(parent)
         retired = retire(lineage, other)
-        assert lineage.clones.has_children(parent)
+        assert lineage.has_children(parent)
         with pytest.raises(errors.ParentHasChildren, match='other'):
-            lineage.parent_release.releasing(parent)
-        lineage.clones.detach(retired)
-        assert not lineage.clones.has_children(parent)
+            lineage.releasing(parent)
+        lineage.detach(retired)
+        assert not lineage.has_children(parent)
 
 
 class TestReapable(Claims):
@@ -265,96 +243,82 @@ class TestReapable(Claims):
     ):
         disk = ready()
         image = image_of(disk)
-        snap = lineage.snapshots.snapshots_of(image.image)[0]
+        snap = lineage.snapshots_of(image.image)[0]
         child = ready('child', of=snap)
-        assert lineage.pending.reapable(10) == lineage.pending.waiting() == []
+        assert lineage.reapable(10) == lineage.waiting() == []
         retired = retire(lineage, disk)
-        assert (lineage.pending.reapable(10), lineage.pending.waiting()) == (
-            [],
-            [retired],
-        )
+        assert (lineage.reapable(10), lineage.waiting()) == ([], [retired])
         middle = retire(lineage, image)
-        assert lineage.pending.waiting() == [retired, _now(lineage, middle)]
-        assert lineage.pending.waiting(retired.id, 1) == [
-            _now(lineage, middle)
-        ]
+        assert lineage.waiting() == [retired, _now(lineage, middle)]
+        assert lineage.waiting(retired.id, 1) == [_now(lineage, middle)]
         leaf = retire(lineage, child)
-        assert lineage.pending.reapable(10) == [_now(lineage, leaf)]
-        lineage.clones.transition(leaf, State.DELETED)
-        assert lineage.pending.reapable(10) == [_now(lineage, middle)]
-        lineage.clones.transition(middle, State.DELETED)
-        assert lineage.pending.reapable(10) == [retired]
-        assert lineage.pending.waiting() == []
+        assert lineage.reapable(10) == [_now(lineage, leaf)]
+        lineage.move(leaf, State.DELETED)
+        assert lineage.reapable(10) == [_now(lineage, middle)]
+        lineage.move(middle, State.DELETED)
+        assert lineage.reapable(10) == [retired]
+        assert lineage.waiting() == []
 
     def test_an_image_with_a_flattened_child_is_reapable(
         self, lineage, reserve
     ):
-        clone = lineage.reservations.adopt_image(
+        clone = lineage.adopt_image(
             GLANCE_IMAGE, 'g', GIB, CloneFormat.V2, trashed=True
         )
         child = reserve()
-        assert (lineage.pending.reapable(1), lineage.pending.waiting()) == (
-            [],
-            [clone],
-        )
-        lineage.clones.detach(child)
-        assert (lineage.pending.reapable(1), lineage.pending.waiting()) == (
-            [clone],
-            [],
-        )
+        assert (lineage.reapable(1), lineage.waiting()) == ([], [clone])
+        lineage.detach(child)
+        assert (lineage.reapable(1), lineage.waiting()) == ([clone], [])
 
     def test_a_child_of_any_snapshot_keeps_its_image(
         self, lineage, reserve, parent
     ):
-        second = lineage.parents.adopt(
+        second = lineage.adopt(
             seen(GLANCE_IMAGE, 'second', 9), 'g', Protector.NOBODY
         )
-        clone = lineage.reservations.adopt_image(
+        clone = lineage.adopt_image(
             GLANCE_IMAGE, 'g', GIB, CloneFormat.V2, trashed=True
         )
         finish(lineage, reserve())
         child = reserve(name='child', of=second)
-        assert lineage.pending.reapable(1) == []
+        assert lineage.reapable(1) == []
         finish(lineage, child)
-        assert lineage.pending.reapable(1) == [clone]
+        assert lineage.reapable(1) == [clone]
 
     def test_what_is_held_or_pauses_is_not_reapable(self, lineage, ready):
         retired = retire(lineage, ready())
-        held = lineage.leases.hold(retired, 'me', 30)
-        assert lineage.pending.reapable(10) == []
-        lineage.leases.let_go(held, 'why')
-        assert lineage.pending.reapable(10) == []
+        held = lineage.hold(retired, 'me', 30)
+        assert lineage.reapable(10) == []
+        lineage.let_go(held, 'why')
+        assert lineage.reapable(10) == []
         time.sleep(1.1)
-        assert lineage.pending.reapable(10) == [found(lineage)]
-        lineage.leases.hold(held, 'me', EXPIRED)
-        assert lineage.pending.reapable(10) == [found(lineage)]
+        assert lineage.reapable(10) == [found(lineage)]
+        lineage.hold(held, 'me', EXPIRED)
+        assert lineage.reapable(10) == [found(lineage)]
 
     def test_the_longest_untouched_come_first(self, lineage, ready):
         first = retire(lineage, ready('first'))
         second = retire(lineage, ready('second'))
         time.sleep(0.01)
-        lineage.leases.hold(first, 'me', EXPIRED)
-        assert [c.id for c in lineage.pending.reapable(10)] == [
-            second.id,
-            first.id,
-        ]
-        assert lineage.pending.reapable(1) == [second]
+        lineage.hold(first, 'me', EXPIRED)
+        assert [c.id for c in lineage.reapable(10)] == [second.id, first.id]
+        assert lineage.reapable(1) == [second]
 
     def test_the_bytes_of_a_retired_image_are_noted(self, lineage, ready):
         disk = ready()
-        lineage.clones.note_held_bytes(disk, 5)
+        lineage.note_held_bytes(disk, 5)
         assert found(lineage).held_bytes is None
         retired = retire(lineage, disk)
-        lineage.clones.note_held_bytes(retired, 5)
+        lineage.note_held_bytes(retired, 5)
         noted = dataclasses.replace(retired, held_bytes=5)
-        assert lineage.clones.page(Filters(states=[State.RETIRED])) == [noted]
+        assert lineage.page(Filters(states=[State.RETIRED])) == [noted]
 
     def test_a_retired_row_is_not_abandoned(self, lineage, ready):
         retire(lineage, ready())
-        assert lineage.pending.abandoned(0, 10) == []
+        assert lineage.abandoned(0, 10) == []
 
 
 def _now(lineage: Lineage, clone: Clone) -> Clone:
     """Return what the row of *clone* says; its edge was made meanwhile."""
-    (now,) = lineage.clones.page(Filters(uuid=clone.uuid))
+    (now,) = lineage.page(Filters(uuid=clone.uuid))
     return now

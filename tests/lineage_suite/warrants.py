@@ -16,32 +16,26 @@ DISK = Image(FSID, 'vms', '', 'a_disk')
 
 class TestWarrant(Claims):
     def test_a_row_that_nobody_orders_away_has_none(self, lineage, ready):
-        assert lineage.warrants.warrant_of(ready()) is None
+        assert lineage.warrant_of(ready()) is None
 
     def test_a_deletion_is_ordered_by_its_call(self, lineage, ready):
         ready()
-        begun = lineage.deletion.begin_deletion(
-            'a-call', DISK, Kind.DISK, 'me', 30
-        )
-        warrant = lineage.warrants.warrant_of(begun)
+        begun = lineage.begin_deletion('a-call', DISK, Kind.DISK, 'me', 30)
+        warrant = lineage.warrant_of(begun)
         assert (warrant.order, warrant.request) == (Order.CALLER, 'a-call')
 
     def test_an_undoing_is_ordered_by_its_reason(self, lineage, reserve):
-        undoing = lineage.clones.transition(
-            reserve(), State.UNDOING, reason='a reason'
-        )
-        warrant = lineage.warrants.warrant_of(undoing)
+        undoing = lineage.move(reserve(), State.UNDOING, reason='a reason')
+        warrant = lineage.warrant_of(undoing)
         assert warrant == Warrant(Order.UNDO, 'a reason')
 
     def test_the_last_order_counts(self, lineage, reserve):
-        undoing = lineage.clones.transition(reserve(), State.UNDOING)
-        retired = lineage.clones.transition(undoing, State.RETIRED)
-        restoring = lineage.clones.transition(retired, State.RESTORING)
+        undoing = lineage.move(reserve(), State.UNDOING)
+        retired = lineage.move(undoing, State.RETIRED)
+        restoring = lineage.move(retired, State.RESTORING)
         last = Warrant(Order.OPERATOR, 'x' * 2000)
-        deleting = lineage.clones.transition(
-            restoring, State.DELETING, warrant=last
-        )
-        warrant = lineage.warrants.warrant_of(deleting)
+        deleting = lineage.move(restoring, State.DELETING, warrant=last)
+        warrant = lineage.warrant_of(deleting)
         assert warrant.order is Order.OPERATOR
         assert last.evidence.startswith(warrant.evidence)
 
@@ -50,35 +44,31 @@ class TestDoubt(Claims):
     @pytest.fixture
     def doubtful(self, lineage, reserve):
         def call(delay_s):
-            undoing = lineage.clones.transition(
-                reserve(), State.UNDOING, image_id='an-id'
-            )
-            return lineage.clones.transition(
-                undoing, State.RETIRED, retry_after_s=delay_s
-            )
+            undoing = lineage.move(reserve(), State.UNDOING, image_id='an-id')
+            return lineage.move(undoing, State.RETIRED, retry_after_s=delay_s)
 
         return call
 
     def test_an_image_in_doubt_waits_for_its_time(self, lineage, doubtful):
         retired = doubtful(3600)
         assert retired.retry_at > retired.updated_at
-        assert lineage.pending.reapable(10) == []
-        assert not lineage.pending.is_reapable(retired)
+        assert lineage.reapable(10) == []
+        assert not lineage.is_reapable(retired)
 
     def test_an_image_in_doubt_goes_after_its_time(self, lineage, doubtful):
         retired = doubtful(-1)
-        assert lineage.pending.reapable(10) == [retired]
-        assert lineage.pending.is_reapable(retired)
+        assert lineage.reapable(10) == [retired]
+        assert lineage.is_reapable(retired)
 
     def test_a_creation_knows_of_the_deletions_before_it(
         self, lineage, reserve
     ):
-        before = lineage.deletions.note_deletion('before', DISK)
+        before = lineage.note_deletion('before', DISK)
         made = reserve()
-        lineage.deletions.note_deletion('after', DISK)
-        assert lineage.deletions.known_deletion(made) == before
+        lineage.note_deletion('after', DISK)
+        assert lineage.known_deletion(made) == before
 
     def test_a_creation_without_deletions_knows_of_none(
         self, lineage, reserve
     ):
-        assert lineage.deletions.known_deletion(reserve()) == 0
+        assert lineage.known_deletion(reserve()) == 0

@@ -4,11 +4,11 @@
 import pytest
 import sqlalchemy as sa
 
-from devel.stack import database
-from devel.stack import shared
-from rbdcloner.db import schema
-from rbdcloner.db.core import engine as db_engine
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import engine as db_engine
+from rbdcloner.db import migration
+from rbdcloner.db import tables
+from tests.stack import database
+from tests.stack import shared
 
 
 @pytest.fixture(scope='session', params=sorted(database.ENGINES))
@@ -25,7 +25,7 @@ def url(server):
 @pytest.fixture(scope='session')
 def migrated(server):
     engine = db_engine.connect(server.create())
-    upgrade.upgrade(engine)
+    migration.upgrade(engine)
     yield engine
     engine.dispose()
 
@@ -33,7 +33,7 @@ def migrated(server):
 @pytest.fixture
 def engine(migrated):
     with migrated.begin() as connection:
-        for table in reversed(schema.Base.metadata.sorted_tables):
+        for table in reversed(tables.Base.metadata.sorted_tables):
             connection.execute(sa.delete(table))
     return migrated
 

@@ -9,14 +9,14 @@ from oslo_db import exception
 import pytest
 import sqlalchemy as sa
 
-from devel.stack import shared
 from rbdcloner import errors
-from rbdcloner.db import schema
-from rbdcloner.db.core import engine as db_engine
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import engine as db_engine
+from rbdcloner.db import migration
+from rbdcloner.db import tables
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Protector
 from tests.lineage_suite.claims import FACTS
+from tests.stack import shared
 
 SOON_S = 12
 
@@ -34,9 +34,9 @@ def refusal(url, **changes):
     lineage = Lineage(engine)
     messages = set()
     for call in (
-        lineage.parents.page,
-        lambda: lineage.parents.adopt(FACTS, 'glance-image', Protector.NOBODY),
-        lambda: upgrade.current(engine),
+        lineage.parents,
+        lambda: lineage.adopt(FACTS, 'glance-image', Protector.NOBODY),
+        lambda: migration.current(engine),
     ):
         began = time.monotonic()
         with pytest.raises(errors.DatabaseUnavailable) as caught:
@@ -95,9 +95,9 @@ def test_every_wait_has_an_end(url):
 
 def test_who_stops_in_a_transaction_keeps_nobody_waiting(url):
     engine = db_engine.connect(url)
-    upgrade.upgrade(engine)
-    parent = Lineage(engine).parents.adopt(FACTS, 'g', Protector.NOBODY)
-    mine = sa.update(schema.parents).where(schema.parents.c.id == parent.id)
+    migration.upgrade(engine)
+    parent = Lineage(engine).adopt(FACTS, 'g', Protector.NOBODY)
+    mine = sa.update(tables.parents).where(tables.parents.c.id == parent.id)
     with engine.connect() as stopped:
         stopped.execute(mine.values(glance_image_id='mine'))
         began = time.monotonic()
@@ -153,30 +153,27 @@ def test_waiting_for_a_connection_ends(url):
         engine.connect(),
         pytest.raises(errors.DatabaseUnavailable, match='no connection'),
     ):
-        Lineage(engine).parents.page()
+        Lineage(engine).parents()
     engine.dispose()
 
 
 def test_a_connection_that_the_server_closed_is_replaced(url):
     engine = db_engine.connect(url)
-    upgrade.upgrade(engine)
+    migration.upgrade(engine)
     lineage = Lineage(engine)
-    lineage.parents.page()
+    lineage.parents()
     _close_all(url)
-    assert (
-        lineage.parents.adopt(FACTS, 'g', Protector.NOBODY)
-        in lineage.parents.page()
-    )
+    assert lineage.adopt(FACTS, 'g', Protector.NOBODY) in lineage.parents()
     engine.dispose()
 
 
 def test_each_statement_sees_what_was_committed(url):
     engine = db_engine.connect(url)
-    upgrade.upgrade(engine)
+    migration.upgrade(engine)
     with engine.connect() as connection:
         look = sa.text('SELECT count(*) FROM parents')
         assert connection.scalar(look) == 0
-        Lineage(engine).parents.adopt(FACTS, 'g', Protector.NOBODY)
+        Lineage(engine).adopt(FACTS, 'g', Protector.NOBODY)
         assert connection.scalar(look) == 1
     engine.dispose()
 

@@ -4,13 +4,13 @@
 import pytest
 import sqlalchemy as sa
 
-from devel.stack import database
-from devel.stack import ports
-from devel.stack import process
 from rbdcloner import errors
-from rbdcloner.db.core import engine as db_engine
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import engine as db_engine
+from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
+from tests.stack import database
+from tests.stack import ports
+from tests.stack import process
 
 
 class GaleraNode(database.MariaDB):
@@ -56,14 +56,14 @@ def test_sessions_wait_for_what_other_nodes_committed_if_told_to(node):
 def test_a_node_that_is_not_ready_is_named_and_then_back(node):
     url = node.create()
     engine = db_engine.connect(url)
-    upgrade.upgrade(engine)
+    migration.upgrade(engine)
     lineage = Lineage(engine)
     administrator = sa.create_engine(url, isolation_level='AUTOCOMMIT')
     with administrator.connect() as connection:
         connection.execute(sa.text('SET GLOBAL wsrep_reject_queries = ALL'))
         with pytest.raises(errors.DatabaseUnavailable, match='Galera node'):
-            lineage.parents.page()
+            lineage.parents()
         connection.execute(sa.text('SET GLOBAL wsrep_reject_queries = NONE'))
-        assert lineage.parents.page() == []
+        assert lineage.parents() == []
     for each in (engine, administrator):
         each.dispose()

@@ -10,16 +10,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from devel.stack import shared
 from rbdcloner import errors
-from rbdcloner.db.core import engine as db_engine
-from rbdcloner.db.core import upgrade
-from rbdcloner.db.core.transaction import Database
-from rbdcloner.db.core.transaction import Section
-from rbdcloner.db.core.transaction import reads
-from rbdcloner.db.core.transaction import writes
+from rbdcloner.db import engine as db_engine
+from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.db.schema import duties
+from rbdcloner.db.tables import duties
+from rbdcloner.db.transaction import Database
+from rbdcloner.db.transaction import reads
+from rbdcloner.db.transaction import writes
+from tests.stack import shared
 
 
 @pytest.fixture(scope='session', params=['mariadb', 'postgresql'])
@@ -28,7 +27,7 @@ def server(request):
     return shared().databases[request.param]
 
 
-class Crossing(Section):
+class Crossing(Database):
     """Locks two rows, in the order that is asked."""
 
     met = threading.Barrier(2)
@@ -49,10 +48,10 @@ class Crossing(Section):
 
 def test_a_deadlock_in_a_savepoint_is_tried_again(url):
     engine = db_engine.connect(url)
-    upgrade.upgrade(engine)
+    migration.upgrade(engine)
     for name in 'ab':
-        assert Lineage(engine).duties.take_duty(name, 'me', 60)
-    crossing = Crossing(Database(engine))
+        assert Lineage(engine).take_duty(name, 'me', 60)
+    crossing = Crossing(engine)
     tries = [], []
     with futures.ThreadPoolExecutor(2) as pool:
         one = pool.submit(crossing.lock, tries[0], 'a', 'b')
@@ -63,11 +62,11 @@ def test_a_deadlock_in_a_savepoint_is_tried_again(url):
     engine.dispose()
 
 
-class Losing(Section):
+class Losing(Database):
     """Loses its connection in the middle, or in the COMMIT."""
 
     def __init__(self, engine, times):
-        super().__init__(Database(engine))
+        super().__init__(engine)
         self._times = times
         self.written = 0
 
@@ -87,7 +86,7 @@ class Losing(Section):
 
     def lose_commits(self):
         event.listen(
-            self.database.writer,
+            self.writer,
             'commit',
             lambda connection: connection.connection.driver_connection.close(),
         )
@@ -115,7 +114,7 @@ class Losing(Section):
 @pytest.fixture
 def losing(url):
     engine = db_engine.connect(url)
-    upgrade.upgrade(engine)
+    migration.upgrade(engine)
     yield functools.partial(Losing, engine)
     engine.dispose()
 

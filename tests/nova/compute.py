@@ -19,9 +19,8 @@ from nova import context as nova_context
 import nova.conf
 from nova.virt.libvirt import imagebackend as novas
 
-from devel.stack import manager
 from rbdcloner import rpcapi
-from rbdcloner.nova import client
+from rbdcloner.nova import asking
 from rbdcloner.nova import driver
 from rbdcloner.nova import imagebackend
 from rbdcloner.nova.driver import delete_disks as delete_disks
@@ -29,6 +28,7 @@ from tests.functional import service
 from tests.functional.service import MIB
 from tests.functional.service import PROJECT
 from tests.nova import EVENTLET
+from tests.stack import manager
 
 #: No write where Glance's images are.
 CAPS = 'profile rbd pool=vms, profile rbd-read-only pool=images'
@@ -96,7 +96,7 @@ class ComputeTest(service.ServiceTest):
         self.context = nova_context.RequestContext(
             'user', PROJECT, is_admin=True, auth_token='none is looked at'
         )
-        client._service_of.cache_clear()
+        asking._service_of.cache_clear()
         self.instance = Instance()
 
     def settings(self) -> Settings:

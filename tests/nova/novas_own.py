@@ -15,7 +15,7 @@ import unittest
 import fixtures
 from nova.storage import rbd_utils as novas_rbd_utils
 
-from rbdcloner.nova import client
+from rbdcloner.nova import asking
 from rbdcloner.nova import imagebackend
 from rbdcloner.nova import rbd_utils
 
@@ -51,15 +51,15 @@ def run(case: type[unittest.TestCase], name: str) -> str:
     """Run one; why it fails, or nothing."""
     result = unittest.TestResult()
     stand_ins = {
-        'rbdcloner.nova.client.Service.is_there': lambda self: False,
+        'rbdcloner.nova.asking.Service.is_there': lambda self: False,
         # Their instances have no project, and there is no Ceph.
-        'rbdcloner.nova.client.Disk.owner': {},
+        'rbdcloner.nova.asking.Disk.owner': {},
         'rbdcloner.nova.rbd_utils.RBDDriver.note_unadopted': (
             lambda self, *facts: None
         ),
     }
     # Each of their tests clears what was set before.
-    client.CONF.set_override('mode', 'prefer', 'rbdcloner')
+    asking.CONF.set_override('mode', 'prefer', 'rbdcloner')
     with contextlib.ExitStack() as patched:
         for path, stand_in in stand_ins.items():
             patched.enter_context(fixtures.MonkeyPatch(path, stand_in))

@@ -14,7 +14,7 @@ from typing import Any
 import uuid
 
 from rbdcloner.nova import imagebackend
-from rbdcloner.nova import upload
+from rbdcloner.nova import writing
 from tests.functional.service import MIB
 from tests.nova import compute
 from tests.nova import is_green
@@ -32,7 +32,7 @@ def die(told: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     # That is what the process dies in.
-    upload._finish = finish
+    writing._finish = finish
     imagebackend.Rbd(instance, 'disk.config').import_file(
         instance, told['path'], 'disk.config'
     )
@@ -47,7 +47,7 @@ def boot(told: dict[str, Any]) -> None:
     ticks: list[float] = []
     spans: list[tuple[float, float]] = []
     done = threading.Event()
-    write = upload._write
+    write = writing._write
 
     def timed(*given: Any) -> None:
         begun = time.monotonic()
@@ -55,7 +55,7 @@ def boot(told: dict[str, Any]) -> None:
         spans.append((begun, time.monotonic()))
 
     # From outside nobody sees when it begins and ends.
-    upload._write = timed
+    writing._write = timed
 
     def tick() -> None:
         while not done.is_set():

@@ -8,7 +8,7 @@ from nova import exception
 import testtools
 
 from rbdcloner import errors
-from rbdcloner.nova import exceptions
+from rbdcloner.nova import answers
 
 
 def _error(kind: type[errors.Error]) -> errors.Error:
@@ -24,7 +24,7 @@ TABLE: dict[type[errors.Error], type[exception.NovaException]] = {
     errors.ImageNotFound: exception.ImageNotFound,
     errors.ImageNotActive: exception.ImageNotActive,
     errors.ImageForbidden: exception.ImageNotAuthorized,
-    errors.ImageLargerThanDisk: exception.FlavorDiskSmallerThanImage,
+    errors.ImageTooBig: exception.FlavorDiskSmallerThanImage,
     errors.CephForbidden: exception.Forbidden,
     errors.ChildrenHidden: exception.Forbidden,
     errors.DiskNotFound: exception.DiskNotFound,
@@ -49,7 +49,7 @@ UNACCEPTABLE: list[type[errors.Error]] = [
     errors.ContainerUnsupported,
     errors.FormatDiffers,
     errors.ImageUnsafe,
-    errors.ImageOverSizeLimit,
+    errors.ImageTooLarge,
     errors.ChecksumDiffers,
     errors.DataTruncated,
     errors.ImageDataMissing,
@@ -65,20 +65,20 @@ TABLE |= dict.fromkeys(UNACCEPTABLE, exception.ImageUnacceptable)
 class AnswerTest(testtools.TestCase):
     def test_what_nova_knows_is_told_in_its_words(self) -> None:
         for ours, novas in TABLE.items():
-            self.assertIs(novas, type(exceptions.novas(_error(ours))), ours)
+            self.assertIs(novas, type(answers.novas(_error(ours))), ours)
 
     def test_everything_else_is_our_sentence(self) -> None:
         for _, kind in inspect.getmembers(errors, inspect.isclass):
             if kind in TABLE or not issubclass(kind, errors.Error):
                 continue
-            told = exceptions.novas(_error(kind))
+            told = answers.novas(_error(kind))
             self.assertIs(exception.NovaException, type(told))
             self.assertEqual(str(_error(kind)), str(told))
 
     def test_sizes_are_told(self) -> None:
-        told = exceptions.novas(_error(errors.ImageLargerThanDisk))
+        told = answers.novas(_error(errors.ImageTooBig))
         self.assertIn('disk is 1 bytes, image is 2 bytes', str(told))
 
     def test_what_is_unacceptable_says_why(self) -> None:
-        told = exceptions.novas(_error(errors.ImageNotCloneable))
+        told = answers.novas(_error(errors.ImageNotCloneable))
         self.assertIn('cannot be cloned: the summary', str(told))

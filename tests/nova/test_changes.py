@@ -8,7 +8,7 @@ from nova.compute import task_states
 from nova.virt.libvirt import driver as novas_driver
 import rbd
 
-from rbdcloner.nova import client
+from rbdcloner.nova import asking
 from rbdcloner.nova import driver
 from rbdcloner.nova import rbd_utils
 from tests.functional.service import GOLDEN
@@ -67,7 +67,7 @@ class ChangeTest(compute.ComputeTest):
         }
         # A manager cannot be stopped in a rollback from here.
         with mock.patch.object(
-            client.Disk, '_state', return_value='rolling-back'
+            asking.Disk, '_state', return_value='rolling-back'
         ):
             self.assertRaises(
                 exception.NovaException, disk.libvirt_info, 'none', {}

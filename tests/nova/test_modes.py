@@ -13,7 +13,7 @@ from nova.virt.libvirt import driver as novas
 import rados
 
 from rbdcloner import errors
-from rbdcloner.nova import client
+from rbdcloner.nova import asking
 from rbdcloner.nova import driver
 from rbdcloner.nova import rbd_utils
 from tests.functional.service import GOLDEN
@@ -32,7 +32,7 @@ class ModeTest(compute.ComputeTest):
         running = self.manager.daemons[self.manager.name].process
         if running is None:
             self.manager.start()
-        client._service_of.cache_clear()
+        asking._service_of.cache_clear()
 
     def noted(self) -> dict[str, Any]:
         """Return what Nova notes for the managers."""

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nova's own unit tests of its RBD code, with the plug-in's classes.
 
-doc/source/contributor/testing.rst says why some cannot pass; here each of
-those is shown to fail.
+NOVA.md says of each that cannot pass why; here it is shown not to.
 """
 
 import json

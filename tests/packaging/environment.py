@@ -4,8 +4,8 @@
 import pathlib
 import subprocess
 
-from devel.openstack import wheel
-from devel.stack import process
+from tests.openstack import wheel
+from tests.stack import process
 
 #: Debian's, as the documents say: the modules of Ceph are built for it.
 _PYTHON = '/usr/bin/python3'

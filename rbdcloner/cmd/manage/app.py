@@ -18,12 +18,12 @@ from oslo_config import cfg
 import rbdcloner
 from rbdcloner import conf as options
 from rbdcloner import errors
+from rbdcloner.cloning.image_release import ImageRelease
 from rbdcloner.cmd import explanation
 from rbdcloner.cmd.manage import watching
-from rbdcloner.db.core import engine
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import engine
+from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
-from rbdcloner.maintenance.image_release import ImageRelease
 from rbdcloner.model import CloneFormat
 
 EXIT_CODES = (
@@ -34,7 +34,7 @@ NOT_FOUND = 3
 
 _USAGE = 2
 _NOT_FOUND_ERRORS = (
-    errors.ImageImportNotFound,
+    errors.BaseNotFound,
     errors.DiskNotFound,
     errors.FlattenNotFound,
     errors.ImageNotFound,
@@ -51,7 +51,7 @@ class Manage(app.App):
 
     def __init__(self) -> None:
         super().__init__(
-            description='Manage the rbdcloner service and its database.',
+            description='Look after the lineage database of rbdcloner.',
             version=rbdcloner.__version__,
             command_manager=commandmanager.CommandManager(_COMMANDS),
             # Else --help after a command would not be about the command.
@@ -75,9 +75,8 @@ class Manage(app.App):
                 action='append',
                 default=[],
                 metavar=wanted,
-                help=f'configuration {wanted.lower()} to read; can be '
-                'repeated. Default: the usual places of OpenStack services, '
-                'such as /etc/rbdcloner',
+                help='Read options from here; can be repeated. Default: '
+                'where OpenStack services look (/etc/rbdcloner, …).',
             )
         return parser
 
@@ -90,11 +89,11 @@ class Manage(app.App):
     def interact(self) -> NoReturn:
         """Refuse to be called without a command."""
         self.parser.print_usage(self.stderr)
-        self.LOG.error('A command is missing; see --help.')
+        self.LOG.error('Say which command; see --help.')
         raise SystemExit(_USAGE)
 
     def run_subcommand(self, argv: list[str]) -> int:
-        """Run a command; what is not found has an exit code of its own."""
+        """Run it; what was not found has an exit code of its own."""
         code = super().run_subcommand(argv)
         if isinstance(self._failure, _NOT_FOUND_ERRORS):
             return NOT_FOUND
@@ -116,18 +115,24 @@ class Manage(app.App):
         if not database.connection:
             raise errors.ConfigurationError(
                 problem='No lineage database is configured',
-                remedy='Set "connection" in [database], or add --config-file',
+                remedy='Set "connection" in [database], or say --config-file',
             )
-        # The person at the terminal repeats the command.
+        # Whoever runs a command tries again himself.
         return engine.connect(**{**database, 'max_retries': 0})
 
     @functools.cached_property
     def lineage(self) -> Lineage:
         """The lineage, in a database of this release's revision.
 
-        :raises DatabaseRevision: the database must be synchronised before.
+        :raises ConfigurationError: it must be synchronised before.
         """
-        upgrade.check(self.engine)
+        try:
+            migration.check(self.engine)
+        except errors.DatabaseRevision as exc:
+            raise errors.ConfigurationError(
+                problem=str(exc).rstrip('.'),
+                remedy=f'Run "{self.NAME} db sync"',
+            ) from exc
         return Lineage(self.engine)
 
     @functools.cached_property
@@ -158,7 +163,7 @@ class OfManage:
     app: Any
 
     def afterwards(self, parsed_args: argparse.Namespace) -> int:
-        """Finish after everything was printed; return the exit code."""
+        """Do what is left when all was printed; the exit code."""
         return 0
 
     def say(self, text: str) -> None:
@@ -188,10 +193,8 @@ class OfManage:
             return int(inner.run(parsed_args)) or self.afterwards(parsed_args)
         except errors.DatabaseUnavailable as exc:
             raise errors.ConfigurationError(
-                problem='The lineage database did not answer: '
-                f'{exc.kwargs["reason"]}',
-                remedy='Check that the database runs, and "connection" in '
-                '[database]',
+                problem=str(exc).rstrip('.'),
+                remedy='See that it runs, and "connection" in [database]',
             ) from exc
         except (cfg.Error, ImportError, UnicodeError) as exc:
             raise RuntimeError(explanation.of(exc)) from exc

@@ -11,6 +11,7 @@ from cliff import command
 from cliff import show
 
 from rbdcloner import errors
+from rbdcloner.cmd import compose
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage import listing
@@ -19,8 +20,7 @@ from rbdcloner.cmd.manage.app import OfManage
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Base
 from rbdcloner.states import LIVE_BASES
-from rbdcloner.states import ImportState
-from rbdcloner.worker import wiring
+from rbdcloner.states import BaseState
 
 _ROWS_AT_ONCE = 500
 
@@ -28,11 +28,11 @@ _BRIEF: dict[str, Callable[[Base], Any]] = {
     'ID': lambda base: base.id,
     'Image': lambda base: base.glance_image_id,
     'State': lambda base: str(base.state),
-    'Method': lambda base: str(base.way),
+    'Way': lambda base: str(base.way),
     'Progress': lambda base: f'{progress.percent_imported(base)} %',
     'Done': lambda base: columns.Size(base.done_bytes),
     'Total': lambda base: columns.Size(base.total_bytes),
-    'Worker': lambda base: _runner(base),
+    'Run By': lambda base: _runner(base),
     'Reason': lambda base: base.reason,
     'Next Attempt': lambda base: columns.moment(base.retry_at),
 }
@@ -61,15 +61,14 @@ _FULL: dict[str, Callable[[Base], Any]] = {
 
 
 class List(listing.WorkList[Base]):
-    """List image imports: ready, running or waiting.
+    """List images that are imported, are being, or wait for it.
 
-    With --all also imports that were dropped or refused, and images that
-    Glance copied into this cluster.
+    With --all also those that were dropped, refused, or copied by Glance.
     """
 
     brief = _BRIEF
     full = _FULL
-    nothing = 'No image is imported, and no image import is waiting.'
+    nothing = 'No image has been imported, nor waits for it.'
 
     def rows(self, over: bool, marker: int) -> Iterator[Base]:
         """Yield the rows, read page by page."""
@@ -79,10 +78,9 @@ class List(listing.WorkList[Base]):
 
 
 class Show(OfManage, show.ShowOne):
-    """Show all that is recorded of the newest import of an image.
+    """Show all that is recorded of an image's newest import.
 
-    "needed_by" lists the nearest living disks that descend from the base
-    image.
+    Who needs its base are the nearest living disks that descend from it.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -100,12 +98,12 @@ class Show(OfManage, show.ShowOne):
 
 
 class Import(OfManage, command.Command):
-    """Import an image now, before the first disk of it is requested.
+    """Import an image now, so that its first disk is as fast as the next.
 
-    The managers import a few images at a time in the whole cluster. An image
-    that can be cloned in place needs no import. A refused import is tried
-    again. The command asks Glance and Ceph, with the configuration file and
-    the keys of the managers.
+    The managers do it, a few at a time in the whole cluster. An image that
+    can be cloned as it is needs no import. One that was refused is tried
+    again. It asks Glance and Ceph with the managers' configuration file and
+    keys.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -119,30 +117,27 @@ class Import(OfManage, command.Command):
         base = self._want(parsed_args.image)
         if base is None:
             self.say(
-                f'Image {parsed_args.image} can be cloned in place and needs '
-                'no import.'
+                f'Image {parsed_args.image} can be cloned as it is: there is '
+                'nothing to import.'
             )
             return 0
-        if base.state is not ImportState.READY:
-            self.say(f'Image {base.glance_image_id} will be imported.')
+        if base.state is not BaseState.READY:
+            self.say(f'Image {base.glance_image_id} is to be imported.')
             if parsed_args.no_wait:
-                self.say(
-                    'To see the progress, run "rbdcloner-manage base list".'
-                )
+                self.say('See "rbdcloner-manage base list".')
                 return 0
         imported = progress.Import(self.app.lineage, base)
         return 0 if self.watch(imported.look, parsed_args.timeout) else 1
 
     def _want(self, image_id: str) -> Base | None:
-        return wiring.wanted_base(self.app.conf, self.app.lineage, image_id)
+        return compose.wanted_base(self.app.conf, self.app.lineage, image_id)
 
 
 class Drop(OfManage, command.Command):
-    """Drop the base image of an image, or cancel its import.
+    """Give up an image's base, or its import; never while a disk needs it.
 
-    A base image that a disk needs is not dropped. The command does not wait:
-    the managers destroy the base image in the background. The next request
-    for a disk of the image, or "base import", imports the image again.
+    It waits for nothing: managers destroy the base in the background. Who
+    asks for a disk of the image, and "base import", have it imported anew.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -150,21 +145,20 @@ class Drop(OfManage, command.Command):
         return _with_image(super().get_parser(prog_name))
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        """Drop the base image; a finished row stays as it is."""
+        """Drop it; what is over already stays as it is."""
         before = _newest(self.app.lineage, parsed_args.image)
         try:
-            base = self.app.lineage.base_images.drop_base(
+            base = self.app.lineage.drop_base(
                 before, 'an administrator dropped it'
             )
         except errors.ParentHasChildren as exc:
             self.say(self._needed(before, exc))
             return 1
         self.app.stdout.write(
-            f'The base image of image {base.glance_image_id} is '
-            f'{base.state}.\n'
+            f'The base of image {base.glance_image_id} is {base.state}.\n'
         )
-        if base.state is not ImportState.DROPPED:
-            self.say(f'Nothing was dropped. {base.reason}'.rstrip())
+        if base.state is not BaseState.DROPPED:
+            self.say(f'There is nothing to drop. {base.reason}'.rstrip())
             return 1
         if before.state in LIVE_BASES:
             self.say(_what_is_next(before, base))
@@ -176,36 +170,38 @@ class Drop(OfManage, command.Command):
             # In the trash, or gone just now.
             return str(exc)
         return (
-            f'The base image of image {base.glance_image_id} is needed by '
-            f'{columns.few(names)}. Delete these disks, or flatten them with '
-            '"rbdcloner-manage flatten start".'
+            f'The base of image {base.glance_image_id} is needed by '
+            f'{columns.few(names)}. Delete them, or have them get its data as '
+            'their own ("flatten start").'
         )
 
 
 def _with_image(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument('image', metavar='IMAGE', help='Glance image ID')
+    parser.add_argument(
+        'image', metavar='IMAGE', help="the image's id in Glance"
+    )
     return parser
 
 
 def _newest(lineage: Lineage, image_id: str) -> Base:
     """Return the image's live base, else the newest.
 
-    :raises ImageImportNotFound: there never was one.
+    :raises BaseNotFound: there never was one.
     """
     found = list(_rows(lineage, (), 0, image_id))
     if not found:
-        raise errors.ImageImportNotFound(uuid=f'of image {image_id}')
+        raise errors.BaseNotFound(uuid=f'of image {image_id}')
     live = [base for base in found if base.state in LIVE_BASES]
     return (live or found)[-1]
 
 
 def _rows(
     lineage: Lineage,
-    states: Sequence[ImportState],
+    states: Sequence[BaseState],
     marker: int,
     image_id: str = '',
 ) -> Iterator[Base]:
-    while page := lineage.image_imports.page(
+    while page := lineage.bases(
         states, image_id, marker=marker, limit=_ROWS_AT_ONCE
     ):
         yield from page
@@ -213,13 +209,13 @@ def _rows(
 
 
 def _what_is_next(before: Base, dropped: Base) -> str:
-    anew = 'The next request for a disk imports the image again.'
-    if before.state is ImportState.READY:
+    anew = 'Who asks for a disk of the image has it imported anew.'
+    if before.state is BaseState.READY:
         return (
-            f'{_image(dropped)} is moved to the trash and destroyed; until '
-            f'then "retired list" shows the image. {anew}'
+            f'{_image(dropped)} goes to the trash and is destroyed; "retired '
+            f'list" shows it until then. {anew}'
         )
-    return f'The worker stops the import and removes its data. {anew}'
+    return f'Who imports it stops, and removes what it has made. {anew}'
 
 
 def _needed_by(lineage: Lineage, base: Base) -> list[str]:
@@ -234,4 +230,4 @@ def _image(base: Base) -> str:
 
 
 def _runner(base: Base) -> str:
-    return base.owner if base.state is ImportState.RUNNING else ''
+    return base.owner if base.state is BaseState.RUNNING else ''

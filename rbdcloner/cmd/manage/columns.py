@@ -8,10 +8,10 @@ from typing import Any
 
 from cliff import columns
 
-from rbdcloner import sizes
 from rbdcloner.model import Clone
 from rbdcloner.model import Parent
 
+_UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')
 _SHORT = 8
 _FEW = 3
 
@@ -21,7 +21,7 @@ class Size(columns.FormattableColumn[int]):
 
     def human_readable(self) -> str:
         """Return the size with at most two decimals."""
-        return sizes.readable(self._value)
+        return size(self._value)
 
 
 class Identity(columns.FormattableColumn[str]):
@@ -37,9 +37,7 @@ class Counted(columns.FormattableColumn[int | None]):
 
     def human_readable(self) -> str:
         """Return the size, or a question mark."""
-        if self._value is None:
-            return '?'
-        return sizes.readable(self._value)
+        return '?' if self._value is None else size(self._value)
 
 
 class Names(columns.FormattableColumn[list[str]]):
@@ -55,6 +53,14 @@ def few(names: Sequence[str]) -> str:
     more = len(names) - _FEW
     text = ', '.join(names[:_FEW])
     return f'{text} and {more} more' if more > 0 else text
+
+
+def size(size_bytes: int) -> str:
+    """Return *size_bytes* for a person: ``1.5 GiB``."""
+    value, power = float(size_bytes), 0
+    while value >= 1024 and power < len(_UNITS) - 1:
+        value, power = value / 1024, power + 1
+    return f'{value:.2f}'.rstrip('0').rstrip('.') + f' {_UNITS[power]}'
 
 
 def moment(when: datetime.datetime | None) -> str:

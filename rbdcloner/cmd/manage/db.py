@@ -6,36 +6,35 @@ import argparse
 from cliff import command
 
 from rbdcloner.cmd.manage.app import OfManage
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import migration
 
 
 class Sync(OfManage, command.Command):
-    """Migrate the lineage database to the revision that this release needs.
+    """Bring the lineage database to the revision that this release needs.
 
-    A second run changes nothing. Managers of the previous release continue to
-    work on the newer revision.
+    Repeated, it changes nothing. Managers of the release before go on
+    working on the newer revision.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Migrate, and say from where to where."""
-        before = upgrade.current(self.app.engine)
-        upgrade.upgrade(self.app.engine)
-        after = upgrade.current(self.app.engine)
+        before = migration.current(self.app.engine)
+        migration.upgrade(self.app.engine)
+        after = migration.current(self.app.engine)
         if before == after:
-            line = f'The lineage database is already at revision {after}.'
+            line = f'The lineage database is at {after} already.'
         else:
             line = (
-                f'The lineage database is now at revision {after} (before: '
-                f'{before or "none"}).'
+                f'The lineage database is at {after} now ({before or "new"}).'
             )
         self.app.stdout.write(f'{line}\n')
 
 
 class Version(OfManage, command.Command):
-    """Print the revision of the database and the one that is needed."""
+    """Print the database's revision and the one that this release needs."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Print both, also where there is no schema."""
-        current = upgrade.current(self.app.engine)
+        current = migration.current(self.app.engine)
         self.app.stdout.write(f'current: {current or "none"}\n')
-        self.app.stdout.write(f'needed: {upgrade.needed()}\n')
+        self.app.stdout.write(f'needed: {migration.needed()}\n')

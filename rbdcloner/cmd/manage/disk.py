@@ -12,16 +12,16 @@ from cliff import lister
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.noted import Noted
+from rbdcloner.cmd import compose
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage.app import OfManage
-from rbdcloner.maintenance.offline_notes import OfflineNotes
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import Filters
 from rbdcloner.model import Image
 from rbdcloner.states import LIVE
 from rbdcloner.states import State
-from rbdcloner.worker import wiring
 
 _UUID = r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 
@@ -42,19 +42,18 @@ class _Counts:
 
 
 class Adopt(OfManage, lister.Lister):
-    """Adopt disks: record disks that Nova made without rbdcloner.
+    """Record disks that Nova made without this service.
 
-    With names, the named disks are adopted. Without a name, every image in
-    the disk pools is adopted that has no row and is named as Nova names disks
-    (UUID_disk, UUID_disk.local, .eph0, .swap, .config, .rescue …). Run the
-    command once, when Nova begins to use rbdcloner.
+    Of those named; or, without a name, of every image of the disks' pools
+    that is called as Nova calls disks (UUID_disk, UUID_disk.local, .eph0,
+    .swap, .config, .rescue …) and is not recorded: once, when Nova begins to
+    use this service. Nothing is copied and nothing stops: disks may be in
+    use. Sizes, parents and ids are what Ceph says, the instance is what the
+    name begins with, project and host stay empty. Do not adopt what Nova is
+    making at the moment.
 
-    No data is copied, and disks may be in use. Size, parent and ID are read
-    from Ceph, the instance from the name of the disk; project and host stay
-    empty. Do not adopt a disk that Nova is making at the moment.
-
-    The command uses the configuration file and the Ceph key of the managers.
-    A second run adopts the remaining disks.
+    It works in Ceph with the managers' configuration file and key. Repeated,
+    it goes on with what is left.
     """
 
     _counts = _Counts()
@@ -66,17 +65,15 @@ class Adopt(OfManage, lister.Lister):
             'disk',
             metavar='NAME',
             nargs='*',
-            help='name of a disk; default: all disks without a row',
+            help='default: all that are not recorded',
         )
         parser.add_argument(
-            '--pool',
-            default='',
-            help='adopt only disks in this pool; default: all of "disk_pools"',
+            '--pool', default='', help='only this pool; default: disk_pools'
         )
         parser.add_argument(
             '--dry-run',
             action='store_true',
-            help='list what would be adopted, and change nothing',
+            help='tell what would be adopted, and change nothing',
         )
         return parser
 
@@ -97,15 +94,15 @@ class Adopt(OfManage, lister.Lister):
 
     def afterwards(self, parsed_args: argparse.Namespace) -> int:
         """Tell persons how many there were."""
-        verb = 'to adopt' if parsed_args.dry_run else 'adopted'
+        verb = 'to be adopted' if parsed_args.dry_run else 'adopted'
         text = f'{self._counts.done} {verb}'
         failed = self._counts.failed
-        self.say(f'{text}, {failed} failed' if failed else text)
+        self.say(f'{text}, {failed} not' if failed else text)
         return 1 if failed else 0
 
-    def _open(self) -> tuple[Driver, OfflineNotes]:
+    def _open(self) -> tuple[Driver, Noted]:
         """Return a driver that is connected, and who adopts."""
-        return wiring.adopter(self.app.conf, self.app.lineage)
+        return compose.adopter(self.app.conf, self.app.lineage)
 
     def _chosen(
         self, driver: Driver, pools: Sequence[str], names: Sequence[str]
@@ -138,18 +135,15 @@ class Adopt(OfManage, lister.Lister):
         return {row.image.id for row in finding.rows(self.app.lineage, kept)}
 
     def _each(
-        self,
-        chosen: Sequence[Image],
-        driver: Driver,
-        noted: OfflineNotes | None,
+        self, chosen: Sequence[Image], driver: Driver, noted: Noted | None
     ) -> Iterator[tuple[Any, ...]]:
         for number, image in enumerate(chosen, start=1):
             yield self._one(image, driver, noted)
             if number % _TELL_EVERY == 0:
-                self.say(f'{number} of {len(chosen)} disks processed')
+                self.say(f'{number} of {len(chosen)}')
 
     def _one(
-        self, image: Image, driver: Driver, noted: OfflineNotes | None
+        self, image: Image, driver: Driver, noted: Noted | None
     ) -> tuple[Any, ...]:
         owner = _OF_INSTANCE.match(image.name)
         instance = owner[1] if owner else ''
@@ -158,7 +152,7 @@ class Adopt(OfManage, lister.Lister):
             if not instance:
                 raise errors.InvalidArgument(
                     argument=image.name,
-                    reason='the name does not begin with an instance UUID',
+                    reason="it does not begin with an instance's uuid",
                 )
             if noted is not None:
                 noted.adoption.adopt(_request(image, instance))

@@ -33,14 +33,14 @@ def add_page(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=_LIMIT,
         metavar='ROWS',
-        help=f'maximum number of rows (0: no limit; default: {_LIMIT})',
+        help=f'at most so many, 0: all; default: {_LIMIT}',
     )
     parser.add_argument(
         '--marker',
         type=count,
         default=0,
         metavar='ID',
-        help='list only rows after the row with this ID',
+        help='only rows after the one with this ID',
     )
 
 
@@ -50,15 +50,15 @@ def add_waiting(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--no-wait',
         action='store_true',
-        help='return at once; the managers work in the background',
+        help='return at once; the managers do it in the background',
     )
     group.add_argument(
         '--timeout',
         type=count,
         default=0,
         metavar='SECONDS',
-        help='maximum time to wait, then exit code 1 (0: no limit; default: '
-        '0). The timeout and Ctrl-C end the waiting, not the work',
+        help='wait no longer (exit code 1); default: until it is done or '
+        'refused. Ctrl-C ends the waiting, nothing else',
     )
 
 
@@ -68,9 +68,7 @@ def count(text: str) -> int:
     :raises ArgumentTypeError: it is none, or none that a database knows.
     """
     if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(
-            f"not a number, or too large: '{text}'"
-        )
+        raise argparse.ArgumentTypeError(f"not a number, or too big: '{text}'")
     return int(text)
 
 
@@ -87,14 +85,14 @@ def limited(found: Iterator[Row], limit: int, out: TextIO) -> Iterator[Row]:
         last = row.id
         yield row
     if last and next(found, None):
-        out.write(f'More rows follow; see them with --marker {last}\n')
+        out.write(f'There are more: --marker {last}\n')
 
 
 def rows(
     lineage: Lineage, filters: Filters, marker: int = 0
 ) -> Iterator[Clone]:
     """Yield every row that *filters* leave, by id, read page by page."""
-    while page := lineage.clones.page(filters, marker, _ROWS_AT_ONCE):
+    while page := lineage.page(filters, marker, _ROWS_AT_ONCE):
         yield from page
         marker = page[-1].id
 
@@ -115,8 +113,7 @@ def one(lineage: Lineage, disk: str, pool: str) -> Clone:
     if len(chosen) > 1:
         places = ', '.join(str(clone.image) for clone in chosen)
         raise errors.InvalidArgument(
-            argument=disk,
-            reason=f'several pools have it ({places}); add --pool',
+            argument=disk, reason=f'several have it ({places}); say --pool'
         )
     if not chosen:
         chosen = _of_uuid(lineage, disk, pool)
@@ -132,7 +129,7 @@ def living_below(lineage: Lineage, clone: Clone) -> Iterator[Clone]:
     """
     if not clone.image.id:
         return
-    for parent in lineage.snapshots.snapshots_of(clone.image):
+    for parent in lineage.snapshots_of(clone.image):
         attached = Filters(parent_id=parent.id, attached=True)
         for child in rows(lineage, attached):
             if child.state is State.RETIRED:
@@ -144,7 +141,7 @@ def living_below(lineage: Lineage, clone: Clone) -> Iterator[Clone]:
 def _of_uuid(lineage: Lineage, uuid: str, pool: str) -> list[Clone]:
     if not uuidutils.is_uuid_like(uuid):
         return []
-    return lineage.clones.page(Filters(pool=pool, uuid=uuid.lower()))
+    return lineage.page(Filters(pool=pool, uuid=uuid.lower()))
 
 
 def retired(lineage: Lineage, wanted: str, pool: str) -> list[Clone]:
@@ -172,8 +169,7 @@ def retired(lineage: Lineage, wanted: str, pool: str) -> list[Clone]:
     if len(found) > (len(places) if of_one_image else 1):
         named = ', '.join(f'{one.image} {one.uuid}' for one in found)
         raise errors.InvalidArgument(
-            argument=wanted,
-            reason=f'several images had it ({named}); give the UUID',
+            argument=wanted, reason=f'several had it ({named}); say the uuid'
         )
     return found
 

@@ -24,11 +24,11 @@ _ROWS_AT_ONCE = 500
 _BRIEF: dict[str, Callable[[Flatten], Any]] = {
     'ID': lambda flatten: flatten.id,
     'Image': lambda flatten: str(flatten.clone.image),
-    'Cause': lambda flatten: str(flatten.why),
+    'Why': lambda flatten: str(flatten.why),
     'State': lambda flatten: str(flatten.state),
     'Progress': lambda flatten: f'{progress.percent(flatten)} %',
     'Forced': lambda flatten: flatten.forced,
-    'Worker': lambda flatten: _runner(flatten),
+    'Run By': lambda flatten: _runner(flatten),
     'Reason': lambda flatten: flatten.reason,
     'Next Attempt': lambda flatten: columns.moment(flatten.retry_at),
 }
@@ -57,11 +57,11 @@ _FULL: dict[str, Callable[[Flatten], Any]] = {
 
 
 class List(listing.WorkList[Flatten]):
-    """List flattens: running or waiting; with --all also finished ones."""
+    """List what is, or waits to be, flattened; with --all what was, too."""
 
     brief = _BRIEF
     full = _FULL
-    nothing = 'No flatten is running or waiting.'
+    nothing = 'Nothing is being flattened, nor waits for it.'
 
     def rows(self, over: bool, marker: int) -> Iterator[Flatten]:
         """Yield the rows, read page by page."""
@@ -71,30 +71,25 @@ class List(listing.WorkList[Flatten]):
 
 
 class Start(OfManage, command.Command):
-    """Flatten a disk: copy the data of its parent into the disk.
+    """Have an image flattened: it gets its parent's data as its own.
 
-    The managers flatten a few disks at a time in the whole cluster. A disk
-    that a client has open waits until the client closes it, unless --forced.
+    The managers do it, a few at a time in the whole cluster. What somebody
+    has open waits until it is closed.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add what names a disk."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'disk',
-            metavar='DISK|UUID',
-            help='name of the disk, or UUID of its row',
+            'disk', metavar='DISK|UUID', help="the disk's name or row's uuid"
         )
         parser.add_argument(
-            '--pool',
-            default='',
-            help='pool of the disk; needed if several pools have the name',
+            '--pool', default='', help='the pool; needed if several have it'
         )
         parser.add_argument(
             '--forced',
             action='store_true',
-            help='flatten also while a guest has the disk open; the client of '
-            'the guest then copies the data',
+            help='also while a guest has it open, whose client then copies',
         )
         return parser
 
@@ -105,11 +100,11 @@ class Start(OfManage, command.Command):
         )
         if not clone.attached:
             self.say(
-                f'{clone.image} is {clone.state} and has no parent: no '
-                'flatten is needed.'
+                f'{clone.image} is {clone.state} and has no parent: there is '
+                'nothing to flatten.'
             )
             return 1
-        flatten = self.app.lineage.flattens.want_flatten(
+        flatten = self.app.lineage.want_flatten(
             clone, FlattenReason.ASKED, parsed_args.forced
         )
         self.app.stdout.write(
@@ -119,22 +114,19 @@ class Start(OfManage, command.Command):
 
 
 class Cancel(OfManage, command.Command):
-    """Cancel a flatten. The disk keeps its parent and the copied data."""
+    """Let an image keep its parent; what was copied stays copied."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the flatten's id."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'id',
-            metavar='ID',
-            type=finding.count,
-            help='ID of the flatten in "flatten list"',
+            'id', metavar='ID', type=finding.count, help='of "flatten list"'
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Cancel it, unless it is over."""
-        flatten = self.app.lineage.flattens.cancel_flatten(
+        flatten = self.app.lineage.cancel_flatten(
             parsed_args.id, 'an administrator cancelled it'
         )
         self.app.stdout.write(
@@ -147,9 +139,7 @@ class Cancel(OfManage, command.Command):
 def _rows(
     lineage: Lineage, states: Sequence[FlattenState], marker: int
 ) -> Iterator[Flatten]:
-    while page := lineage.flattens.page(
-        states, marker=marker, limit=_ROWS_AT_ONCE
-    ):
+    while page := lineage.flattens(states, marker=marker, limit=_ROWS_AT_ONCE):
         yield from page
         marker = page[-1].id
 

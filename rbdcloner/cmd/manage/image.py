@@ -29,23 +29,24 @@ _BRIEF = {
 
 
 class Release(OfManage, lister.Lister):
-    """List the disks that need a Glance image, or release the image.
+    """List who needs a Glance image; with an option, let Glance delete it.
 
     Glance refuses to delete an image that has children of clone format 1.
-    Two options release the image from its children.
+    There are two ways out.
 
-    --flatten copies the data of the image into each child. This takes time
-    and space. The managers flatten a few children at a time. A child that a
-    client has open waits until the client closes it, unless --forced.
+    --flatten copies the image's data into each child, so that none needs the
+    image any more. It takes time and space. The managers flatten a few
+    children at a time; one that somebody has open waits until it is closed,
+    unless --forced.
 
-    --retire copies no data. The RBD image is moved to the trash of Ceph,
-    where its children still read it, and Glance finds nothing left to delete.
-    The RBD image is destroyed when no child needs it and Glance has deleted
-    the image. Until then "image restore" brings the RBD image back.
+    --retire copies nothing: the RBD image is moved to Ceph's trash, by its
+    id, where its children go on reading it, and Glance finds nothing left to
+    delete. It is destroyed when no child needs it and Glance has deleted it.
+    "image restore" brings it back, as long as it is there.
 
-    Afterwards run "openstack image delete IMAGE". After --retire and until
-    then, Glance lists the image but cannot deliver its data, and no disk can
-    be cloned from the image.
+    Afterwards run "openstack image delete IMAGE". After --retire Glance lists
+    the image until then, but cannot hand out its data, and nothing can be
+    cloned from it.
     """
 
     _users = 0
@@ -54,23 +55,23 @@ class Release(OfManage, lister.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the image, the two ways out, and how long to wait."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('image', metavar='IMAGE', help='Glance image ID')
+        parser.add_argument('image', metavar='IMAGE', help="Glance's id of it")
         way = parser.add_mutually_exclusive_group()
         way.add_argument(
             '--flatten',
             action='store_true',
-            help='copy the data of the image into each child',
+            help='copy the data into each child',
         )
         way.add_argument(
             '--retire',
             action='store_true',
-            help='move the RBD image to the trash; no data is copied',
+            help='move the image to the trash; no data is copied',
         )
         parser.add_argument(
             '--forced',
             action='store_true',
-            help='with --flatten: also flatten disks that a guest has open; '
-            'the client of the guest then copies the data',
+            help='with --flatten: also disks that a guest has open, whose '
+            'client then does the copying',
         )
         finding.add_waiting(parser)
         self._parser = parser
@@ -81,7 +82,7 @@ class Release(OfManage, lister.Lister):
     ) -> tuple[Sequence[str], Iterator[list[Any]]]:
         """Return the values of the rows that need the image."""
         if parsed_args.forced and not parsed_args.flatten:
-            self._parser.error('--forced requires --flatten')
+            self._parser.error('--forced goes with --flatten')
         shown = columns.FULL
         if parsed_args.formatter == 'table':
             shown = _BRIEF
@@ -114,52 +115,44 @@ class Release(OfManage, lister.Lister):
     def _outlook(self, image_id: str) -> str:
         if not self._users:
             return (
-                f'No recorded disk needs Glance image {image_id}. Glance can '
-                'delete the image.'
+                f'Nothing that is recorded needs Glance image {image_id}: '
+                'Glance can delete it.'
             )
         needed = f'{_need(self._users)} Glance image {image_id}.'
         for clone in self.app.image_release.images(image_id):
             if clone.state is State.RETIRED:
                 return (
-                    f'{needed} The RBD image is in the trash. If Glance still '
-                    f'lists the image, {_next(image_id)}'
+                    f'{needed} It is in the trash: if Glance still lists it, '
+                    f'{_next(image_id)}'
                 )
             if clone.state is State.DELETING:
-                return f'{needed} The RBD image is being moved to the trash.'
+                return f'{needed} It is on its way to the trash.'
         if self._of_format_1:
             return (
-                f'{needed} Glance refuses to delete the image, because '
-                f'{_have(self._of_format_1)} clone format 1. Use --retire, '
-                'which copies no data, or --flatten; see --help.'
+                f'{needed} Glance refuses to delete it: '
+                f'{_are(self._of_format_1)} of clone format 1. Say --retire, '
+                'which copies nothing, or --flatten; see --help.'
             )
         return (
-            f'{needed} Glance can delete the image all the same, because no '
-            'disk has clone format 1.'
+            f'{needed} Glance can delete it all the same: '
+            'none is of clone format 1.'
         )
 
     def _flatten(self, parsed_args: argparse.Namespace) -> int:
         queued = self.app.image_release.flatten(
             parsed_args.image, parsed_args.forced
         )
-        self.say(f'{_disks(len(queued))} will be flattened.')
+        self.say(f'{_are(len(queued))} to be flattened.')
         if parsed_args.no_wait:
-            self.say(
-                'To see the progress, run "rbdcloner-manage flatten list".'
-            )
+            self.say('See "rbdcloner-manage flatten list".')
             return 0
         flattens = progress.Flattens(self.app.lineage, queued)
         if not self.watch(flattens.look, parsed_args.timeout):
             return 1
         if any(self.app.image_release.users(parsed_args.image)):
-            self.say(
-                'Other disks were cloned from the image meanwhile. Run the '
-                'command again.'
-            )
+            self.say('Others were cloned from it meanwhile: run this again.')
             return 1
-        self.say(
-            'No disk needs the image any more. To delete it, '
-            f'{_next(parsed_args.image)}'
-        )
+        self.say(f'Nothing needs it any more: {_next(parsed_args.image)}')
         return 0
 
     def _retire(self, parsed_args: argparse.Namespace) -> int:
@@ -168,29 +161,26 @@ class Release(OfManage, lister.Lister):
             self.say(self._outlook(parsed_args.image))
             return 0
         named = ', '.join(str(clone.image) for clone in retiring)
-        self.say(f'{named} will be moved to the trash.')
+        self.say(f'{named} is to be moved to the trash.')
         if parsed_args.no_wait:
-            self.say(
-                'To see the image in the trash, run "rbdcloner-manage retired '
-                'list".'
-            )
+            self.say('See "rbdcloner-manage retired list".')
             return 0
         moves = progress.Moves(self.app.lineage, retiring, _GONE_FROM_ITS_NAME)
         if not self.watch(moves.look, parsed_args.timeout):
             return 1
         self.say(
-            'Glance can no longer deliver the data of the image. To delete '
-            f'the image, {_next(parsed_args.image)}'
+            f'Glance cannot hand out its data any more: '
+            f'{_next(parsed_args.image)}'
         )
         return 0
 
 
 class Restore(OfManage, command.Command):
-    """Move an image out of the trash, and give it its name back.
+    """Move an image out of the trash, back to its name.
 
-    A Glance image that "image release --retire" moved to the trash is named
-    by its Glance image ID. Any other image or deleted disk in "retired list"
-    is named by the UUID of its row or by its former name.
+    A Glance image that "image release --retire" put there, by its id; or any
+    image or deleted disk that is still there ("retired list" tells), by its
+    row's uuid or the name that it had.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -199,12 +189,10 @@ class Restore(OfManage, command.Command):
         parser.add_argument(
             'image',
             metavar='IMAGE|UUID|NAME',
-            help='Glance image ID, UUID of a row, or former name',
+            help="Glance's id, a row's uuid, or the former name",
         )
         parser.add_argument(
-            '--pool',
-            default='',
-            help='pool of the image; needed if several pools had the name',
+            '--pool', default='', help='the pool; needed if several had it'
         )
         finding.add_waiting(parser)
         return parser
@@ -217,38 +205,34 @@ class Restore(OfManage, command.Command):
             )
         except errors.DiskNotFound:
             self.say(
-                f'Nothing is recorded of {parsed_args.image}. To see what can '
-                'be restored, run "rbdcloner-manage retired list".'
+                f'Nothing is recorded of {parsed_args.image}; "retired list" '
+                'tells what can be restored.'
             )
             return NOT_FOUND
         restoring = list(map(self.app.image_release.restore, found))
         named = ', '.join(str(clone.image) for clone in restoring)
-        self.say(f'{named} will be moved out of the trash.')
+        self.say(f'{named} is to be moved out of the trash.')
         if parsed_args.no_wait:
             return 0
         moves = progress.Moves(self.app.lineage, restoring, (State.READY,))
         return 0 if self.watch(moves.look, parsed_args.timeout) else 1
 
 
-def _disks(number: int) -> str:
-    return '1 disk' if number == 1 else f'{number} disks'
-
-
-def _have(number: int) -> str:
-    return f'{_disks(number)} {"has" if number == 1 else "have"}'
+def _are(number: int) -> str:
+    return '1 is' if number == 1 else f'{number} are'
 
 
 def _need(number: int) -> str:
-    return f'{_disks(number)} {"needs" if number == 1 else "need"}'
+    return '1 needs' if number == 1 else f'{number} need'
 
 
 def _unknown(image: str) -> str:
     return (
-        f'Nothing is recorded of Glance image {image}. Check the image ID '
-        'with "openstack image list". If the ID is right, no disk needs the '
-        'image, and Glance can delete it.'
+        f'Nothing is recorded of a Glance image {image}. Is that its id? See '
+        '"openstack image list". If it is, nothing needs it: Glance can '
+        'delete it.'
     )
 
 
 def _next(image_id: str) -> str:
-    return f'run "openstack image delete {image_id}".'
+    return f'run "openstack image delete {image_id}" now.'

@@ -23,37 +23,29 @@ _NOT_GONE = tuple(state for state in State if state not in FINAL)
 
 
 class List(OfManage, lister.Lister):
-    """List recorded disks and images, oldest first.
+    """List images, oldest first; those that are gone only with --all.
 
-    Deleted and failed rows are listed only with --all or --state. A table
-    shows the main columns; the other formats have every recorded field, with
-    sizes in bytes and whole IDs. Times are UTC.
+    A table shows what a person reads at once; the other formats have every
+    recorded field, sizes in bytes and whole ids. Times are UTC.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the filters and the page."""
         parser = super().get_parser(prog_name)
-        for option, field, metavar, noun in (
-            ('--instance', 'instance_uuid', 'UUID', 'instance'),
-            ('--image', 'glance_image_id', 'GLANCE_IMAGE', 'Glance image'),
-            ('--project', 'project_id', 'PROJECT', 'project'),
-            ('--host', 'host', 'HOST', 'compute host'),
-            ('--pool', 'pool', 'POOL', 'pool'),
-            ('--name', 'name', 'NAME', 'name'),
+        for option, field, metavar in (
+            ('--instance', 'instance_uuid', 'UUID'),
+            ('--image', 'glance_image_id', 'GLANCE_IMAGE'),
+            ('--project', 'project_id', 'PROJECT'),
+            ('--host', 'host', 'HOST'),
+            ('--pool', 'pool', 'POOL'),
+            ('--name', 'name', 'NAME'),
         ):
             parser.add_argument(
-                option,
-                dest=field,
-                default='',
-                metavar=metavar,
-                help=f'list only rows of this {noun}',
+                option, dest=field, default='', metavar=metavar
             )
         _add_states(parser)
         parser.add_argument(
-            '--kind',
-            type=Kind,
-            choices=tuple(Kind),
-            help='list only rows of this kind',
+            '--kind', type=Kind, choices=tuple(Kind), help='what it is for'
         )
         finding.add_page(parser)
         return parser
@@ -87,22 +79,17 @@ class List(OfManage, lister.Lister):
 class Show(OfManage, show.ShowOne):
     """Show all that is recorded of a disk and of its parent.
 
-    A name stands for the disk that has the name now, else for the last disk
-    that had it.
+    A name means the disk that has it now, else the last that had it.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add what names a disk."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'disk',
-            metavar='NAME|UUID',
-            help='name of the disk, or UUID of its row',
+            'disk', metavar='NAME|UUID', help="the disk's name or row's uuid"
         )
         parser.add_argument(
-            '--pool',
-            default='',
-            help='pool of the disk; needed if several pools have the name',
+            '--pool', default='', help='the pool; needed if several have it'
         )
         return parser
 
@@ -119,12 +106,12 @@ class Show(OfManage, show.ShowOne):
 
 
 class Tree(OfManage, command.Command):
-    """Draw parents with their children as trees.
+    """Draw parents with their children.
 
-    A child that is itself a parent has its children below it. Deleted and
-    failed rows are drawn only with --all or --state; images that wait in the
-    trash for their children are drawn always. A flattened child is drawn
-    below its former parent only with --all.
+    A child that is itself a parent has its children below it. What is gone
+    is drawn only with --all or --state; what waits in the trash for its
+    children is not gone. A child that was flattened needs its parent no
+    more: it stands below it only with --all.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -134,21 +121,17 @@ class Tree(OfManage, command.Command):
             '--image',
             default='',
             metavar='GLANCE_IMAGE',
-            help='draw only parents that are snapshots of this Glance image',
+            help='only parents that are snapshots of this image',
         )
         parser.add_argument(
             '--instance',
             default='',
             metavar='UUID',
-            help='draw only disks of this instance, and their parents',
+            help='only the disks of this instance, and their parents',
         )
         _add_states(parser)
         parser.add_argument(
-            '-f',
-            '--format',
-            choices=('tree', 'json'),
-            default='tree',
-            help='output format; default: tree',
+            '-f', '--format', choices=('tree', 'json'), default='tree'
         )
         return parser
 
@@ -174,14 +157,9 @@ def _add_states(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         choices=tuple(map(str, State)),
-        help='only rows in this state; can be repeated. Default: all states '
-        'but deleted and failed',
+        help='can be repeated; default: all but those that are gone',
     )
-    group.add_argument(
-        '--all',
-        action='store_true',
-        help='also rows that are deleted or failed',
-    )
+    group.add_argument('--all', action='store_true', help='also what is gone')
 
 
 def _states(parsed_args: argparse.Namespace) -> tuple[State, ...]:

@@ -17,7 +17,7 @@ from rbdcloner.cmd.manage.finding import Row
 
 
 class WorkList(OfManage, lister.Lister, Generic[Row]):
-    """List unfinished work; with --all also finished work."""
+    """List what is not over; with --all what is, too."""
 
     brief: Mapping[str, Callable[[Any], Any]]
     full: Mapping[str, Callable[[Any], Any]]
@@ -34,9 +34,7 @@ class WorkList(OfManage, lister.Lister, Generic[Row]):
         """Add the page."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            '--all',
-            action='store_true',
-            help='also list finished and cancelled work',
+            '--all', action='store_true', help='also what is over'
         )
         finding.add_page(parser)
         return parser

@@ -4,7 +4,6 @@
 from collections.abc import Collection
 from collections.abc import Sequence
 
-from rbdcloner import sizes
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage.watching import Status
 from rbdcloner.db.lineage import Lineage
@@ -13,8 +12,8 @@ from rbdcloner.model import Clone
 from rbdcloner.model import Filters
 from rbdcloner.model import Flatten
 from rbdcloner.model import Way
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
-from rbdcloner.states import ImportState
 from rbdcloner.states import State
 
 #: A flatten is not over yet.
@@ -51,7 +50,7 @@ class Flattens:
     def _unfinished(self) -> dict[int, Flatten]:
         found: dict[int, Flatten] = {}
         marker = min(self._left, default=1) - 1
-        while page := self._lineage.flattens.page(
+        while page := self._lineage.flattens(
             UNFINISHED, marker=marker, limit=_ROWS_AT_ONCE
         ):
             found |= {one.id: one for one in page if one.id in self._left}
@@ -60,15 +59,13 @@ class Flattens:
 
     def _end(self, flatten: Flatten) -> None:
         marker = flatten.id - 1
-        (now,) = self._lineage.flattens.page(
+        (now,) = self._lineage.flattens(
             clone_id=flatten.clone.id, marker=marker, limit=1
         )
         if not now.clone.attached:
             self._done += 1
         else:
-            self._refused.append(
-                f'{now.clone.image} was not flattened: {now.reason}'
-            )
+            self._refused.append(f'{now.clone.image} was not: {now.reason}')
 
 
 class Import:
@@ -80,18 +77,18 @@ class Import:
 
     def look(self) -> Status:
         """Tell how far it is, with a bar, or what it waits for."""
-        base = self._lineage.image_imports.base(self._base.uuid)
-        if base.state is ImportState.RUNNING:
+        base = self._lineage.base(self._base.uuid)
+        if base.state is BaseState.RUNNING:
             copied = base.way is Way.COPY
-            return Status('Glance copies the image' if copied else _bar(base))
-        if base.state is ImportState.WANTED:
+            return Status('Glance is copying it' if copied else _bar(base))
+        if base.state is BaseState.WANTED:
             return Status(self._waits(base))
         text = f'Image {base.glance_image_id} is {base.state}'
-        if base.state is ImportState.READY and base.clone:
+        if base.state is BaseState.READY and base.clone:
             text += f': disks are cloned from {base.clone.image}'
             return Status(text, over=True, done=True)
-        if base.state is ImportState.COPIED:
-            text += ': Glance has the image in this cluster now'
+        if base.state is BaseState.COPIED:
+            text += ': Glance has it in this cluster now'
             return Status(text, over=True, done=True)
         return Status(f'{text}: {base.reason}', over=True)
 
@@ -99,9 +96,9 @@ class Import:
         if base.reason:
             again = columns.moment(base.retry_at)
             return f'waiting: {base.reason} (next attempt {again})'
-        running = len(self._lineage.image_imports.page((ImportState.RUNNING,)))
+        running = len(self._lineage.bases((BaseState.RUNNING,)))
         if running:
-            return f'waiting for other imports: {running} running'
+            return f'waiting for others: {running} being imported'
         return 'waiting for a manager (see "service list")'
 
 
@@ -124,7 +121,7 @@ class Moves:
         rows = [
             clone
             for uuid in self._uuids
-            for clone in self._lineage.clones.page(Filters(uuid=uuid))
+            for clone in self._lineage.page(Filters(uuid=uuid))
         ]
         return Status(
             '; '.join(map(self._told, rows)),
@@ -157,7 +154,7 @@ def percent(flatten: Flatten) -> int:
 
 def percent_imported(base: Base) -> int:
     """Return how far the import of *base* is."""
-    if base.state in (ImportState.READY, ImportState.COPIED):
+    if base.state in (BaseState.READY, BaseState.COPIED):
         return 100
     if not base.total_bytes:
         return 0
@@ -170,8 +167,7 @@ def _bar(base: Base) -> str:
     filled = _BAR * percent // 100
     return (
         f'{percent:3} % [{"#" * filled}{"." * (_BAR - filled)}] '
-        f'{sizes.readable(base.done_bytes)} of '
-        f'{sizes.readable(base.total_bytes)}'
+        f'{columns.size(base.done_bytes)} of {columns.size(base.total_bytes)}'
     )
 
 

@@ -12,34 +12,35 @@ from cliff import lister
 
 from rbdcloner import errors
 from rbdcloner.ceph.driver import Driver
+from rbdcloner.cloning.findings import Finding
+from rbdcloner.cloning.findings import Outcome
+from rbdcloner.cloning.generation import Found
+from rbdcloner.cloning.generation import Generation
+from rbdcloner.cloning.reconciliation import Reconciliation
+from rbdcloner.cmd import compose
 from rbdcloner.cmd.manage.app import OfManage
 from rbdcloner.model import CloneFormat
-from rbdcloner.restoration.findings import Finding
-from rbdcloner.restoration.findings import Outcome
-from rbdcloner.restoration.reconciliation import Reconciliation
-from rbdcloner.safety.generation import Found
-from rbdcloner.safety.generation import Generation
-from rbdcloner.worker import wiring
 
 #: A manager has advanced the database that long before a backup, at most.
 _BACKED_UP_WITHIN = datetime.timedelta(minutes=2)
 
 _TELL_EVERY = 100
-_COLUMNS = ('Image', 'Result', 'Reason')
+_COLUMNS = ('Image', 'Result', 'Why')
 
 
 class Restored(OfManage, lister.Lister):
-    """Reconcile a database that was restored from a backup with Ceph.
+    """Bring a database that was restored from a backup up to the cluster.
 
-    Managers that find the database older than the pools destroy nothing until
-    this command has succeeded. Images that rbdcloner made after the backup
-    are adopted, by their tags and parents. A row in progress becomes ready if
-    its image exists, and ends if its image does not. Images that cannot be
-    explained are listed and left as they are. In Ceph only the mark of each
-    pool is changed.
+    Managers that find the database older than the pools destroy nothing,
+    until this command has run to its end. By the tags and parents of the
+    images it adopts what the service made since the backup; a row in progress
+    whose image is there is ready; one whose image is gone ends. What cannot
+    be explained is listed, and left as it is. In Ceph nothing is changed but
+    the mark of each pool.
 
-    Managers may run meanwhile. The command uses the configuration file and
-    the Ceph key of the managers. A second run resumes an interrupted one.
+    Managers may run meanwhile. It works in Ceph with the managers'
+    configuration file and key. Interrupted or repeated, it goes on with what
+    is left.
     """
 
     _found: Found
@@ -52,15 +53,15 @@ class Restored(OfManage, lister.Lister):
         parser.add_argument(
             '--dry-run',
             action='store_true',
-            help='list what would be done, and change nothing',
+            help='tell what would be done, and change nothing',
         )
         parser.add_argument(
             '--take',
             action='append',
             default=[],
             metavar='POOL',
-            help='assign this pool to the database, although the pool was '
-            'replaced or belongs to another database; can be repeated',
+            help='give this pool to the database, although it was made anew '
+            'or belongs to another database; can be repeated',
         )
         return parser
 
@@ -74,7 +75,7 @@ class Restored(OfManage, lister.Lister):
         conf, rows = self.app.conf, self.app.lineage
         driver = self._open()
         self._counts = collections.Counter()
-        marked = wiring.marked_pools(conf)
+        marked = compose.marked_pools(conf)
         self._generation = Generation(driver, rows, marked)
         self._found = self._generation.see()
         self._check_pools(parsed_args.take)
@@ -99,7 +100,7 @@ class Restored(OfManage, lister.Lister):
             self.say(f'{counted}; nothing was changed')
             return 0
         if self._counts[Outcome.FAILED]:
-            self.say(f'{counted}. Run the command again.')
+            self.say(f'{counted}: run the command again')
             return 1
         # The managers may have worked on, and others have come.
         self._found = self._generation.see()
@@ -110,18 +111,23 @@ class Restored(OfManage, lister.Lister):
 
     def _open(self) -> Driver:
         """Return a driver that is connected."""
-        driver = wiring.ceph(self.app.conf)
+        driver = compose.ceph(self.app.conf)
         driver.connect()
         return driver
 
     def _check_pools(self, taken: Sequence[str]) -> None:
+        if self._found.database is None:
+            raise errors.ConfigurationError(
+                problem='The database has no place for its generation',
+                remedy='Run "rbdcloner-manage db sync"',
+            )
         strangers = self._generation.strangers(self._found, taken)
         if strangers:
             raise errors.ConfigurationError(
-                problem='Pools belong to another database: '
+                problem=f'Not the pools of this database: '
                 f'{"; ".join(strangers)}',
-                remedy='Correct "connection" in [database] or the pools in '
-                '[ceph], or add --take POOL to assign a pool to this database',
+                remedy='Correct "connection" in [database] or [ceph], or say '
+                '--take POOL to give it to this database',
             )
 
     def _each(
@@ -136,5 +142,5 @@ class Restored(OfManage, lister.Lister):
         self._counts[finding.outcome] += 1
         done = self._counts.total()
         if done % _TELL_EVERY == 0:
-            self.say(f'{done} images processed')
+            self.say(f'{done} images so far')
         return (str(finding.image), str(finding.outcome), finding.why)

@@ -9,7 +9,6 @@ from typing import Any
 
 from cliff import lister
 
-from rbdcloner import sizes
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.cmd.manage.app import OfManage
@@ -25,21 +24,19 @@ _AFTER = ('reason', 'attempts', 'retry_at')
 
 
 class List(OfManage, lister.Lister):
-    """List the images in the trash, oldest first.
+    """List what waits in the trash until nothing needs it, oldest first.
 
-    "Needed By" lists the nearest living images that descend from the image,
-    directly or through other images in the trash. An image that no other
-    needs is destroyed soon; if not, "Reason" says why. "Space" is the space
-    that is freed then, or "?" until a manager has measured it. The last line
-    is the total of all pages.
+    Who needs it are the nearest living images that descend from it, directly
+    or through others in the trash; with none it is destroyed soon, or the
+    reason says why not. What it holds are the bytes that come back then, "?"
+    before a manager has counted. The last line counts all, also those that
+    are on other pages.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the pool and the page."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--pool', default='', help='list only images in this pool'
-        )
+        parser.add_argument('--pool', default='', help='only this pool')
         finding.add_page(parser)
         return parser
 
@@ -70,11 +67,8 @@ class List(OfManage, lister.Lister):
             rows += 1
             held_bytes += clone.held_bytes or 0
             uncounted += clone.held_bytes is None
-        space = sizes.readable(held_bytes)
-        text = f'Images in the trash: {rows}, space: {space}'
-        if uncounted:
-            text += f', not measured yet: {uncounted}'
-        self.say(text)
+        text = f'In the trash: {rows}, holding {columns.size(held_bytes)}'
+        self.say(f'{text}, {uncounted} not counted yet' if uncounted else text)
         return 0
 
     def _brief(self) -> dict[str, Callable[[Clone], Any]]:
@@ -84,7 +78,7 @@ class List(OfManage, lister.Lister):
             'Pool': lambda clone: clone.image.pool,
             'Kind': lambda clone: str(clone.kind),
             'Since': lambda clone: columns.moment(clone.updated_at),
-            'Space': columns.FULL['held_bytes'],
+            'Holds': columns.FULL['held_bytes'],
             'Needed By': self._needed_by,
             'Reason': lambda clone: clone.reason,
             'Next Attempt': lambda clone: columns.moment(clone.retry_at),

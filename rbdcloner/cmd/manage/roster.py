@@ -8,6 +8,7 @@ import datetime
 import enum
 import itertools
 
+from rbdcloner.cmd import presence
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import progress
 from rbdcloner.db.lineage import Lineage
@@ -16,7 +17,6 @@ from rbdcloner.model import Flatten
 from rbdcloner.model import Worker
 from rbdcloner.states import FlattenState
 from rbdcloner.states import State
-from rbdcloner.worker import heartbeat
 
 
 class Condition(enum.StrEnum):
@@ -24,17 +24,17 @@ class Condition(enum.StrEnum):
 
     UP = 'up'
     STOPPING = 'stopping'
-    """The worker finishes its requests, and takes no more."""
+    """It answers what it has, and takes no more."""
 
-    SHUT_OUT = 'blocklisted'
-    """Ceph has blocklisted the worker, which has not reconnected."""
+    SHUT_OUT = 'shut out'
+    """Ceph refuses it, and it has not connected anew."""
 
     DOWN = 'down'
-    """The worker does not renew its record, and did not stop."""
+    """It was not seen for a while, and has not said why."""
 
     STOPPED = 'stopped'
     UNKNOWN = 'unknown'
-    """The worker holds rows, but has no record."""
+    """It works, but is not recorded."""
 
 
 _VERBS = {
@@ -80,9 +80,9 @@ class Manager:
 
 def condition(worker: Worker) -> Condition:
     """Return how *worker* is."""
-    if heartbeat.has_ended(worker):
+    if presence.has_ended(worker):
         return Condition.STOPPED
-    if not heartbeat.is_alive(worker):
+    if not presence.is_alive(worker):
         return Condition.DOWN
     if worker.stopped_at is not None:
         return Condition.STOPPING
@@ -98,7 +98,7 @@ def managers(lineage: Lineage, everybody: bool) -> Iterator[Manager]:
     and without managers that were stopped.
     """
     doing = _doings(lineage)
-    recorded = lineage.workers.all()
+    recorded = lineage.workers()
     for host, of_host in itertools.groupby(recorded, lambda w: w.host):
         workers = list(of_host)
         texts = [text for w in workers for text in doing.pop(w.owner, ())]
@@ -112,16 +112,16 @@ def managers(lineage: Lineage, everybody: bool) -> Iterator[Manager]:
 
 
 def _is_replaced(worker: Worker, workers: Sequence[Worker]) -> bool:
-    dead = not heartbeat.is_alive(worker)
+    dead = not presence.is_alive(worker)
     return dead and any(w.started_at > worker.seen_at for w in workers)
 
 
 def _doings(lineage: Lineage) -> dict[str, list[str]]:
-    now = lineage.workers.now()
+    now = lineage.now()
     found: dict[str, list[str]] = {}
-    for clone in lineage.workers.held():
+    for clone in lineage.held():
         found.setdefault(clone.owner, []).append(_of_clone(clone, now))
-    for flatten in lineage.flattens.page([FlattenState.RUNNING]):
+    for flatten in lineage.flattens([FlattenState.RUNNING]):
         found.setdefault(flatten.owner, []).append(_of_flatten(flatten, now))
     return found
 

@@ -12,6 +12,7 @@ from cliff import command
 from cliff import lister
 
 from rbdcloner import errors
+from rbdcloner.cmd import presence
 from rbdcloner.cmd.manage import app
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import roster
@@ -20,7 +21,6 @@ from rbdcloner.cmd.manage.roster import Manager
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import Brake
 from rbdcloner.model import Worker
-from rbdcloner.worker import heartbeat
 
 
 class _Lines(formattable.FormattableColumn[list[str]]):
@@ -37,8 +37,8 @@ _BRIEF: dict[str, Callable[[Manager], Any]] = {
     'Version': lambda manager: _several([v for v, _ in manager.versions()]),
     'RPC': lambda manager: _several([rpc for _, rpc in manager.versions()]),
     'Last Seen': lambda manager: _seen(manager),
-    'Clock Offset': lambda manager: _clock(manager),
-    'Work': lambda manager: _Lines(list(manager.doing)),
+    'Clock': lambda manager: _clock(manager),
+    'Doing': lambda manager: _Lines(list(manager.doing)),
 }
 
 _FULL: dict[str, Callable[[Manager], Any]] = {
@@ -55,14 +55,13 @@ _FULL: dict[str, Callable[[Manager], Any]] = {
 
 
 class List(app.OfManage, lister.Lister):
-    """List the managers, their state and their work.
+    """List the managers: how they are, and what each is doing.
 
-    A manager is "up" while one of its workers renews its record, "stopping"
-    while it only finishes its requests, "blocklisted" when Ceph refuses its
-    connections until it reconnects, and "down" when its records have expired.
-    Work is shown with the time since it began; work that is marked "left" has
-    an expired lease and is taken over by another manager. "Last Seen" and
-    "Clock" are relative to the clock of the database.
+    A manager is "up" while one of its workers was seen lately, "stopping"
+    while it only finishes what it has, "shut out" when Ceph refuses it and it
+    has not connected anew, "down" when it is not seen and has not said why.
+    What a manager does has the time since it began; what it "left" is taken
+    over by another one. Last seen and the clock are by the database's clock.
     """
 
     _found: Sequence[Manager] = ()
@@ -73,16 +72,26 @@ class List(app.OfManage, lister.Lister):
         parser.add_argument(
             '--all',
             action='store_true',
-            help='also list stopped managers, and workers that were replaced',
+            help='also managers that were stopped, and workers that others '
+            'have taken the place of',
         )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], list[list[Any]]]:
-        """Return the managers' values."""
-        found = roster.managers(self.app.lineage, parsed_args.all)
-        self._found = list(found)
+        """Return the managers' values.
+
+        :raises ConfigurationError: the schema has no place for them yet.
+        """
+        lineage = self.app.lineage
+        if not lineage.records_workers():
+            raise errors.ConfigurationError(
+                problem='Managers are not recorded yet',
+                remedy='Run "rbdcloner-manage db sync", which running '
+                'managers notice',
+            )
+        self._found = list(roster.managers(lineage, parsed_args.all))
         shown = _BRIEF if parsed_args.formatter == 'table' else _FULL
         return tuple(shown), [
             [value(manager) for value in shown.values()]
@@ -91,14 +100,14 @@ class List(app.OfManage, lister.Lister):
 
     def afterwards(self, parsed_args: argparse.Namespace) -> int:
         """Tell persons what is not as it should be."""
-        age = self.app.lineage.generations.age()
-        if age.stopped:
+        age = self.app.lineage.age()
+        if age is not None and age.stopped:
             self.say(str(errors.DatabaseOutdated(reason=age.stopped)))
         if not any(manager.workers for manager in self._found):
             self.say(
-                'No manager is recorded. Start rbdcloner-manager.'
+                'No manager is recorded: none of this release was started.'
                 if parsed_args.all
-                else 'No manager runs. To see stopped managers, add --all.'
+                else 'No manager runs; --all shows those that were stopped.'
             )
             return app.NOT_FOUND
         if parsed_args.formatter == 'table':
@@ -107,27 +116,27 @@ class List(app.OfManage, lister.Lister):
         for brake in _engaged(self.app.lineage):
             since = columns.moment(brake.engaged_at)
             self.say(
-                f'The brake is engaged since {since}: {brake.reason}. Missing '
-                'images are not removed until they are back, or until you run '
-                '"rbdcloner-manage service release-brake".'
+                f'The brake is engaged since {since}: {brake.reason}. Nothing '
+                'is removed for being missing until "rbdcloner-manage service '
+                'release-brake", or until it is back.'
             )
         return 0
 
 
 class ReleaseBrake(app.OfManage, command.Command):
-    """Release the brake, so that missing images are treated as removed.
+    """Let what is missing end, however much it is.
 
-    The brake engages when too many images are missing in Ceph or Glance;
-    "service list" shows the reason. Before you release the brake, check that
-    the pools are the right ones and that Glance has all of its images: the
-    next check for outside changes treats every missing image as removed, and
-    accepts a pool whose ID has changed.
+    The brake is engaged when a look finds too much missing in Ceph or Glance;
+    "service list" says what. Before it is released, see that the pools are
+    the right ones, and that Glance has all of its images: what is missing at
+    the next look is taken for removed, and a pool that has another id than it
+    had for the right one.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Release it."""
         engaged = _engaged(self.app.lineage)
-        self.app.lineage.pools.release_brakes()
+        self.app.lineage.release_brakes()
         for brake in engaged:
             self.say(f'The brake is released: {brake.reason}.')
         if not engaged:
@@ -135,7 +144,7 @@ class ReleaseBrake(app.OfManage, command.Command):
 
 
 def _engaged(lineage: Lineage) -> list[Brake]:
-    return [brake for brake in lineage.pools.brakes() if not brake.released]
+    return [brake for brake in lineage.brakes() if not brake.released]
 
 
 def _count(manager: Manager, wanted: Condition) -> int:
@@ -189,20 +198,19 @@ def _worker(worker: Worker) -> dict[str, Any]:
 def _problems(managers: Sequence[Manager]) -> list[str]:
     living = [m for m in managers if m.condition is Condition.UP]
     found = [
-        f'{m.host} is {m.condition}, last seen {_seen_at(m)}. Check the log '
-        f'of rbdcloner-manager on {m.host}.'
+        f'{m.host} is {m.condition}, last seen {_seen_at(m)}: see its log.'
         for m in managers
         if m.condition in (Condition.DOWN, Condition.SHUT_OUT)
     ]
     for manager in living:
         off = datetime.timedelta(milliseconds=manager.clock_offset_ms)
-        if abs(off).total_seconds() > heartbeat.OFFSET_S:
+        if abs(off).total_seconds() > presence.OFFSET_S:
             side = 'ahead of' if manager.clock_offset_ms > 0 else 'behind'
             found.append(
                 f'The clock of {manager.host} is '
-                f'{columns.duration(abs(off))} {side} the clock of the '
-                'database. Check NTP on both.'
+                f"{columns.duration(abs(off))} {side} the database's: see "
+                'that NTP keeps both.'
             )
     if len({version for m in living for version in m.versions()}) > 1:
-        found.append('Managers have different versions. Finish the upgrade.')
+        found.append('Managers have different versions: end the upgrade.')
     return found

@@ -13,7 +13,6 @@ import json
 from typing import Any
 from typing import TypeVar
 
-from rbdcloner import sizes
 from rbdcloner.cmd.manage import columns
 from rbdcloner.cmd.manage import finding
 from rbdcloner.db.lineage import Lineage
@@ -67,7 +66,7 @@ class Forest:
 
         With a Glance image, its parents, wherever they are.
         """
-        everyone = self._lineage.parents.page()
+        everyone = self._lineage.parents()
         for parent in everyone:
             key = _key(parent.snapshot.image)
             self._parents.setdefault(key, []).append(parent)
@@ -97,7 +96,7 @@ class Forest:
 
     def _clone_of(self, image: Image) -> Clone | None:
         """Return the row of *image* that is shown, if there is one."""
-        clone = self._lineage.clones.find_by_image(image)
+        clone = self._lineage.find_by_image(image)
         if clone is None:
             # One that is gone is found by its name alone.
             named = Filters(name=image.name, pool=image.pool)
@@ -216,7 +215,7 @@ def _is_flattened(clone: Clone) -> bool:
 
 
 def _parent_line(parent: Parent) -> str:
-    words = [sizes.readable(parent.size_bytes)]
+    words = [columns.size(parent.size_bytes)]
     # Glance names an RBD image after its own: nothing new to a reader.
     if parent.glance_image_id not in ('', parent.snapshot.image.name):
         words.append(f'Glance image {parent.glance_image_id}')
@@ -230,7 +229,7 @@ def _parent_line(parent: Parent) -> str:
 
 
 def _clone_line(clone: Clone) -> str:
-    words = [sizes.readable(clone.size_bytes), str(clone.state)]
+    words = [columns.size(clone.size_bytes), str(clone.state)]
     if clone.kind is not Kind.DISK:
         words.append(str(clone.kind))
     if clone.parent and _is_flattened(clone):

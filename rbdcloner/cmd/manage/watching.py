@@ -48,12 +48,12 @@ def watch(look: Callable[[], Status], out: TextIO, timeout_s: float) -> bool:
             if timeout_s and _now() - begun >= timeout_s:
                 line.end(
                     f'Not done within {timeout_s} s ({status.text}). The '
-                    'managers continue the work.'
+                    'managers go on with it.'
                 )
                 return False
             _pause()
     except KeyboardInterrupt:
-        line.end('The waiting was stopped. The managers continue the work.')
+        line.end('Stopped waiting, nothing else: the managers go on with it.')
         return False
 
 

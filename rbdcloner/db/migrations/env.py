@@ -3,11 +3,11 @@
 
 from alembic import context
 
-from rbdcloner.db import schema
+from rbdcloner.db import tables
 
 context.configure(
     connection=context.config.attributes['connection'],
-    target_metadata=schema.Base.metadata,
+    target_metadata=tables.Base.metadata,
     # SQLite alters a table by making it anew.
     render_as_batch=True,
 )

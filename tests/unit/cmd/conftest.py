@@ -9,8 +9,8 @@ import pytest
 
 from rbdcloner.cmd import manage
 from rbdcloner.cmd.manage import watching
-from rbdcloner.db.core import engine
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import engine
+from rbdcloner.db import migration
 from rbdcloner.db.lineage import Lineage
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
@@ -53,7 +53,7 @@ class Database:
     def sync(self):
         """Make the schema; the lineage in it."""
         connected = engine.connect(self.url)
-        upgrade.upgrade(connected)
+        migration.upgrade(connected)
         return Lineage(connected)
 
     def run(self, *arguments):
@@ -99,7 +99,7 @@ def adopt(lineage, name='an-image', image_id='1234', pool='images', **changes):
         Snapshot(image, 'snap', number), GIB, 22, False, False, CREATED_AT
     )
     glance_image_id = changes.get('glance_image_id', GLANCE_IMAGE)
-    return lineage.parents.adopt(facts, glance_image_id, Protector.NOBODY)
+    return lineage.adopt(facts, glance_image_id, Protector.NOBODY)
 
 
 def make(lineage, parent, name, *states, image_id='', **changes):
@@ -114,21 +114,17 @@ def make(lineage, parent, name, *states, image_id='', **changes):
         host=changes.get('host', 'node1'),
     )
     clone_format = changes.get('clone_format', CloneFormat.V2)
-    clone = lineage.reservations.reserve(
-        request, parent, clone_format, 'me', 60
-    )
+    clone = lineage.reserve(request, parent, clone_format, 'me', 60)
     for state in states or (State.READY,):
         if state == State.DELETED:
-            clone = lineage.clones.transition(clone, State.RETIRED)
-        clone = lineage.clones.transition(
-            clone, state, image_id=image_id or f'id-{name}'
-        )
+            clone = lineage.move(clone, State.RETIRED)
+        clone = lineage.move(clone, state, image_id=image_id or f'id-{name}')
     return clone
 
 
 def make_image(lineage, disk, image_id, snapshot_id=3):
     """Record a Glance image, READY, made from a snapshot of *disk*."""
-    clone = lineage.reservations.reserve_image(
+    clone = lineage.reserve_image(
         disk, image_id, 'images', CloneFormat.V2, 'me', 60
     )
     snapshot = clone.parent.snapshot
@@ -136,19 +132,19 @@ def make_image(lineage, disk, image_id, snapshot_id=3):
         Snapshot(snapshot.image, snapshot.name, snapshot_id),
         disk.size_bytes, 22, False, False, CREATED_AT,
     )  # fmt: skip
-    lineage.snapshots.made_snapshot(clone.parent, facts)
-    lineage.clones.transition(clone, State.READY, image_id=f'id-{image_id}')
+    lineage.made_snapshot(clone.parent, facts)
+    lineage.move(clone, State.READY, image_id=f'id-{image_id}')
     return now(lineage, clone)
 
 
 def flatten(lineage, clone):
     """Let *clone* be flattened, as it waits in the queue or not."""
-    lineage.flattens.want_flatten(clone, FlattenReason.RELEASE)
-    running = lineage.flattens.next_flatten('a-manager', 60, 9)
-    return lineage.flattens.flattened(running)
+    lineage.want_flatten(clone, FlattenReason.RELEASE)
+    running = lineage.next_flatten('a-manager', 60, 9)
+    return lineage.flattened(running)
 
 
 def now(lineage, clone):
     """Return what the row of *clone* says now."""
-    (found,) = lineage.clones.page(Filters(uuid=clone.uuid))
+    (found,) = lineage.page(Filters(uuid=clone.uuid))
     return found

@@ -8,13 +8,13 @@ import uuid
 
 import pytest
 
+from rbdcloner.cmd import compose
 from rbdcloner.cmd.manage import watching
 from rbdcloner.model import Filters
 from rbdcloner.model import Way
-from rbdcloner.states import ImportState
+from rbdcloner.states import BaseState
 from rbdcloner.states import State
-from rbdcloner.worker import wiring
-from tests.unit.fixtures import service
+from tests.unit.cloning import service
 
 MIB = service.MIB
 DATA = b'elsewhere' + bytes(4 * MIB - 9)
@@ -52,14 +52,14 @@ class World(service.Service):
 
     def base(self, image_id=''):
         """Return the newest row of an image."""
-        return self.lineage.image_imports.page(
-            glance_image_id=image_id or self.image_id
-        )[-1]
+        return self.lineage.bases(glance_image_id=image_id or self.image_id)[
+            -1
+        ]
 
     def ask(self, image_id=''):
         """Ask for a disk, as a caller does: its image is wanted."""
         image = self.glance.get(image_id or self.image_id)
-        return self.lineage.image_imports.want_base(
+        return self.lineage.want_base(
             self.ceph.fsid, image.id, image.checksum, image.size_bytes
         )
 
@@ -68,10 +68,8 @@ class World(service.Service):
 
     def begin(self, done_bytes=MIB, way=Way.STREAM):
         """Let another manager be at work."""
-        base = self.lineage.import_runs.next_base('a-manager', 60, 9, ())
-        return self.lineage.import_runs.base_progress(
-            base, done_bytes, len(DATA), 60, way
-        )
+        base = self.lineage.next_base('a-manager', 60, 9, ())
+        return self.lineage.base_progress(base, done_bytes, len(DATA), 60, way)
 
     def ready(self):
         self.ask()
@@ -88,7 +86,7 @@ class World(service.Service):
         self.change_image(self.image_id, checksum='sha512:0')
         self.ask()
         self.import_now()
-        assert self.base().state is ImportState.REFUSED
+        assert self.base().state is BaseState.REFUSED
 
 
 @pytest.fixture
@@ -96,8 +94,8 @@ def world(database, monkeypatch):
     with World(database) as made:
         # In place of librados and of a Glance that answers by HTTP; both are
         # in the functional tests.
-        monkeypatch.setattr(wiring, 'ceph', lambda conf: made.ceph)
-        monkeypatch.setattr(wiring, 'glance', lambda conf: made.glance)
+        monkeypatch.setattr(compose, 'ceph', lambda conf: made.ceph)
+        monkeypatch.setattr(compose, 'glance', lambda conf: made.glance)
         yield made
 
 
@@ -108,8 +106,8 @@ def three(world):
     for _ in range(2):
         world.ask(world.add_elsewhere(DATA[::-1]))
     world.begin()
-    waiting = world.lineage.import_runs.next_base('b-manager', 60, 9, ())
-    world.lineage.import_runs.put_back_base(waiting, BROKEN)
+    waiting = world.lineage.next_base('b-manager', 60, 9, ())
+    world.lineage.put_back_base(waiting, BROKEN)
     return world
 
 
@@ -138,7 +136,7 @@ def test_persons_get_a_table(three):
 def test_an_empty_list_is_said_to_be_empty(world):
     ran = world.run('list')
     assert (ran.code, ran.err) == (
-        0, 'No image is imported, and no image import is waiting.\n',
+        0, 'No image has been imported, nor waits for it.\n',
     )  # fmt: skip
     assert world.listed() == []
 
@@ -148,14 +146,14 @@ def test_what_is_over_is_listed_with_all(world):
     assert world.listed() == []
     (refused,) = world.listed('--all')
     assert refused['state'] == 'refused'
-    assert 'another sha512 checksum' in refused['reason']
+    assert 'has another sha512 than Glance says' in refused['reason']
 
 
 def test_a_list_has_pages(three):
     ran = three.run('list', '--limit', '2')
     assert 'a-manager' in ran.out
     assert BROKEN not in ran.out
-    marker = ran.err.partition('see them with ')[2].split()
+    marker = ran.err.removeprefix('There are more: ').split()
     assert [base['state'] for base in three.listed(*marker)] == ['wanted']
 
 
@@ -182,14 +180,14 @@ def test_the_live_base_is_shown_else_the_newest(world):
 def test_an_image_without_a_base_has_its_own_code(world, verb):
     ran = world.run(verb, world.image_id)
     assert (ran.code, ran.out) == (3, '')
-    assert f'no import of image {world.image_id}.' in ran.err
+    assert ran.err == f'There is no base of image {world.image_id}.\n'
 
 
 def test_an_import_is_waited_for(world, meanwhile):
     running = []
 
     def put_back():
-        world.lineage.import_runs.put_back_base(running.pop(), BROKEN)
+        world.lineage.put_back_base(running.pop(), BROKEN)
 
     meanwhile += [
         lambda: running.append(world.begin()),
@@ -200,7 +198,7 @@ def test_an_import_is_waited_for(world, meanwhile):
     ran = world.run('import', world.image_id)
     assert (ran.code, ran.out) == (0, '')
     asked, waits, runs, broken, _again, done = ran.err.splitlines()
-    assert asked == f'Image {world.image_id} will be imported.'
+    assert asked == f'Image {world.image_id} is to be imported.'
     assert waits == 'waiting for a manager (see "service list")'
     assert runs == f' 25 % [{7 * "#"}{23 * "."}] 1 MiB of 4 MiB'
     assert broken.startswith(f'waiting: {BROKEN} (next attempt 20')
@@ -217,7 +215,7 @@ def test_a_bar_fits_into_a_terminal(world, meanwhile, monkeypatch):
     begun = []
     meanwhile += [
         lambda: begun.append(world.begin(len(DATA) - 1)),
-        lambda: world.lineage.import_runs.put_back_base(begun.pop(), BROKEN),
+        lambda: world.lineage.put_back_base(begun.pop(), BROKEN),
         world.pass_time,
         world.import_now,
     ]
@@ -233,29 +231,32 @@ def test_who_waits_for_others_is_told(world, meanwhile):
     meanwhile.append(world.import_now)
     ran = world.run('import', world.image_id)
     assert ran.code == 0
-    assert 'waiting for other imports: 1 running\n' in ran.err
+    assert 'waiting for others: 1 being imported\n' in ran.err
 
 
 def test_what_glance_copies_is_told(world, meanwhile):
     running = []
 
     def copied():
-        world.lineage.import_runs.copied_base(running.pop())
+        world.lineage.copied_base(running.pop())
 
     meanwhile += [lambda: running.append(world.begin(0, Way.COPY)), copied]
     ran = world.run('import', world.image_id)
     assert ran.code == 0
-    copying, done = ran.err.splitlines()[2:]
-    assert copying == 'Glance copies the image'
-    assert done.startswith(f'Image {world.image_id} is copied: ')
+    assert ran.err.splitlines()[2:] == [
+        'Glance is copying it',
+        f'Image {world.image_id} is copied: Glance has it in this cluster now',
+    ]
 
 
 def test_an_import_is_not_waited_for_if_told(world):
     ran = world.run('import', world.image_id, '--no-wait')
-    assert ran.code == 0
-    assert f'Image {world.image_id} will be imported.' in ran.err
-    assert '"rbdcloner-manage base list"' in ran.err
-    assert world.base().state is ImportState.WANTED
+    assert (ran.code, ran.err) == (
+        0,
+        f'Image {world.image_id} is to be imported.\n'
+        'See "rbdcloner-manage base list".\n',
+    )
+    assert world.base().state is BaseState.WANTED
 
 
 def test_waiting_ends_in_time_and_nothing_else(world, monkeypatch):
@@ -264,8 +265,8 @@ def test_waiting_ends_in_time_and_nothing_else(world, monkeypatch):
     monkeypatch.setattr(watching, '_pause', lambda: None)
     ran = world.run('import', world.image_id, '--timeout', '1')
     assert ran.code == 1
-    assert ran.err.endswith('The managers continue the work.\n')
-    assert world.base().state is ImportState.WANTED
+    assert ran.err.endswith('The managers go on with it.\n')
+    assert world.base().state is BaseState.WANTED
 
 
 @pytest.mark.parametrize('no_wait', [False, True])
@@ -277,15 +278,18 @@ def test_a_base_that_is_there_is_not_imported_again(world, no_wait):
         f'Image {world.image_id} is ready: disks are cloned from '
         f'{base.clone.image}\n'
     )
-    assert len(world.lineage.image_imports.page()) == 1
+    assert len(world.lineage.bases()) == 1
 
 
 def test_what_can_be_cloned_is_not_imported(world):
     image_id = world.add_image()
     ran = world.run('import', image_id)
-    assert ran.code == 0
-    assert f'Image {image_id} can be cloned in place' in ran.err
-    assert world.lineage.image_imports.page() == []
+    assert (ran.code, ran.err) == (
+        0,
+        f'Image {image_id} can be cloned as it is: there is nothing to '
+        'import.\n',
+    )
+    assert world.lineage.bases() == []
 
 
 def test_a_refused_image_is_tried_again(world, meanwhile):
@@ -294,51 +298,55 @@ def test_a_refused_image_is_tried_again(world, meanwhile):
     meanwhile.append(world.import_now)
     ran = world.run('import', world.image_id)
     assert ran.code == 1
-    told = ran.err.splitlines()[-1]
-    assert f'Image {world.image_id} is refused: ChecksumDiffers: ' in told
-    assert 'another sha512 checksum' in told
-    states = [base.state for base in world.lineage.image_imports.page()]
-    assert states == [ImportState.REFUSED] * 2
+    assert ran.err.splitlines()[-1] == (
+        f'Image {world.image_id} is refused: ChecksumDiffers: The data of '
+        f'image {world.image_id} has another sha512 than Glance says.'
+    )
+    states = [base.state for base in world.lineage.bases()]
+    assert states == [BaseState.REFUSED] * 2
 
 
 def test_what_glance_does_not_have_has_its_own_code(world):
     unknown = str(uuid.uuid4())
     ran = world.run('import', unknown)
-    assert ran.code == 3
-    assert f'Glance has no image {unknown}.' in ran.err
-    assert world.lineage.image_imports.page() == []
+    assert (ran.code, ran.err) == (3, f'Glance has no image {unknown}.\n')
+    assert world.lineage.bases() == []
 
 
 def test_what_must_not_be_imported_is_not_begun(world):
     world.change_image(world.image_id, disk_format='ploop')
     ran = world.run('import', world.image_id)
     assert ran.code == 1
-    assert 'disk format ploop, which cannot be imported' in ran.err
-    assert world.lineage.image_imports.page() == []
+    assert 'is in format ploop, which is not imported.' in ran.err
+    assert world.lineage.bases() == []
 
 
 def test_where_imports_are_off_the_option_is_named(world):
     world.configure('limit = 0\n')
     ran = world.run('import', world.image_id)
-    assert ran.code == 1
-    assert f'Image {world.image_id} is not imported: ' in ran.err
-    assert '"limit" in [imports] is 0' in ran.err
-    assert world.lineage.image_imports.page() == []
+    assert (ran.code, ran.err) == (
+        1,
+        f'Image {world.image_id} is not imported: "limit" in group [imports] '
+        'is 0.\n',
+    )
+    assert world.lineage.bases() == []
 
 
 def test_a_base_is_dropped_and_stays_so(world):
     image = world.ready().clone.image
     ran = world.run('drop', world.image_id)
-    said = f'The base image of image {world.image_id} is dropped.\n'
+    said = f'The base of image {world.image_id} is dropped.\n'
     assert (ran.code, ran.out) == (0, said)
-    assert f'{image} is moved to the trash' in ran.err
-    assert '"retired list"' in ran.err
-    assert 'imports the image again' in ran.err
+    assert ran.err == (
+        f'{image} goes to the trash and is destroyed; "retired list" shows '
+        'it until then. Who asks for a disk of the image has it imported '
+        'anew.\n'
+    )
     ran = world.run('drop', world.image_id)
     assert (ran.code, ran.out, ran.err) == (0, said, '')
     world.manager.sweep_until_quiet()
     assert world.ceph.named('vms') == {}
-    (row,) = world.lineage.clones.page(Filters(glance_image_id=world.image_id))
+    (row,) = world.lineage.page(Filters(glance_image_id=world.image_id))
     assert row.state is State.DELETED
 
 
@@ -347,12 +355,12 @@ def test_an_import_that_runs_is_dropped(world):
         world.glance.on_piece = None
         ran = world.run('drop', world.image_id)
         assert ran.code == 0
-        assert 'The worker stops the import' in ran.err
+        assert 'Who imports it stops, and removes what it has made.' in ran.err
 
     world.ask()
     world.glance.on_piece = drop
     world.import_now()
-    assert world.base().state is ImportState.DROPPED
+    assert world.base().state is BaseState.DROPPED
     world.pass_time()
     world.manager.sweep_until_quiet()
     assert world.ceph.named('vms') == {}
@@ -362,7 +370,7 @@ def test_who_waits_for_a_dropped_import_is_told(world, meanwhile):
     meanwhile.append(lambda: world.run('drop', world.image_id))
     ran = world.run('import', world.image_id)
     assert ran.code == 1
-    assert world.base().state is ImportState.DROPPED
+    assert world.base().state is BaseState.DROPPED
 
 
 def test_a_base_is_not_dropped_while_disks_need_it(world):
@@ -371,8 +379,11 @@ def test_a_base_is_not_dropped_while_disks_need_it(world):
     ran = world.run('drop', world.image_id)
     named = ', '.join(str(disk.image) for disk in disks[:3])
     assert (ran.code, ran.out) == (1, '')
-    assert f'image {world.image_id} is needed by {named} and 1 more' in ran.err
-    assert 'flatten start' in ran.err
+    assert ran.err == (
+        f'The base of image {world.image_id} is needed by {named} and 1 '
+        'more. Delete them, or have them get its data as their own '
+        '("flatten start").\n'
+    )
     assert world.base() == base
     for disk in disks:
         world.manager.engine.remove(disk, service.ASKED)
@@ -384,8 +395,8 @@ def test_what_was_refused_is_not_dropped(world):
     world.refused()
     ran = world.run('drop', world.image_id)
     assert ran.code == 1
-    assert f'image {world.image_id} is refused.' in ran.out
-    assert ran.err.startswith('Nothing was dropped. ChecksumDiffers: ')
+    assert ran.out == f'The base of image {world.image_id} is refused.\n'
+    assert ran.err.startswith('There is nothing to drop. ChecksumDiffers: ')
 
 
 @pytest.mark.parametrize(
@@ -400,4 +411,4 @@ def test_what_was_refused_is_not_dropped(world):
 )
 def test_wrong_usage_does_nothing(world, arguments):
     assert world.run(*arguments).code == 2
-    assert world.lineage.image_imports.page() == []
+    assert world.lineage.bases() == []

@@ -3,25 +3,27 @@
 
 import pytest
 
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import migration
 
 
 def test_sync_makes_the_schema_and_can_be_repeated(database):
     first = database.run('db', 'sync')
     assert (first.code, first.err) == (0, '')
-    assert f'now at revision {upgrade.needed()}' in first.out
+    assert first.out == (
+        f'The lineage database is at {migration.needed()} now (new).\n'
+    )
     again = database.run('db', 'sync')
     assert (again.code, again.err) == (0, '')
-    assert f'already at revision {upgrade.needed()}' in again.out
+    assert again.out.endswith('already.\n')
 
 
 def test_version_shows_where_the_schema_is_and_should_be(database):
     assert database.run('db', 'version').out == (
-        f'current: none\nneeded: {upgrade.needed()}\n'
+        f'current: none\nneeded: {migration.needed()}\n'
     )
     database.sync()
     assert database.run('db', 'version').out == (
-        f'current: {upgrade.needed()}\nneeded: {upgrade.needed()}\n'
+        f'current: {migration.needed()}\nneeded: {migration.needed()}\n'
     )
 
 
@@ -117,6 +119,6 @@ def test_help_tells_the_exit_codes(database, arguments):
 def test_help_about_releasing_an_image_says_what_comes_next(database):
     out = database.run('image', 'release', '--help').out
     assert '\n--flatten copies' in out
-    assert '\n--retire copies no data' in out
+    assert '\n--retire copies nothing' in out
     assert 'run "openstack image delete IMAGE"' in out
-    assert 'cannot deliver its data' in out
+    assert 'cannot hand out its data' in out

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from rbdcloner import sizes
+from rbdcloner.cmd.manage import columns
 from rbdcloner.model import CloneFormat
 from rbdcloner.states import State
 from tests.unit.cmd import conftest
@@ -71,7 +71,7 @@ def test_filters_choose_rows(database, disks, arguments, expected):
 def test_a_page_tells_how_to_have_the_next(database, disks):
     ran = database.run('lineage', 'list', '--limit', '3')
     assert ran.code == 0
-    assert ran.err.endswith('--marker 4\n')
+    assert ran.err == 'There are more: --marker 4\n'
     ran = database.run('lineage', 'list', '--limit', '3', '--marker', '4')
     assert ran.err == ''
     assert 'd_disk' in ran.out
@@ -120,7 +120,7 @@ def test_an_empty_list_is_no_failure(database, lineage):
 
 
 def test_show_tells_all_of_a_disk(database, lineage, disks):
-    lineage.leases.hold(disks['d_disk'], 'worker-9', 60)
+    lineage.hold(disks['d_disk'], 'worker-9', 60)
     ran = database.run('lineage', 'show', 'd_disk', '-f', 'json')
     assert ran.code == 0
     shown = json.loads(ran.out)
@@ -200,10 +200,10 @@ def test_kinds_are_told_apart(database, lineage):
 
 def test_show_tells_who_has_an_image_open(database, lineage):
     disk = conftest.make(lineage, conftest.adopt(lineage), 'a_disk')
-    deleting = lineage.clones.transition(
+    deleting = lineage.move(
         disk, State.DELETING, owner='a-manager', lease_s=60
     )
-    lineage.leases.let_go(deleting, 'DiskInUse: open at 1.2.3.4')
+    lineage.let_go(deleting, 'DiskInUse: open at 1.2.3.4')
     ran = database.run('lineage', 'show', 'a_disk', '-f', 'json')
     shown = json.loads(ran.out)
     assert shown['reason'] == 'DiskInUse: open at 1.2.3.4'
@@ -214,7 +214,7 @@ def test_show_tells_who_has_an_image_open(database, lineage):
 
 def test_show_tells_what_a_retired_image_holds(database, lineage):
     parent = conftest.adopt(lineage)
-    clone = lineage.reservations.adopt_image(
+    clone = lineage.adopt_image(
         parent.snapshot.image, conftest.GLANCE_IMAGE, conftest.GIB,
         CloneFormat.V2, trashed=True,
     )  # fmt: skip
@@ -240,4 +240,4 @@ def test_show_tells_what_a_retired_image_holds(database, lineage):
     ],
 )
 def test_a_size_is_shown_in_the_largest_unit(size_bytes, shown):
-    assert sizes.readable(size_bytes) == shown
+    assert columns.size(size_bytes) == shown

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
+from rbdcloner.cloning.generation import Generation
 from rbdcloner.cmd.manage import restored
 from rbdcloner.model import Image
-from rbdcloner.safety.generation import Generation
 from tests import ceph_double
 from tests.unit.cmd import conftest
 
@@ -43,14 +43,14 @@ def listed(database, *arguments):
 
 
 def test_rehearsal_tells_and_changes_nothing(database, lineage, ceph):
-    mark = lineage.generations.age().mark
+    mark = lineage.age().mark
     ran = listed(database, '--dry-run')
     assert ran.code == 0, ran.err
     (row,) = json.loads(ran.out)
     assert (row['Image'], row['Result']) == (f'vms/{NAME}', 'adopted')
     assert ran.err.endswith('0 failed; nothing was changed\n')
-    assert lineage.generations.age().mark == mark
-    assert lineage.clones.find_by_image(image(ceph)) is None
+    assert lineage.age().mark == mark
+    assert lineage.find_by_image(image(ceph)) is None
 
 
 def image(ceph):
@@ -59,15 +59,15 @@ def image(ceph):
 
 def test_run_adopts_and_ends_the_stop(database, lineage, ceph):
     assert not Generation(ceph, lineage, ['vms']).is_current()
-    assert lineage.generations.age().stopped
+    assert lineage.age().stopped
     ran = listed(database)
     assert ran.code == 0, ran.err
     assert '1 adopted' in ran.err
     assert re.search(r'the database is at generation \d+\n$', ran.err)
-    clone = lineage.clones.find_by_image(image(ceph))
+    clone = lineage.find_by_image(image(ceph))
     assert (clone.uuid, clone.instance_uuid) == (TAG, conftest.INSTANCE)
     assert Generation(ceph, lineage, ['vms']).is_current()
-    assert lineage.generations.age().stopped == ''
+    assert lineage.age().stopped == ''
     again = listed(database)
     assert (again.code, json.loads(again.out)) == (0, [])
 
@@ -76,7 +76,7 @@ def test_pool_of_another_database_is_refused_unless_taken(
     database, lineage, ceph
 ):
     text = ceph.lineage_mark('vms')
-    other = text.replace(lineage.generations.age().mark.lineage, 'another')
+    other = text.replace(lineage.age().mark.lineage, 'another')
     ceph.mark_lineage('vms', text, other)
     ran = listed(database)
     assert ran.code == 1

@@ -7,15 +7,16 @@ import json
 import pytest
 import sqlalchemy as sa
 
+from rbdcloner.cmd import presence
 from rbdcloner.cmd.manage import columns
-from rbdcloner.db import schema
+from rbdcloner.db import migration
+from rbdcloner.db import tables
 from rbdcloner.model import CloneFormat
 from rbdcloner.model import DiskRequest
 from rbdcloner.model import FlattenReason
-from rbdcloner.worker import heartbeat
 from tests.unit.cmd import conftest
 
-LONG_S = heartbeat.DEAD_AFTER_S + 100
+LONG_S = presence.DEAD_AFTER_S + 100
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def add(lineage):
     """Record a worker: when it was seen, and what else its row says."""
 
     def call(owner, host='a-host', *, version='2.0', seen_s=0, **values):
-        lineage.workers.register_worker(owner, host, 42, version, '1.2')
-        lineage.workers.note_addresses(owner, [f'address-of-{owner}'])
+        lineage.register_worker(owner, host, 42, version, '1.2')
+        lineage.note_addresses(owner, [f'address-of-{owner}'])
         values['seen_at'] = ago(lineage, seen_s)
         values.setdefault('started_at', ago(lineage, seen_s + 3600))
         write(lineage, owner, **values)
@@ -33,14 +34,14 @@ def add(lineage):
 
 
 def ago(lineage, seconds):
-    then = lineage.workers.now() - datetime.timedelta(seconds=seconds)
+    then = lineage.now() - datetime.timedelta(seconds=seconds)
     return then.replace(tzinfo=None)
 
 
 def write(lineage, owner, **values):
-    statement = sa.update(schema.workers).values(**values)
-    with lineage.database.writer.begin() as connection:
-        connection.execute(statement.where(schema.workers.c.owner == owner))
+    statement = sa.update(tables.workers).values(**values)
+    with lineage.writer.begin() as connection:
+        connection.execute(statement.where(tables.workers.c.owner == owner))
 
 
 def begin(lineage, parent):
@@ -49,14 +50,12 @@ def begin(lineage, parent):
         conftest.GLANCE_IMAGE, 'a_disk', 'vms', conftest.GIB,
         conftest.INSTANCE, 'a-project', 'node1',
     )  # fmt: skip
-    return lineage.reservations.reserve(
-        request, parent, CloneFormat.V2, 'me', 60
-    )
+    return lineage.reserve(request, parent, CloneFormat.V2, 'me', 60)
 
 
 def test_database_that_is_older_than_its_pools_is_told(database, lineage, add):
     add('me')
-    lineage.generations.note_stopped('the database is older than pool vms')
+    lineage.note_stopped('the database is older than pool vms')
     ran = database.run('service', 'list')
     assert ran.code == 0
     assert 'the database is older than pool vms' in ran.err
@@ -99,9 +98,9 @@ def test_what_each_does_is_told(database, lineage, add):
     parent = conftest.adopt(lineage)
     disk = begin(lineage, parent)
     other = conftest.make(lineage, parent, 'b_disk')
-    lineage.flattens.want_flatten(other, FlattenReason.DEPTH)
-    running = lineage.flattens.next_flatten('a-manager', 60, 1)
-    lineage.flattens.flatten_progress(running, 2, 5, 60)
+    lineage.want_flatten(other, FlattenReason.DEPTH)
+    running = lineage.next_flatten('a-manager', 60, 1)
+    lineage.flatten_progress(running, 2, 5, 60)
     rows = {row['host']: row['doing'] for row in listed(database)}
     (created,) = rows['a-host']
     assert created.startswith(f'create {disk.image} ')
@@ -115,8 +114,8 @@ def test_who_is_not_seen_is_down_and_what_he_left_is_told(
 ):
     add('me', seen_s=LONG_S)
     begin(lineage, conftest.adopt(lineage))
-    with lineage.database.writer.begin() as connection:
-        late = sa.update(schema.clones).values(
+    with lineage.writer.begin() as connection:
+        late = sa.update(tables.clones).values(
             lease_expires_at=ago(lineage, 180)
         )
         connection.execute(late)
@@ -147,11 +146,10 @@ def test_who_was_stopped_is_shown_only_to_those_who_ask(
     database, lineage, add
 ):
     add('me')
-    lineage.workers.worker_stopped('me')
+    lineage.worker_stopped('me')
     ran = database.run('service', 'list')
     assert ran.code == 3
-    assert 'No manager runs' in ran.err
-    assert '--all' in ran.err
+    assert ran.err == 'No manager runs; --all shows those that were stopped.\n'
     assert one(database, '--all')['state'] == 'stopped'
 
 
@@ -169,12 +167,12 @@ def test_who_is_shut_out_is_told_until_it_connects_anew(
     database, lineage, add
 ):
     add('me')
-    lineage.workers.shut_out('me', ['address-of-me'])
+    lineage.shut_out('me', ['address-of-me'])
     row = one(database)
-    assert row['state'] == 'blocklisted'
+    assert row['state'] == 'shut out'
     assert row['workers'][0]['shut_out_at'].endswith('Z')
-    assert 'is blocklisted, last' in database.run('service', 'list').err
-    lineage.workers.note_addresses('me', ['another'])
+    assert 'is shut out, last seen' in database.run('service', 'list').err
+    lineage.note_addresses('me', ['another'])
     assert one(database)['state'] == 'up'
 
 
@@ -182,10 +180,12 @@ def test_a_clock_that_is_off_is_said(database, add):
     add('1', 'a-host', clock_offset_ms=2100)
     add('2', 'b-host', clock_offset_ms=-90000)
     add('3', 'c-host', clock_offset_ms=1900)
-    ahead, behind = database.run('service', 'list').err.splitlines()
-    assert 'The clock of a-host is 2.1 s ahead of' in ahead
-    assert 'The clock of b-host is 90 s behind' in behind
-    assert 'NTP' in ahead
+    assert database.run('service', 'list').err.splitlines() == [
+        "The clock of a-host is 2.1 s ahead of the database's: see that NTP "
+        'keeps both.',
+        "The clock of b-host is 90 s behind the database's: see that NTP "
+        'keeps both.',
+    ]
 
 
 def test_different_versions_are_said(database, lineage, add):
@@ -193,7 +193,7 @@ def test_different_versions_are_said(database, lineage, add):
     add('2', 'b-host', version='2.1')
     ran = database.run('service', 'list')
     assert 'different versions' in ran.err
-    lineage.workers.worker_stopped('1')
+    lineage.worker_stopped('1')
     assert database.run('service', 'list').err == ''
 
 
@@ -214,6 +214,22 @@ def test_that_nobody_is_recorded_is_said(database, lineage):
         assert ran.code == 3
         assert ran.err.startswith('No manager ')
         assert ran.err.count('\n') == 1
+
+
+def test_on_the_schema_of_the_release_before_the_remedy_is_named(
+    database, lineage
+):
+    tables.workers.drop(lineage.writer)
+    with lineage.writer.begin() as connection:
+        connection.execute(
+            sa.text('UPDATE alembic_version SET version_num = :old'),
+            {'old': migration.OLDEST},
+        )
+    ran = database.run('service', 'list')
+    assert (ran.code, ran.out) == (1, '')
+    assert 'rbdcloner-manage db sync' in ran.err
+    assert ran.err.count('\n') == 1
+    assert database.run('lineage', 'list').code == 0
 
 
 def test_a_database_without_a_schema_is_refused(database):
@@ -240,9 +256,7 @@ def test_a_duration_is_short(seconds, text):
 
 
 def engage(lineage):
-    lineage.pools.engage_brake(
-        conftest.FSID, 'reconciler', '30 of 40 are missing'
-    )
+    lineage.engage_brake(conftest.FSID, 'survey', '30 of 40 are missing')
 
 
 def test_engaged_brake_is_told_with_what_to_do(database, lineage, add):
@@ -261,7 +275,7 @@ def test_brake_is_released_once(database, lineage):
     ran = database.run('service', 'release-brake')
     assert (ran.code, ran.out) == (0, '')
     assert 'released: 30 of 40 are missing' in ran.err
-    (brake,) = lineage.pools.brakes()
+    (brake,) = lineage.brakes()
     assert brake.released
     again = database.run('service', 'release-brake')
     assert again.err == 'No brake is engaged.\n'

@@ -119,7 +119,7 @@ def test_filters_choose_trees(
 
 def test_a_released_parent_is_drawn_only_when_all_is(database, lineage):
     parent = conftest.adopt(lineage)
-    lineage.parent_release.released(lineage.parent_release.releasing(parent))
+    lineage.released(lineage.releasing(parent))
     assert database.run('lineage', 'tree').out == ''
     assert 'released' in database.run('lineage', 'tree', '--all').out
 
@@ -141,9 +141,7 @@ def test_a_retired_image_is_drawn_above_whom_it_waits_for(database, lineage):
         lineage, 'backup', image.image.id, glance_image_id='backup'
     )
     conftest.make(lineage, below, 'b_disk')
-    lineage.clones.transition(
-        lineage.clones.transition(disk, State.DELETING), State.RETIRED
-    )
+    lineage.move(lineage.move(disk, State.DELETING), State.RETIRED)
     edge = f'rbdcloner-{image.uuid}'
     assert database.run('lineage', 'tree').out == (
         'images/an-image@snap  (1 GiB, Glance image '
@@ -159,7 +157,7 @@ def test_a_retired_image_is_drawn_above_whom_it_waits_for(database, lineage):
 def test_a_retired_glance_image_is_a_root(database, lineage):
     parent = conftest.adopt(lineage)
     conftest.make(lineage, parent, 'a_disk')
-    lineage.reservations.adopt_image(
+    lineage.adopt_image(
         parent.snapshot.image, conftest.GLANCE_IMAGE, conftest.GIB,
         CloneFormat.V2, trashed=True,
     )  # fmt: skip
@@ -200,10 +198,8 @@ def test_a_released_snapshot_of_a_disk_is_drawn_only_when_all_is(
     image = conftest.make_image(lineage, disk, 'backup')
     gone = image
     for state in (State.DELETING, State.RETIRED, State.DELETED):
-        gone = lineage.clones.transition(gone, state)
-    lineage.parent_release.released(
-        lineage.parent_release.releasing(gone.parent)
-    )
+        gone = lineage.move(gone, state)
+    lineage.released(lineage.releasing(gone.parent))
     assert 'edge' not in database.run('lineage', 'tree').out
     shown = database.run('lineage', 'tree', '--all').out
     assert 'edge, released' in shown

@@ -70,7 +70,7 @@ def test_a_wait_can_have_an_end(clock):
     assert watching.watch(lambda: Status('half'), out, 5) is False
     assert clock.now == 5
     assert out.getvalue().splitlines()[-1] == (
-        'Not done within 5 s (half). The managers continue the work.'
+        'Not done within 5 s (half). The managers go on with it.'
     )
 
 

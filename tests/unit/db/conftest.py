@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from rbdcloner.db.core import engine as db_engine
-from rbdcloner.db.core import upgrade
+from rbdcloner.db import engine as db_engine
+from rbdcloner.db import migration
 
 
 def connect(path: pathlib.Path):
@@ -19,7 +19,7 @@ def migrated(tmp_path_factory):
     """A file that every test copies."""
     path = tmp_path_factory.mktemp('db') / 'migrated.sqlite'
     engine = connect(path)
-    upgrade.upgrade(engine)
+    migration.upgrade(engine)
     engine.dispose()
     return path
 

@@ -5,9 +5,9 @@ import pytest
 import sqlalchemy as sa
 
 from rbdcloner import errors
-from rbdcloner.db.core import engine as db_engine
-from rbdcloner.db.core import upgrade
-from rbdcloner.db.core.engine import READS
+from rbdcloner.db import engine as db_engine
+from rbdcloner.db import migration
+from rbdcloner.db.engine import READS
 from rbdcloner.db.lineage import Lineage
 
 
@@ -64,7 +64,7 @@ def test_oslo_dbs_options_are_taken(tmp_path):
 def test_readers_do_not_wait_for_a_writer(engine):
     lineage = Lineage(engine)
     with engine.begin():
-        assert lineage.parents.page() == []
+        assert lineage.parents() == []
 
 
 def test_a_reader_does_not_write(engine):
@@ -77,7 +77,7 @@ def test_a_reader_does_not_write(engine):
 def test_a_database_that_cannot_be_made_is_unavailable(tmp_path):
     engine = db_engine.connect(f'sqlite:///{tmp_path}/missing/file')
     with pytest.raises(errors.DatabaseUnavailable) as caught:
-        Lineage(engine).parents.page()
+        Lineage(engine).parents()
     assert 'missing' not in str(caught.value)
 
 
@@ -85,12 +85,12 @@ def test_a_file_of_another_kind_is_unavailable(tmp_path):
     (tmp_path / 'file').write_bytes(b'nothing that SQLite wrote' * 99)
     engine = db_engine.connect(f'sqlite:///{tmp_path}/file')
     with pytest.raises(errors.DatabaseUnavailable):
-        Lineage(engine).parents.page()
+        Lineage(engine).parents()
 
 
 def test_a_lock_that_is_not_given_up_is_named(tmp_path, migrated):
     url = f'sqlite:///{migrated}?timeout=0.1'
     holder, engine = db_engine.connect(url), db_engine.connect(url)
     with holder.begin(), pytest.raises(errors.DatabaseUnavailable) as caught:
-        upgrade.upgrade(engine)
+        migration.upgrade(engine)
     assert 'another process' in str(caught.value)

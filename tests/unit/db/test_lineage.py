@@ -5,6 +5,7 @@ from tests.lineage_suite.absences import TestAbsence
 from tests.lineage_suite.absences import TestSafety
 from tests.lineage_suite.bases import TestBase
 from tests.lineage_suite.bases import TestBaseImage
+from tests.lineage_suite.bases import TestWithoutBases
 from tests.lineage_suite.changes import TestChange
 from tests.lineage_suite.clones import TestAbandoned
 from tests.lineage_suite.clones import TestFind
@@ -66,5 +67,6 @@ __all__ = [
     'TestTree',
     'TestUnneeded',
     'TestWarrant',
+    'TestWithoutBases',
     'TestWorker',
 ]

@@ -13,8 +13,8 @@ from rbdcloner.model import Kind
 from rbdcloner.model import Protector
 from rbdcloner.model import Purpose
 from rbdcloner.model import Way
+from rbdcloner.states import BaseState
 from rbdcloner.states import FlattenState
-from rbdcloner.states import ImportState
 from rbdcloner.states import State
 from tests.lineage_suite.claims import FACTS
 from tests.lineage_suite.claims import FSID
@@ -25,17 +25,15 @@ from tests.lineage_suite.claims import seen
 
 def everything(lineage):
     """Run each query once."""
-    parent = lineage.parents.adopt(FACTS, 'g', Protector.SERVICE)
-    clone = lineage.reservations.reserve(
-        REQUEST, parent, CloneFormat.V2, 'me', -1
-    )
-    lineage.clones.find(FSID, 'vms', '', 'a_disk')
-    lineage.pending.abandoned(0, 10)
-    clone = lineage.leases.hold(clone, 'me', 30)
-    clone = lineage.clones.note_image_id(clone, 'id')
-    lineage.leases.let_go(clone, 'why')
-    clone = lineage.clones.transition(clone, State.UNDOING)
-    lineage.clones.transition(clone, State.FAILED)
+    parent = lineage.adopt(FACTS, 'g', Protector.SERVICE)
+    clone = lineage.reserve(REQUEST, parent, CloneFormat.V2, 'me', -1)
+    lineage.find(FSID, 'vms', '', 'a_disk')
+    lineage.abandoned(0, 10)
+    clone = lineage.hold(clone, 'me', 30)
+    clone = lineage.note_image_id(clone, 'id')
+    lineage.let_go(clone, 'why')
+    clone = lineage.move(clone, State.UNDOING)
+    lineage.move(clone, State.FAILED)
     for changes in (
         {},
         {'uuid': 'a-uuid'},
@@ -51,105 +49,93 @@ def everything(lineage):
         {'attached': True},
         {'parent_id': 1, 'attached': True},
     ):
-        lineage.clones.page(Filters(**changes))
-    lineage.parents.page([parent.id])
+        lineage.page(Filters(**changes))
+    lineage.parents([parent.id])
     for pool in ('', 'images'):
-        lineage.parents.active(Purpose.ADOPTED, pool)
-    lineage.pending.unneeded_parents(0, 10)
-    lineage.parent_release.releasing(parent)
-    lineage.parent_release.released(parent)
+        lineage.active_parents(Purpose.ADOPTED, pool)
+    lineage.unneeded_parents(0, 10)
+    lineage.releasing(parent)
+    lineage.released(parent)
 
 
 def any_order(lineage):
     """Run each query about what goes in any order once."""
-    parent = lineage.parents.adopt(FACTS, 'g', Protector.NOBODY)
-    disk = lineage.reservations.reserve(
-        REQUEST, parent, CloneFormat.V2, 'me', 30
-    )
-    disk = lineage.leases.renew(disk, 30)
-    disk = lineage.clones.transition(disk, State.READY, image_id='id')
-    image = lineage.reservations.reserve_image(
+    parent = lineage.adopt(FACTS, 'g', Protector.NOBODY)
+    disk = lineage.reserve(REQUEST, parent, CloneFormat.V2, 'me', 30)
+    disk = lineage.renew(disk, 30)
+    disk = lineage.move(disk, State.READY, image_id='id')
+    image = lineage.reserve_image(
         disk, 'image', 'images', CloneFormat.V2, 'me', 30
     )
-    planned = lineage.snapshots.plan_snapshot(
+    planned = lineage.plan_snapshot(
         disk.image, 'name', Purpose.CALLER, Protector.NOBODY, size_bytes=1
     )
-    lineage.snapshots.made_snapshot(planned, seen(disk.image, 'name', 3))
-    lineage.reservations.adopt_image(
-        FACTS.snapshot.image, 'g', 1, CloneFormat.V2
-    )
-    lineage.snapshots.snapshots_of(disk.image)
-    lineage.clones.chain(image.parent)
-    lineage.clones.has_children(parent)
+    lineage.made_snapshot(planned, seen(disk.image, 'name', 3))
+    lineage.adopt_image(FACTS.snapshot.image, 'g', 1, CloneFormat.V2)
+    lineage.snapshots_of(disk.image)
+    lineage.chain(image.parent)
+    lineage.has_children(parent)
     for why in (False, True):
-        lineage.flattens.want_flatten(disk, FlattenReason.DEPTH, why)
-    running = lineage.flattens.next_flatten('me', 30, 1)
-    running = lineage.flattens.flatten_progress(running, 1, 2, 30)
-    lineage.flattens.put_back_flatten(running, 'why')
-    lineage.flattens.cancel_flatten(running, 'why')
-    lineage.flattens.want_flatten(disk, FlattenReason.DEPTH)
-    lineage.flattens.cancel_flattens_of(disk, 'why')
-    lineage.flattens.want_flatten(disk, FlattenReason.DEPTH)
-    lineage.flattens.flattened(lineage.flattens.next_flatten('me', 30, 1))
-    lineage.flattens.page([FlattenState.DONE], disk.id)
-    lineage.flattens.page()
-    lineage.clones.detach(image)
+        lineage.want_flatten(disk, FlattenReason.DEPTH, why)
+    running = lineage.next_flatten('me', 30, 1)
+    running = lineage.flatten_progress(running, 1, 2, 30)
+    lineage.put_back_flatten(running, 'why')
+    lineage.cancel_flatten(running, 'why')
+    lineage.want_flatten(disk, FlattenReason.DEPTH)
+    lineage.cancel_flattens_of(disk, 'why')
+    lineage.want_flatten(disk, FlattenReason.DEPTH)
+    lineage.flattened(lineage.next_flatten('me', 30, 1))
+    lineage.flattens([FlattenState.DONE], disk.id)
+    lineage.flattens()
+    lineage.detach(image)
     retired = retire(lineage, disk)
-    lineage.clones.note_held_bytes(retired, 1)
-    lineage.pending.reapable(10)
-    lineage.pending.waiting()
-    lineage.duties.take_duty('reconciler', 'me', 60)
-    lineage.duties.take_duty('reconciler', 'me', 60)
-    lineage.workers.register_worker('me', 'host', 1, '1', '1.0')
-    lineage.workers.beat('me', 0)
-    lineage.workers.note_addresses('me', ['a'])
-    lineage.workers.shut_out('me', lineage.workers.addresses_of('me'))
-    lineage.workers.worker_stopped('me')
-    lineage.workers.held()
+    lineage.note_held_bytes(retired, 1)
+    lineage.reapable(10)
+    lineage.waiting()
+    lineage.take_duty('survey', 'me', 60)
+    lineage.take_duty('survey', 'me', 60)
+    lineage.register_worker('me', 'host', 1, '1', '1.0')
+    lineage.beat('me', 0)
+    lineage.note_addresses('me', ['a'])
+    lineage.shut_out('me', lineage.addresses_of('me'))
+    lineage.worker_stopped('me')
+    lineage.held()
 
 
 def imports(lineage):
     """Run each query about bases once."""
-    lineage.image_imports.want_base(FSID, 'g', 'md5:1', 1)
+    lineage.want_base(FSID, 'g', 'md5:1', 1)
     for again in (False, True):
-        lineage.image_imports.want_base(FSID, 'g', 'md5:1', 1, again)
-        base = lineage.import_runs.next_base('me', 30, 1)
-        base = lineage.import_runs.base_progress(base, 1, 2, 30, Way.STREAM)
-        base = lineage.import_runs.refuse_base(base, 'why')
-    base = lineage.image_imports.want_base(FSID, 'g', 'md5:1', 1, True)
-    lineage.import_runs.put_back_base(
-        lineage.import_runs.next_base('me', 30, 1), 'why'
-    )
-    lineage.base_images.drop_base(base, 'why')
-    lineage.image_imports.want_base(FSID, 'g', 'md5:1', 1)
-    base = lineage.import_runs.next_base('me', 30, 1)
-    clone = lineage.base_images.reserve_base_image(
+        lineage.want_base(FSID, 'g', 'md5:1', 1, again)
+        base = lineage.next_base('me', 30, 1)
+        base = lineage.base_progress(base, 1, 2, 30, Way.STREAM)
+        base = lineage.refuse_base(base, 'why')
+    base = lineage.want_base(FSID, 'g', 'md5:1', 1, True)
+    lineage.put_back_base(lineage.next_base('me', 30, 1), 'why')
+    lineage.drop_base(base, 'why')
+    lineage.want_base(FSID, 'g', 'md5:1', 1)
+    base = lineage.next_base('me', 30, 1)
+    clone = lineage.reserve_base_image(
         base, 1, 'images', CloneFormat.V2, 'me', 30
     )
-    planned = lineage.snapshots.plan_snapshot(
+    planned = lineage.plan_snapshot(
         Image(FSID, 'images', '', clone.image.name, 'base-id'),
         'snap',
         Purpose.BASE,
         Protector.SERVICE,
         size_bytes=1,
     )
-    lineage.snapshots.made_snapshot(
-        planned, seen(planned.snapshot.image, 'snap', 5)
-    )
-    base = lineage.base_images.base_made(base, clone, 'base-id', 1)
-    assert lineage.base_images.parent_of_base(base) is not None
-    lineage.image_imports.base(base.uuid)
-    lineage.image_imports.page()
-    lineage.image_imports.page([ImportState.READY])
-    lineage.image_imports.page(glance_image_id='g')
-    lineage.image_imports.bases_beat()
-    assert (
-        lineage.base_images.childless_bases()
-        == lineage.base_images.idle_bases(0, 10)
-        == [base]
-    )
-    lineage.base_images.drop_base(base, 'why')
-    lineage.pending.unneeded_parents(0, 10)
+    lineage.made_snapshot(planned, seen(planned.snapshot.image, 'snap', 5))
+    base = lineage.base_made(base, clone, 'base-id', 1)
+    assert lineage.parent_of_base(base) is not None
+    lineage.base(base.uuid)
+    lineage.bases()
+    lineage.bases([BaseState.READY])
+    lineage.bases(glance_image_id='g')
+    lineage.bases_beat()
+    assert lineage.childless_bases() == lineage.idle_bases(0, 10) == [base]
+    lineage.drop_base(base, 'why')
+    lineage.unneeded_parents(0, 10)
 
 
 @pytest.fixture

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Rows of parents: recorded, protected by somebody, and released."""

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""The steps in Ceph for one row, which its worker owns."""

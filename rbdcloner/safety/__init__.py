@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""What must hold before anything is destroyed, and the gate that asks."""
